@@ -1,0 +1,283 @@
+//! What the admin API says and takes, as data: shared by the server, the command line and (by shape) the web UI.
+//!
+//! All times are milliseconds since the Unix epoch (`_ms`), all sizes bytes.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /api/v1/status`: the whole appliance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApplianceStatus {
+    /// The version of the running binary.
+    pub version: String,
+    /// The supervisor's process id.
+    pub pid: u32,
+    /// When the supervisor started.
+    pub started_ms: i64,
+    /// Where its state lies.
+    pub state_dir: String,
+    /// The addresses that sites are served on, ports as really bound.
+    pub http: Vec<String>,
+    /// The dashboard's addresses, ports as really bound.
+    pub admin: Vec<String>,
+    /// The process that serves the sites; `None` while none is ready.
+    pub engine: Option<EngineStatus>,
+    /// Every site, by name.
+    pub sites: Vec<SiteStatus>,
+}
+
+/// One generation of the engine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// Counts up from 1 with each replacement.
+    pub generation: u64,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started_ms: i64,
+    /// How often an engine had to be restarted because it died, since the supervisor started.
+    pub crashes: u64,
+}
+
+/// What a site is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SiteState {
+    /// Its workers are loading the application; requests wait.
+    Starting,
+    /// It answers.
+    Running,
+    /// An operator stopped it.
+    Stopped,
+    /// It does not start, or keeps ending; see `problem`.
+    Failed,
+}
+
+/// How a site runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// In the engine's own interpreter, over the memory channel.
+    Embedded,
+    /// In worker processes of its own.
+    Isolated,
+    /// Files only, no Python.
+    Static,
+}
+
+/// `GET /api/v1/sites/{name}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SiteStatus {
+    /// Its name.
+    pub name: String,
+    /// What it is doing.
+    pub state: SiteState,
+    /// Why it is not running, in one line; `None` while it is well.
+    pub problem: Option<String>,
+    /// How it runs.
+    pub mode: Mode,
+    /// The live release; `None` before the first deploy was finished.
+    pub release: Option<String>,
+    /// When that release became live.
+    pub released_ms: Option<i64>,
+    /// The hosts it answers to.
+    pub domains: Vec<String>,
+    /// Whether it also answers to hosts that no site names.
+    pub catch_all: bool,
+    /// Addresses to open in a browser, the best first.
+    pub urls: Vec<String>,
+    /// What was detected: `Flask`, `Django`, `WSGI`, `static`.
+    pub kind: String,
+    /// `3.11.7` and the like; `None` for a static site.
+    pub python: Option<String>,
+    /// Its processes; for an embedded site the engine's.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// One worker of a site.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// `blog.1` and the like.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The release it runs.
+    pub release: String,
+    /// When it started.
+    pub started_ms: i64,
+    /// Its threads for requests.
+    pub threads: u16,
+}
+
+/// `GET /api/v1/sites/{name}/releases`: newest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Release {
+    /// Sorts by time: `20261120-114213-3f2a`.
+    pub id: String,
+    /// When it was made.
+    pub created_ms: i64,
+    /// Whether it is the live one.
+    pub live: bool,
+    /// `ready` (was live or could be), `failed`.
+    pub state: ReleaseState,
+    /// Why it failed, in one line.
+    pub problem: Option<String>,
+}
+
+/// Whether a release can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseState {
+    /// Being made.
+    Staging,
+    /// Complete and once healthy.
+    Ready,
+    /// Never became live.
+    Failed,
+}
+
+/// Query of `POST /api/v1/deploy`; the body is a tar archive of the site's folder.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DeployQuery {
+    /// The site's name; else `name` of `onebox.toml`, else `default_name`.
+    pub name: Option<String>,
+    /// The name where nothing else gives one: the folder's own.
+    pub default_name: Option<String>,
+    /// Hosts, separated by commas; else `domains` of `onebox.toml`.
+    pub domains: Option<String>,
+}
+
+/// One line of the answer to `POST /api/v1/deploy` (`application/x-ndjson`), and of other long operations.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum DeployEvent {
+    /// A step begins: `detect`, `copy`, `install`, `hooks`, `start`, `health`, `switch`, `prune`.
+    Step {
+        /// Its short name.
+        step: String,
+        /// What is being done, for people.
+        text: String,
+    },
+    /// A line of output of a hook or of the package installer.
+    Output {
+        /// The line, without its end.
+        line: String,
+    },
+    /// Something the user should know; the deploy goes on.
+    Warning {
+        /// In one or two sentences.
+        text: String,
+    },
+    /// The last line when all went well.
+    Done {
+        /// The site.
+        site: String,
+        /// Its new live release.
+        release: String,
+        /// Addresses of the site, the best first.
+        urls: Vec<String>,
+        /// How long the whole took.
+        total_ms: u64,
+    },
+    /// The last line when something failed; what was live before still is.
+    Failed {
+        /// The step that failed.
+        step: String,
+        /// The reason, in a sentence or two.
+        reason: String,
+        /// A traceback or the last lines of output; may be empty.
+        detail: String,
+        /// What to do about it; may be empty.
+        hint: String,
+    },
+}
+
+/// The body of every answer with a status of 400 or above.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApiError {
+    /// What is wrong, in one sentence.
+    pub error: String,
+    /// What to do about it; may be empty.
+    #[serde(default)]
+    pub hint: String,
+}
+
+/// `GET /api/v1/sites/{name}/explain`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Explanation {
+    /// How the site runs.
+    pub mode: Mode,
+    /// Every reason, a sentence each.
+    pub reasons: Vec<String>,
+    /// Every static folder: URL prefix and folder.
+    pub static_folders: Vec<(String, String)>,
+    /// Every path that lives in `shared/`.
+    pub persistent: Vec<String>,
+}
+
+/// One `sample` event of `GET /api/v1/events` (server-sent events), each second.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Sample {
+    /// When it was taken.
+    pub at_ms: i64,
+    /// Every site's share, by name.
+    pub sites: Vec<SiteSample>,
+    /// Memory of supervisor, engine and workers (PSS, else RSS).
+    pub memory_bytes: u64,
+    /// CPU of the same, as a share of one core.
+    pub cpu: f64,
+}
+
+/// One site's share of a [`Sample`], over the second before it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct SiteSample {
+    /// The site.
+    pub site: String,
+    /// Answers a second.
+    pub requests_per_s: f64,
+    /// Of these, served without Python.
+    pub static_per_s: f64,
+    /// Answers with a status of 500 or above, a second.
+    pub errors_per_s: f64,
+    /// The latency that half of the answers stayed under; 0 without any.
+    pub p50_ms: f64,
+    /// The same for 99 of 100.
+    pub p99_ms: f64,
+    /// Requests being served now.
+    pub in_flight: u64,
+}
+
+/// `GET /api/v1/sites/{name}/logs`: one line; with `follow`, each is a `line` event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When it was written.
+    pub at_ms: i64,
+    /// `app`, `error`, `access`, `onebox`.
+    pub source: String,
+    /// The line, without its end.
+    pub text: String,
+}
+
+/// Body of `POST /api/v1/login`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+/// Answer of `POST /api/v1/login` and `GET /api/v1/session`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Session {
+    /// Who is logged in.
+    pub user: String,
+    /// To be sent as `X-CSRF-Token` with every request that changes something.
+    pub csrf_token: String,
+}
+
+/// Body of `POST /api/v1/sites/{name}/rollback`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Rollback {
+    /// The release to go back to; else the one before the live one.
+    pub release: Option<String>,
+}

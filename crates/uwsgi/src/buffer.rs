@@ -1,0 +1,267 @@
+//! The response buffer: takes an answer from its worker at the worker's speed and gives it to the client at the client's.
+//!
+//! First in memory, then in a temporary file, and only when that is full too does the writer wait (`response-buffering`,
+//! `max-temp-file`). One writer, one reader. Every frame can be read as soon as it was written.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use crate::ResponseHead;
+use crate::channel::{AbortReason, Gone, ResponseFrame};
+
+/// How much of one answer is held for a slow reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BufferLimits {
+    /// In memory, in bytes (`response-buffering`).
+    pub memory_bytes: usize,
+    /// Beyond that in a temporary file, in bytes (`max-temp-file`).
+    pub file_bytes: u64,
+}
+
+impl Default for BufferLimits {
+    fn default() -> Self {
+        Self { memory_bytes: 256 << 10, file_bytes: 1 << 30 }
+    }
+}
+
+/// How much is read back from the temporary file at once, in bytes.
+const READ_BACK_BYTES: usize = 256 << 10;
+
+pub(crate) struct ResponseBuffer {
+    limits: BufferLimits,
+    state: Mutex<State>,
+    readable: Notify,
+    writable: Condvar,
+    writable_async: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    taken_at: Option<Instant>,
+    head: Option<ResponseHead>,
+    chunks: VecDeque<Bytes>,
+    memory_bytes: usize,
+    spill: Option<Spill>,
+    end: Option<Result<(), AbortReason>>,
+    reader_gone: bool,
+}
+
+/// The part of an answer that went to a temporary file: bytes `read..written` of it are waiting.
+struct Spill {
+    file: Arc<File>,
+    read: u64,
+    written: u64,
+}
+
+enum Room {
+    Memory,
+    File { file: Arc<File>, offset: u64 },
+    Full,
+}
+
+enum Step {
+    Frame(ResponseFrame),
+    ReadBack { file: Arc<File>, offset: u64, len: usize },
+    Wait,
+}
+
+impl ResponseBuffer {
+    pub(crate) fn new(limits: BufferLimits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            state: Mutex::default(),
+            readable: Notify::new(),
+            writable: Condvar::new(),
+            writable_async: Notify::new(),
+        })
+    }
+
+    // --- writer ---
+
+    pub(crate) fn mark_taken(&self) {
+        self.state.lock().taken_at = Some(Instant::now());
+    }
+
+    pub(crate) fn head(&self, head: ResponseHead) -> Result<(), Gone> {
+        let mut state = self.state.lock();
+        if state.reader_gone {
+            return Err(Gone);
+        }
+        state.head = Some(head);
+        drop(state);
+        self.readable.notify_one();
+        Ok(())
+    }
+
+    /// Appends `bytes`; waits on this thread where memory and file are full.
+    pub(crate) fn data_blocking(&self, bytes: Bytes) -> Result<(), Gone> {
+        let mut state = self.state.lock();
+        let room = loop {
+            match self.room(&mut state, bytes.len())? {
+                Room::Full => self.writable.wait(&mut state),
+                room => break room,
+            }
+        };
+        self.store(state, room, bytes);
+        Ok(())
+    }
+
+    /// Appends `bytes`; waits as a task where memory and file are full.
+    pub(crate) async fn data(&self, bytes: Bytes) -> Result<(), Gone> {
+        loop {
+            let waiting = self.writable_async.notified();
+            {
+                let mut state = self.state.lock();
+                match self.room(&mut state, bytes.len())? {
+                    Room::Full => {}
+                    room => {
+                        self.store(state, room, bytes);
+                        return Ok(());
+                    }
+                }
+            }
+            waiting.await;
+        }
+    }
+
+    pub(crate) fn end(&self, end: Result<(), AbortReason>) {
+        let mut state = self.state.lock();
+        if state.end.is_none() {
+            state.end = Some(end);
+        }
+        drop(state);
+        self.readable.notify_one();
+    }
+
+    pub(crate) fn reader_gone(&self) -> bool {
+        self.state.lock().reader_gone
+    }
+
+    /// Where the next `len` bytes go. A single write larger than a limit is taken when nothing else waits there.
+    fn room(&self, state: &mut State, len: usize) -> Result<Room, Gone> {
+        if state.reader_gone {
+            return Err(Gone);
+        }
+        let spilling = state.spill.as_ref().is_some_and(|spill| spill.read < spill.written);
+        if !spilling
+            && (state.memory_bytes == 0 || state.memory_bytes + len <= self.limits.memory_bytes)
+        {
+            return Ok(Room::Memory);
+        }
+        if state.spill.is_none() {
+            // A disk that is full or read-only leaves us with memory alone: the writer waits for the reader.
+            let Ok(file) = tempfile::tempfile() else { return Ok(Room::Full) };
+            state.spill = Some(Spill { file: Arc::new(file), read: 0, written: 0 });
+        }
+        let Some(spill) = &mut state.spill else { return Ok(Room::Full) };
+        if spill.read == spill.written {
+            (spill.read, spill.written) = (0, 0);
+        }
+        if spill.written + len as u64 > self.limits.file_bytes {
+            return Ok(Room::Full);
+        }
+        Ok(Room::File { file: Arc::clone(&spill.file), offset: spill.written })
+    }
+
+    fn store<'a>(&'a self, mut state: MutexGuard<'a, State>, room: Room, bytes: Bytes) {
+        match room {
+            Room::Memory => {
+                state.memory_bytes += bytes.len();
+                state.chunks.push_back(bytes);
+            }
+            Room::File { file, offset } => {
+                // Written without the lock: a slow disk must not hold up the reader. There is one writer.
+                drop(state);
+                let written = file.write_all_at(&bytes, offset);
+                state = self.state.lock();
+                match (written, &mut state.spill) {
+                    (Ok(()), Some(spill)) => spill.written = offset + bytes.len() as u64,
+                    _ => state.end = Some(Err(AbortReason::BufferFailed)),
+                }
+            }
+            Room::Full => {}
+        }
+        drop(state);
+        self.readable.notify_one();
+    }
+
+    // --- reader ---
+
+    pub(crate) async fn next(&self) -> ResponseFrame {
+        loop {
+            let step = self.state.lock().step();
+            match step {
+                Step::Frame(frame) => {
+                    self.writable.notify_one();
+                    self.writable_async.notify_one();
+                    return frame;
+                }
+                Step::ReadBack { file, offset, len } => {
+                    return self.read_back(file, offset, len).await;
+                }
+                Step::Wait => self.readable.notified().await,
+            }
+        }
+    }
+
+    async fn read_back(&self, file: Arc<File>, offset: u64, len: usize) -> ResponseFrame {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = BytesMut::zeroed(len);
+            file.read_exact_at(&mut bytes, offset).map(|()| bytes.freeze())
+        })
+        .await;
+        let Ok(Ok(bytes)) = read else { return ResponseFrame::Aborted(AbortReason::BufferFailed) };
+        if let Some(spill) = &mut self.state.lock().spill {
+            spill.read = offset + len as u64;
+        }
+        self.writable.notify_one();
+        self.writable_async.notify_one();
+        ResponseFrame::Data(bytes)
+    }
+
+    pub(crate) fn taken_at(&self) -> Option<Instant> {
+        self.state.lock().taken_at
+    }
+
+    pub(crate) fn leave(&self) {
+        let mut state = self.state.lock();
+        state.reader_gone = true;
+        state.chunks.clear();
+        state.spill = None;
+        drop(state);
+        self.writable.notify_one();
+        self.writable_async.notify_one();
+    }
+}
+
+impl State {
+    /// What the reader can have now: memory is always older than the file.
+    fn step(&mut self) -> Step {
+        if let Some(head) = self.head.take() {
+            return Step::Frame(ResponseFrame::Head(head));
+        }
+        if let Some(bytes) = self.chunks.pop_front() {
+            self.memory_bytes -= bytes.len();
+            return Step::Frame(ResponseFrame::Data(bytes));
+        }
+        if let Some(Spill { file, read, written }) = &self.spill
+            && read < written
+        {
+            let len =
+                usize::try_from(written - read).unwrap_or(READ_BACK_BYTES).min(READ_BACK_BYTES);
+            return Step::ReadBack { file: Arc::clone(file), offset: *read, len };
+        }
+        match &self.end {
+            Some(Ok(())) => Step::Frame(ResponseFrame::End),
+            Some(Err(reason)) => Step::Frame(ResponseFrame::Aborted(reason.clone())),
+            None => Step::Wait,
+        }
+    }
+}

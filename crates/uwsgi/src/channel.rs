@@ -1,0 +1,433 @@
+//! The memory transport: a bounded queue of requests from tasks (the proxy) to threads (the interpreter).
+//!
+//! Requests are complete when they are queued (their bodies were read), so that a thread never waits for a client.
+//! Answers come back through a response buffer each, in frames.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use crate::buffer::{BufferLimits, ResponseBuffer};
+use crate::{ResponseHead, Vars};
+
+/// A queue for `capacity` waiting requests, and its two ends.
+pub fn channel(capacity: usize) -> (Connector, Backlog) {
+    let queue = Arc::new(Queue { capacity, state: Mutex::default(), arrived: Condvar::new() });
+    (Connector { queue: Arc::clone(&queue) }, Backlog { queue })
+}
+
+/// One request on its way to an application.
+#[derive(Debug)]
+pub struct Request {
+    /// The vars of the packet.
+    pub vars: Vars,
+    /// The whole body.
+    pub body: Body,
+}
+
+/// A request's body, complete.
+#[derive(Debug, Default)]
+pub enum Body {
+    /// No body, or one of no bytes.
+    #[default]
+    Empty,
+    /// In memory.
+    Memory(Bytes),
+    /// Spooled to a temporary file, to be read from its start.
+    File {
+        /// The file; nobody else reads or writes it.
+        file: File,
+        /// Its size, in bytes.
+        size: u64,
+    },
+}
+
+impl Body {
+    /// The size, in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { size, .. } => *size,
+        }
+    }
+
+    /// The body as a stream from its start.
+    ///
+    /// # Errors
+    /// Where the temporary file can't be rewound.
+    pub fn into_reader(self) -> std::io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::Empty => Box::new(std::io::empty()),
+            Self::Memory(bytes) => Box::new(Cursor::new(bytes)),
+            Self::File { mut file, size } => {
+                file.seek(SeekFrom::Start(0))?;
+                Box::new(file.take(size))
+            }
+        })
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DispatchError {
+    /// As many requests wait as the queue holds: 503 with `Retry-After`.
+    #[error("the queue is full")]
+    QueueFull,
+    /// The site takes no new requests: 503.
+    #[error("the site is draining")]
+    Draining,
+}
+
+/// Why an answer has no proper end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AbortReason {
+    /// The application raised or broke a rule; the text names the exception and is for the log.
+    Application(String),
+    /// The worker ended, or its connection broke, before the answer was complete.
+    WorkerLost,
+    /// The worker said something that is no frame.
+    Protocol,
+    /// The temporary file of the response buffer could not be written or read.
+    BufferFailed,
+}
+
+/// The client, or the proxy on its behalf, no longer wants the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the reader of the answer is gone")]
+pub struct Gone;
+
+/// A piece of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResponseFrame {
+    /// Status and headers; first and once.
+    Head(ResponseHead),
+    /// Bytes of the body.
+    Data(Bytes),
+    /// The answer is complete.
+    End,
+    /// The answer will never be complete.
+    Aborted(AbortReason),
+}
+
+struct Queue {
+    capacity: usize,
+    state: Mutex<QueueState>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+/// The proxy's end of the queue.
+#[derive(Clone)]
+pub struct Connector {
+    queue: Arc<Queue>,
+}
+
+impl Connector {
+    /// Queues a request; its answer is read from what this returns.
+    ///
+    /// # Errors
+    /// [`DispatchError`] where the queue is full or closed; the request is lost then.
+    pub fn dispatch(
+        &self,
+        request: Request,
+        limits: BufferLimits,
+    ) -> Result<ResponseStream, DispatchError> {
+        let (sink, stream) = answer(limits);
+        let mut state = self.queue.state.lock();
+        if state.closed {
+            return Err(DispatchError::Draining);
+        }
+        if state.jobs.len() >= self.queue.capacity {
+            state.jobs.retain(|job| !job.sink.is_unwanted());
+            if state.jobs.len() >= self.queue.capacity {
+                return Err(DispatchError::QueueFull);
+            }
+        }
+        state.jobs.push_back(Job { request, sink });
+        drop(state);
+        self.queue.arrived.notify_one();
+        Ok(stream)
+    }
+
+    /// How many requests wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.queue.state.lock().jobs.len()
+    }
+
+    /// Takes no more requests; those that wait are still served.
+    pub fn close(&self) {
+        self.queue.state.lock().closed = true;
+        self.queue.arrived.notify_all();
+    }
+}
+
+/// The application's end of the queue; every worker thread has a clone.
+#[derive(Clone)]
+pub struct Backlog {
+    queue: Arc<Queue>,
+}
+
+impl Backlog {
+    /// Waits for the next request whose client is still there. `None`: the queue is closed and empty.
+    pub fn receive(&self) -> Option<Job> {
+        let mut state = self.queue.state.lock();
+        loop {
+            while let Some(job) = state.jobs.pop_front() {
+                if !job.sink.is_unwanted() {
+                    job.sink.buffer.mark_taken();
+                    return Some(job);
+                }
+            }
+            if state.closed {
+                return None;
+            }
+            self.queue.arrived.wait(&mut state);
+        }
+    }
+}
+
+/// A request that a worker took, and where its answer goes.
+pub struct Job {
+    /// The request.
+    pub request: Request,
+    /// Where the answer goes.
+    pub sink: ResponseSink,
+}
+
+/// An answer's two ends, for a transport that makes them itself.
+pub(crate) fn answer(limits: BufferLimits) -> (ResponseSink, ResponseStream) {
+    let buffer = ResponseBuffer::new(limits);
+    (
+        ResponseSink { buffer: Arc::clone(&buffer), ended: false },
+        ResponseStream { buffer, done: false },
+    )
+}
+
+/// Where a worker puts an answer. Dropped before its end, it aborts the answer as [`AbortReason::WorkerLost`].
+pub struct ResponseSink {
+    buffer: Arc<ResponseBuffer>,
+    ended: bool,
+}
+
+impl ResponseSink {
+    /// Sends status and headers.
+    ///
+    /// # Errors
+    /// [`Gone`] where nobody wants the answer any more.
+    pub fn head(&mut self, head: ResponseHead) -> Result<(), Gone> {
+        self.buffer.head(head)
+    }
+
+    /// Sends bytes of the body; waits on this thread where the response buffer is full.
+    ///
+    /// # Errors
+    /// [`Gone`] where nobody wants the answer any more.
+    pub fn data(&mut self, bytes: Bytes) -> Result<(), Gone> {
+        self.buffer.data_blocking(bytes)
+    }
+
+    /// The same for a task.
+    ///
+    /// # Errors
+    /// [`Gone`] where nobody wants the answer any more.
+    pub async fn data_async(&mut self, bytes: Bytes) -> Result<(), Gone> {
+        self.buffer.data(bytes).await
+    }
+
+    /// The answer is complete.
+    pub fn finish(mut self) {
+        self.ended = true;
+        self.buffer.end(Ok(()));
+    }
+
+    /// The answer will never be complete.
+    pub fn abort(mut self, reason: AbortReason) {
+        self.ended = true;
+        self.buffer.end(Err(reason));
+    }
+
+    /// Whether nobody wants the answer any more.
+    pub fn is_unwanted(&self) -> bool {
+        self.buffer.reader_gone()
+    }
+
+    /// Marks the moment when a worker took the request, for transports that queue by themselves.
+    pub fn mark_taken(&self) {
+        self.buffer.mark_taken();
+    }
+}
+
+impl Drop for ResponseSink {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.buffer.end(Err(AbortReason::WorkerLost));
+        }
+    }
+}
+
+/// Where the proxy reads an answer. Dropped, it tells the worker that the client is gone.
+pub struct ResponseStream {
+    buffer: Arc<ResponseBuffer>,
+    done: bool,
+}
+
+impl ResponseStream {
+    /// The next frame; waits for it. `None` after [`ResponseFrame::End`] or [`ResponseFrame::Aborted`].
+    /// Cancel safe, except that a frame being read back from the temporary file is read again.
+    pub async fn next(&mut self) -> Option<ResponseFrame> {
+        if self.done {
+            return None;
+        }
+        let frame = self.buffer.next().await;
+        self.done = matches!(frame, ResponseFrame::End | ResponseFrame::Aborted(_));
+        Some(frame)
+    }
+
+    /// When a worker took the request; `None` while it waits in the queue.
+    pub fn taken_at(&self) -> Option<Instant> {
+        self.buffer.taken_at()
+    }
+}
+
+impl Drop for ResponseStream {
+    fn drop(&mut self) {
+        self.buffer.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request { vars: Vars::default(), body: Body::Empty }
+    }
+
+    fn small() -> BufferLimits {
+        BufferLimits { memory_bytes: 10, file_bytes: 100 }
+    }
+
+    #[test]
+    fn a_full_queue_refuses() {
+        let (connector, _backlog) = channel(1);
+        let _first = connector.dispatch(request(), small()).ok().unwrap();
+        assert_eq!(connector.dispatch(request(), small()).err(), Some(DispatchError::QueueFull));
+    }
+
+    #[test]
+    fn a_client_that_left_makes_room_in_the_queue() {
+        let (connector, backlog) = channel(1);
+        drop(connector.dispatch(request(), small()).ok().unwrap());
+        let _second = connector.dispatch(request(), small()).ok().unwrap();
+        assert!(backlog.receive().is_some());
+        assert_eq!(connector.waiting(), 0);
+    }
+
+    #[test]
+    fn a_closed_queue_serves_what_waits_and_ends() {
+        let (connector, backlog) = channel(4);
+        let _stream = connector.dispatch(request(), small()).ok().unwrap();
+        connector.close();
+        assert_eq!(connector.dispatch(request(), small()).err(), Some(DispatchError::Draining));
+        assert!(backlog.receive().is_some());
+        assert!(backlog.receive().is_none());
+    }
+
+    #[tokio::test]
+    async fn frames_arrive_in_order_through_memory_and_file() {
+        let (connector, backlog) = channel(1);
+        let mut stream = connector.dispatch(request(), small()).unwrap();
+        let mut sink = backlog.receive().unwrap().sink;
+        sink.head(ResponseHead { status: 200, ..ResponseHead::default() }).unwrap();
+        for digit in b'0'..=b'9' {
+            sink.data(Bytes::from(vec![digit; 8])).unwrap();
+        }
+        sink.finish();
+        assert!(
+            matches!(stream.next().await, Some(ResponseFrame::Head(head)) if head.status == 200)
+        );
+        let mut body = Vec::new();
+        loop {
+            match stream.next().await {
+                Some(ResponseFrame::Data(bytes)) => body.extend_from_slice(&bytes),
+                other => {
+                    assert_eq!(other, Some(ResponseFrame::End));
+                    break;
+                }
+            }
+        }
+        let expected: Vec<u8> = (b'0'..=b'9').flat_map(|digit| [digit; 8]).collect();
+        assert_eq!(body, expected);
+        assert_eq!(stream.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_writer_waits_for_its_reader_only_when_the_file_is_full() {
+        let (connector, backlog) = channel(1);
+        let mut stream = connector
+            .dispatch(request(), BufferLimits { memory_bytes: 10, file_bytes: 20 })
+            .unwrap();
+        let (progress, mut written) = tokio::sync::mpsc::unbounded_channel();
+        let worker = std::thread::spawn(move || {
+            let mut sink = backlog.receive().unwrap().sink;
+            for _ in 0..4 {
+                sink.data(Bytes::from_static(b"0123456789")).unwrap();
+                progress.send(()).unwrap();
+            }
+            sink.finish();
+        });
+        for _ in 0..3 {
+            written.recv().await.unwrap();
+        }
+        assert!(written.try_recv().is_err(), "the fourth block had to wait");
+        let mut size = 0;
+        while let Some(frame) = stream.next().await {
+            if let ResponseFrame::Data(bytes) = frame {
+                size += bytes.len();
+            }
+        }
+        assert_eq!(size, 40);
+        worker.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_waiting_writer_learns_that_its_reader_left() {
+        let (connector, backlog) = channel(1);
+        let stream =
+            connector.dispatch(request(), BufferLimits { memory_bytes: 1, file_bytes: 1 }).unwrap();
+        let mut sink = backlog.receive().unwrap().sink;
+        sink.data(Bytes::from_static(b"ab")).unwrap();
+        let worker = std::thread::spawn(move || sink.data(Bytes::from_static(b"cd")));
+        drop(stream);
+        assert_eq!(worker.join().unwrap(), Err(Gone));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_sink_is_a_lost_worker() {
+        let (connector, backlog) = channel(1);
+        let mut stream = connector.dispatch(request(), small()).unwrap();
+        drop(backlog.receive());
+        assert_eq!(stream.next().await, Some(ResponseFrame::Aborted(AbortReason::WorkerLost)));
+    }
+
+    #[test]
+    fn a_body_in_a_file_is_read_from_its_start() {
+        use std::io::Write;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"hello").unwrap();
+        let mut text = String::new();
+        Body::File { file, size: 5 }.into_reader().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+    }
+}

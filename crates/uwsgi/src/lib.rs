@@ -1,0 +1,33 @@
+//! The one language between proxy and application: the uwsgi packet, and the channel that carries it.
+//!
+//! Owns the packet codec ([`PacketHeader`], [`Vars`]), the head of an answer ([`ResponseHead`]), the frames of our own
+//! worker sockets ([`frame`]) and, with the feature `transport`, the in-memory channel ([`channel`]) and the socket
+//! client ([`socket`]). Must not know HTTP parsing, Python, or configuration.
+//!
+//! Source: the uwsgi protocol, <https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html>.
+
+mod error;
+pub mod frame;
+mod head;
+mod packet;
+mod vars;
+
+#[cfg(feature = "transport")]
+mod buffer;
+#[cfg(feature = "transport")]
+mod channel;
+#[cfg(feature = "transport")]
+pub mod socket;
+
+pub use error::{DecodeError, EncodeError};
+pub use head::ResponseHead;
+pub use packet::PacketHeader;
+pub use vars::{Vars, VarsBuilder, key};
+
+#[cfg(feature = "transport")]
+pub use buffer::BufferLimits;
+#[cfg(feature = "transport")]
+pub use channel::{
+    AbortReason, Backlog, Body, Connector, DispatchError, Gone, Job, Request, ResponseFrame,
+    ResponseSink, ResponseStream, channel,
+};
