@@ -1,0 +1,138 @@
+//! Requests and answers as data, between the connection loops (`http1`) and the pipeline (`service`).
+//!
+//! Must not know sockets, routes or applications.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+/// The client's side of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionInfo {
+    /// The other end; `None` on a Unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Our end; `None` on a Unix socket.
+    pub(crate) local: Option<SocketAddr>,
+    /// Which routes apply.
+    pub(crate) entrance: Entrance,
+}
+
+/// Through which door a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// A public listener.
+    Public,
+    /// The supervisor's private listener: release candidates stand before live sites.
+    Probe,
+}
+
+/// The version in the request line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http10,
+    Http11,
+}
+
+/// A request's head, already checked: RFC 9112 framing is consistent, exactly one valid Host (RFC 9112 §3.2) or none with
+/// HTTP/1.0, no forbidden bytes, no `Transfer-Encoding` beside `Content-Length`.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestHead {
+    pub(crate) method: http::Method,
+    /// The request target as the client sent it.
+    pub(crate) target: Bytes,
+    /// Its path, still percent-encoded: starts with `/`, or is `*`.
+    pub(crate) path: Bytes,
+    /// What follows the first `?`, without it.
+    pub(crate) query: Option<Bytes>,
+    pub(crate) version: Version,
+    /// Names in lower case; values without surrounding blanks; in the client's order.
+    pub(crate) headers: Vec<(Bytes, Bytes)>,
+    /// Host in lower case without its port, IPv6 literals in brackets; of the target where that is absolute.
+    pub(crate) host: Option<String>,
+    /// The port that Host names.
+    pub(crate) port: Option<u16>,
+    /// The size of the body; `None`: chunked.
+    pub(crate) content_length: Option<u64>,
+    /// When the first byte of the head had arrived.
+    pub(crate) received_at: Instant,
+}
+
+impl RequestHead {
+    /// The first value of a header, by its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value.as_ref())
+    }
+
+    /// All values of a header, by its name in lower case.
+    pub(crate) fn header_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.iter().filter(move |(key, _)| key == name.as_bytes()).map(|(_, value)| value.as_ref())
+    }
+}
+
+/// Why a request's body could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The client closed or reset the connection.
+    #[error("the client left in the middle of its request's body")]
+    ClientGone,
+    /// The client sent nothing for `body-timeout`: 408.
+    #[error("the client sent its request's body too slowly")]
+    TimedOut,
+    /// Chunked framing is wrong: 400.
+    #[error("the request's body is not valid chunked encoding")]
+    Malformed,
+    /// More than `max-body` bytes: 413.
+    #[error("the request's body is larger than max-body ({limit} bytes)")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+}
+
+/// What an answer's body is made of.
+pub(crate) enum ResponseBody {
+    /// Nothing; `Content-Length: 0` unless the status or the method forbids it.
+    Empty,
+    /// Whole, in memory.
+    Full(Bytes),
+    /// A part of a file, sent from `offset`.
+    File {
+        file: std::fs::File,
+        offset: u64,
+        size: u64,
+    },
+    /// As it comes. Chunked where `size` is unknown (HTTP/1.0: until the connection closes).
+    Stream {
+        stream: BodyStream,
+        size: Option<u64>,
+    },
+}
+
+/// Pieces of an answer; an error cuts the connection, so that a short body never looks complete.
+pub(crate) type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyCut>> + Send>>;
+
+/// An answer that was begun and can't be completed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the answer was cut: {reason}")]
+pub(crate) struct BodyCut {
+    /// For the log.
+    pub(crate) reason: String,
+}
+
+/// An answer. The connection loop adds framing (`Content-Length`, `Transfer-Encoding`), `Connection` and `Date`, and leaves
+/// out the body where the request's method or the status forbids it (HEAD, 204, 304).
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// The application's own reason phrase; else the standard one.
+    pub(crate) reason: Option<Vec<u8>>,
+    /// Without framing and hop-by-hop headers; names as they shall be sent.
+    pub(crate) headers: Vec<(Bytes, Bytes)>,
+    /// `Content-Length` that a HEAD or 304 answer declares though its body is empty.
+    pub(crate) declared_length: Option<u64>,
+    pub(crate) body: ResponseBody,
+    /// Close the connection after this answer.
+    pub(crate) close: bool,
+}
