@@ -59,11 +59,6 @@ impl Client {
         Self { socket, state_dir: state_dir.to_owned() }
     }
 
-    /// Where the state lies.
-    pub(crate) fn state_dir(&self) -> &Path {
-        &self.state_dir
-    }
-
     /// Reads a resource.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::GET, path, None::<&()>).await
@@ -79,7 +74,8 @@ impl Client {
         let answer = self.request(method, path, body).await?;
         let bytes = answer.into_body().collect().await?.to_bytes();
         let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
-        serde_json::from_slice(text).map_err(|source| ClientError::Answer { path: path.to_owned(), source })
+        serde_json::from_slice(text)
+            .map_err(|source| ClientError::Answer { path: path.to_owned(), source })
     }
 
     /// The same, and the answer comes line by line.
@@ -107,7 +103,8 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, "localhost");
         let bytes = match body {
             Some(body) => {
                 request = request.header(header::CONTENT_TYPE, "application/json");
@@ -124,8 +121,10 @@ impl Client {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.connect_error(source))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|source| self.connect_error(source))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // Ends by itself when both sides are done; the runtime of a command ends with it.
         tokio::spawn(connection);
         let answer = sender.send_request(request).await?;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+};
 use onebox_config::{ConfigError, Origin, Problem};
 
 use crate::client::ClientError;
@@ -51,9 +53,6 @@ pub(crate) enum Failure {
     /// `rm` without a terminal to ask on.
     #[error("removing {site} with its releases and its data needs a confirmation")]
     Unconfirmed { site: String },
-    /// A site was asked for that is not there.
-    #[error("there is no site {site:?}")]
-    NoSuchSite { site: String, sites: Vec<String> },
     /// A value could not be written as JSON.
     #[error("the result could not be written as JSON")]
     Json(#[source] serde_json::Error),
@@ -87,7 +86,9 @@ impl Failure {
     /// A configuration's problems, a line each.
     pub(crate) fn problems(&self) -> Vec<String> {
         match self {
-            Self::Config { problems, .. } => problems.iter().map(|report| report.problem.to_string()).collect(),
+            Self::Config { problems, .. } => {
+                problems.iter().map(|report| report.problem.to_string()).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -104,9 +105,9 @@ impl Failure {
             }
             Self::Serve { causes, .. } if causes.0.is_empty() => return None,
             Self::Serve { causes, .. } => causes.0.join("\n"),
-            Self::Unconfirmed { site } => format!("`onebox rm {site} --yes` removes it without asking"),
-            Self::NoSuchSite { sites, .. } if sites.is_empty() => "`onebox deploy PATH` makes one".into(),
-            Self::NoSuchSite { sites, .. } => format!("there is: {}", sites.join(", ")),
+            Self::Unconfirmed { site } => {
+                format!("`onebox rm {site} --yes` removes it without asking")
+            }
             Self::BrokenOff { .. } => "`onebox status` says what is live".into(),
             _ => return None,
         };
@@ -136,7 +137,9 @@ impl Diagnostic for Failure {
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
         match self {
-            Self::Config { problems, .. } => Some(Box::new(problems.iter().map(|problem| problem as &dyn Diagnostic))),
+            Self::Config { problems, .. } => {
+                Some(Box::new(problems.iter().map(|problem| problem as &dyn Diagnostic)))
+            }
             _ => None,
         }
     }
@@ -214,8 +217,12 @@ pub(crate) fn one_line(failure: &Failure) -> String {
 /// The report as text, for a terminal or a file.
 pub(crate) fn render(failure: &Failure) -> String {
     let coloured = std::io::stderr().is_terminal();
-    let theme = if coloured { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false).with_context_lines(0);
+    let theme =
+        if coloured { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(100)
+        .with_links(false)
+        .with_context_lines(0);
     let mut text = String::new();
     match handler.render_report(&mut text, failure) {
         Ok(()) => text,
@@ -246,7 +253,9 @@ mod tests {
             problem(Origin::Variable("ONEBOX_THREADS".into())),
         ];
         let text = render(&Failure::config("onebox.toml", ConfigError { problems }));
-        for said in ["onebox.toml has 2 problems", "threads = 0", ":2:", "ONEBOX_THREADS", "1 to 1000"] {
+        for said in
+            ["onebox.toml has 2 problems", "threads = 0", ":2:", "ONEBOX_THREADS", "1 to 1000"]
+        {
             assert!(text.contains(said), "{said:?} in {text}");
         }
     }

@@ -32,10 +32,18 @@ pub(crate) fn check(arguments: CheckArgs) -> Result<(), Failure> {
     let result = target.load();
     if arguments.json {
         let problems = result.as_ref().err().map(|error| error.problems.iter().map(line).collect());
-        let verdict = Verdict { file: file.clone(), ok: result.is_ok(), problems: problems.unwrap_or_default() };
+        let verdict = Verdict {
+            file: file.clone(),
+            ok: result.is_ok(),
+            problems: problems.unwrap_or_default(),
+        };
         print::json(&verdict)?;
     } else if result.is_ok() {
-        let absent = if target.file().exists() { "" } else { " is not there; every setting is the default and" };
+        let absent = if target.file().exists() {
+            ""
+        } else {
+            " is not there; every setting is the default and"
+        };
         anstream::println!("{} {file}{absent} is fine", style::good("✓"));
     }
     result.map_err(|error| Failure::config(file, error))
@@ -57,7 +65,8 @@ impl Target {
             let source = std::io::ErrorKind::NotFound.into();
             return Err(Failure::File { path: path.to_owned(), source });
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if path.file_name().is_some_and(|name| name == "box.toml") {
             return Ok(Self::Box { folder: folder.to_owned() });
         }

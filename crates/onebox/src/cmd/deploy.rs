@@ -15,7 +15,11 @@ use crate::print::{self, clock, status::with_scheme, style};
 use crate::report::Failure;
 
 /// Puts the folder on line and prints its addresses.
-pub(crate) async fn deploy(client: &Client, config: &BoxConfig, arguments: DeployArgs) -> Result<(), Failure> {
+pub(crate) async fn deploy(
+    client: &Client,
+    config: &BoxConfig,
+    arguments: DeployArgs,
+) -> Result<(), Failure> {
     let show = Show::from_flag(arguments.json);
     let result = attempt(client, config, &arguments, show).await;
     if let (Err(failure), Show::Json) = (&result, show) {
@@ -24,7 +28,12 @@ pub(crate) async fn deploy(client: &Client, config: &BoxConfig, arguments: Deplo
     result
 }
 
-async fn attempt(client: &Client, config: &BoxConfig, arguments: &DeployArgs, show: Show) -> Result<(), Failure> {
+async fn attempt(
+    client: &Client,
+    config: &BoxConfig,
+    arguments: &DeployArgs,
+    show: Show,
+) -> Result<(), Failure> {
     let root = folder(&arguments.path)?;
     onebox_config::load_site(&root, arguments.config.as_deref())
         .map_err(|error| Failure::config(configuration_name(arguments), error))?;
@@ -38,7 +47,10 @@ async fn attempt(client: &Client, config: &BoxConfig, arguments: &DeployArgs, sh
         domains: Some(arguments.domains.join(",")).filter(|domains| !domains.is_empty()),
     };
     let archive = Archive { root, config: arguments.config.clone() };
-    let lines = client.upload(&deploy_path(&query), ChannelBody(archive.stream())).await.map_err(explain_upload)?;
+    let lines = client
+        .upload(&deploy_path(&query), ChannelBody(archive.stream()))
+        .await
+        .map_err(explain_upload)?;
     let outcome = operation::follow(lines, "the deploy", show).await?;
     if show == Show::Steps {
         say_done(client, &outcome).await?;
@@ -70,8 +82,11 @@ async fn ensure_running(client: &Client, config: &BoxConfig) -> Result<Option<Re
 }
 
 fn deploy_path(query: &DeployQuery) -> String {
-    let fields = [("name", &query.name), ("default_name", &query.default_name), ("domains", &query.domains)];
-    let given = fields.iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_deref()?))));
+    let fields =
+        [("name", &query.name), ("default_name", &query.default_name), ("domains", &query.domains)];
+    let given = fields
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_deref()?))));
     format!("/api/v1/deploy?{}", given.collect::<Vec<_>>().join("&"))
 }
 
@@ -95,7 +110,11 @@ fn explain_upload(error: ClientError) -> Failure {
 /// The appliance that was just started; its password is shown this once, in JSON mode beside the events.
 fn say_started(ready: &Ready, show: Show) {
     let dashboard = with_scheme(&ready.admin);
-    let mut text = format!("{} started an appliance in the background; dashboard {}", style::good("✓"), style::address(dashboard));
+    let mut text = format!(
+        "{} started an appliance in the background; dashboard {}",
+        style::good("✓"),
+        style::address(dashboard)
+    );
     if let Some(password) = &ready.first_password {
         text.push_str(&format!(
             "\n  log in as {} with the password {}  {}",
@@ -118,7 +137,11 @@ async fn say_done(client: &Client, outcome: &Outcome) -> Result<(), Failure> {
         anstream::println!("  {}", style::address(url));
     }
     let status: ApplianceStatus = client.get("/api/v1/status").await?;
-    anstream::println!("  {} {}", style::faint("dashboard"), style::address(with_scheme(&status.admin)));
+    anstream::println!(
+        "  {} {}",
+        style::faint("dashboard"),
+        style::address(with_scheme(&status.admin))
+    );
     Ok(())
 }
 
@@ -141,7 +164,11 @@ mod tests {
 
     #[test]
     fn the_query_holds_what_was_given() {
-        let query = DeployQuery { name: None, default_name: Some("my site".into()), domains: Some("a.b,c.d".into()) };
+        let query = DeployQuery {
+            name: None,
+            default_name: Some("my site".into()),
+            domains: Some("a.b,c.d".into()),
+        };
         assert_eq!(deploy_path(&query), "/api/v1/deploy?default_name=my%20site&domains=a.b%2Cc.d");
     }
 

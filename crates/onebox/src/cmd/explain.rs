@@ -14,7 +14,11 @@ pub(crate) async fn explain(client: &Client, arguments: SiteJsonArgs) -> Result<
     if arguments.json {
         return print::json(&explanation);
     }
-    anstream::println!("{} is {}", style::strong(&arguments.site), print::status::mode(explanation.mode));
+    anstream::println!(
+        "{} is {}",
+        style::strong(&arguments.site),
+        print::status::mode(explanation.mode)
+    );
     for reason in &explanation.reasons {
         anstream::println!("  {reason}");
     }

@@ -25,7 +25,8 @@ pub(crate) fn init(arguments: InitArgs) -> Result<(), Failure> {
         std::io::ErrorKind::AlreadyExists => Failure::Exists(path.clone()),
         _ => Failure::File { path: path.clone(), source },
     })?;
-    file.write_all(text(&found).as_bytes()).map_err(|source| Failure::File { path: path.clone(), source })?;
+    file.write_all(text(&found).as_bytes())
+        .map_err(|source| Failure::File { path: path.clone(), source })?;
     anstream::println!("{} wrote {}", style::good("✓"), path.display());
     Ok(())
 }
@@ -33,21 +34,33 @@ pub(crate) fn init(arguments: InitArgs) -> Result<(), Failure> {
 /// What of the folder says something about how it will be served.
 fn found(root: &Path) -> Vec<String> {
     let known = [
-        ("manage.py", "manage.py: a Django project; migrate and collectstatic run with each release"),
+        (
+            "manage.py",
+            "manage.py: a Django project; migrate and collectstatic run with each release",
+        ),
         ("app.py", "app.py: looked through for a WSGI application"),
         ("wsgi.py", "wsgi.py: looked through for a WSGI application"),
         ("Procfile", "Procfile: its `web:` line is read"),
         ("requirements.txt", "requirements.txt: installed into the release's own environment"),
-        ("pyproject.toml", "pyproject.toml: its dependencies are installed into the release's own environment"),
+        (
+            "pyproject.toml",
+            "pyproject.toml: its dependencies are installed into the release's own environment",
+        ),
         (".python-version", ".python-version: chooses the Python"),
         ("static", "static/: served without Python where the application says so"),
         ("index.html", "index.html: served as it is where there is no Python"),
     ];
-    known.iter().filter(|(name, _)| root.join(name).exists()).map(|(_, meaning)| (*meaning).to_owned()).collect()
+    known
+        .iter()
+        .filter(|(name, _)| root.join(name).exists())
+        .map(|(_, meaning)| (*meaning).to_owned())
+        .collect()
 }
 
 fn text(found: &[String]) -> String {
-    let mut text = String::from("# How onebox serves this folder. Every key is optional; what is commented out shows an example.\n");
+    let mut text = String::from(
+        "# How onebox serves this folder. Every key is optional; what is commented out shows an example.\n",
+    );
     for line in found {
         let _ = writeln!(text, "# found {line}");
     }
@@ -124,7 +137,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("onebox.toml");
         std::fs::write(&path, "name = \"kept\"").unwrap();
-        assert!(matches!(init(InitArgs { path: folder.path().to_owned() }), Err(Failure::Exists(_))));
+        assert!(matches!(
+            init(InitArgs { path: folder.path().to_owned() }),
+            Err(Failure::Exists(_))
+        ));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "name = \"kept\"");
     }
 }

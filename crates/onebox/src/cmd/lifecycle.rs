@@ -32,14 +32,26 @@ pub(crate) async fn rollback(client: &Client, arguments: RollbackArgs) -> Result
 
 /// Takes a site off line.
 pub(crate) async fn stop(client: &Client, site: &str) -> Result<(), Failure> {
-    client.call::<IgnoredAny>(Method::POST, &format!("/api/v1/sites/{}/stop", segment(site)), None::<&()>).await?;
+    client
+        .call::<IgnoredAny>(
+            Method::POST,
+            &format!("/api/v1/sites/{}/stop", segment(site)),
+            None::<&()>,
+        )
+        .await?;
     done(&format!("stopped {site}"));
     Ok(())
 }
 
 /// Puts it back on line.
 pub(crate) async fn start(client: &Client, site: &str) -> Result<(), Failure> {
-    client.call::<IgnoredAny>(Method::POST, &format!("/api/v1/sites/{}/start", segment(site)), None::<&()>).await?;
+    client
+        .call::<IgnoredAny>(
+            Method::POST,
+            &format!("/api/v1/sites/{}/start", segment(site)),
+            None::<&()>,
+        )
+        .await?;
     done(&format!("started {site}"));
     Ok(())
 }

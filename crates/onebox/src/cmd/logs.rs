@@ -20,7 +20,8 @@ pub(crate) async fn logs(client: &Client, arguments: LogsArgs) -> Result<(), Fai
     while let Some(text) = events.next().await? {
         // Server-sent events: only `data:` carries something, names and comments (the heart beat) do not.
         let Some(data) = text.strip_prefix(b"data:") else { continue };
-        let line = serde_json::from_slice(data).map_err(|source| ClientError::Answer { path: path.clone(), source })?;
+        let line = serde_json::from_slice(data)
+            .map_err(|source| ClientError::Answer { path: path.clone(), source })?;
         show(&line, arguments.json)?;
     }
     Ok(())

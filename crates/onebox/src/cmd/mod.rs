@@ -44,7 +44,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
 fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
     let config = load_box(flags(appliance))?;
     let client = Client::new(&config.state_dir, Paths::new(&config.state_dir).control_socket());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
     let result = runtime.block_on(async {
         match verb {
             Verb::Deploy(arguments) => deploy::deploy(&client, &config, arguments).await,
@@ -60,7 +63,12 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             Verb::Explain(arguments) => explain::explain(&client, arguments).await,
             Verb::Shutdown => lifecycle::shutdown(&client).await,
             // Chosen by `dispatch` already.
-            Verb::Serve(_) | Verb::Run(_) | Verb::Check(_) | Verb::Init(_) | Verb::Version(_) | Verb::Completions(_)
+            Verb::Serve(_)
+            | Verb::Run(_)
+            | Verb::Check(_)
+            | Verb::Init(_)
+            | Verb::Version(_)
+            | Verb::Completions(_)
             | Verb::Engine => Ok(()),
         }
     });
@@ -79,5 +87,6 @@ fn flags(appliance: &ApplianceArgs) -> BoxFlags {
 }
 
 fn load_box(flags: BoxFlags) -> Result<BoxConfig, Failure> {
-    onebox_config::load_box(flags).map_err(|error| Failure::config("the configuration of the box", error))
+    onebox_config::load_box(flags)
+        .map_err(|error| Failure::config("the configuration of the box", error))
 }

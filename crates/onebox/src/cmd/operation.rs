@@ -39,7 +39,11 @@ pub(crate) struct Outcome {
 ///
 /// # Errors
 /// With the reason when the operation failed, after printing the traceback or the output that goes with it.
-pub(crate) async fn follow(mut lines: Lines, operation: &str, show: Show) -> Result<Outcome, Failure> {
+pub(crate) async fn follow(
+    mut lines: Lines,
+    operation: &str,
+    show: Show,
+) -> Result<Outcome, Failure> {
     let mut progress = Progress::new();
     while let Some(line) = lines.next().await? {
         let event = serde_json::from_slice(&line)
@@ -57,7 +61,12 @@ pub(crate) async fn follow(mut lines: Lines, operation: &str, show: Show) -> Res
                     progress.fail(&step);
                     print_detail(&detail);
                 }
-                return Err(Failure::Operation { operation: operation.to_owned(), step, reason, hint });
+                return Err(Failure::Operation {
+                    operation: operation.to_owned(),
+                    step,
+                    reason,
+                    hint,
+                });
             }
             (DeployEvent::Step { step, text }, Show::Steps) => progress.step(&step, &text),
             (DeployEvent::Output { line }, Show::Steps) => progress.output(&line),

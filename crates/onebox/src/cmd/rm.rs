@@ -38,6 +38,9 @@ fn confirmed(site: &str) -> Result<bool, Failure> {
     anstream::print!("Type its name to go on: ");
     std::io::Write::flush(&mut std::io::stdout()).ok();
     let mut answer = String::new();
-    input.lock().read_line(&mut answer).map_err(|source| Failure::File { path: "the terminal".into(), source })?;
+    input
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|source| Failure::File { path: "the terminal".into(), source })?;
     Ok(answer.trim() == site)
 }

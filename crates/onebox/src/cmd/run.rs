@@ -11,10 +11,12 @@ use crate::report::Failure;
 /// Serves until a signal ends it.
 pub(crate) fn run(appliance: &ApplianceArgs, arguments: RunArgs) -> Result<(), Failure> {
     let root = crate::cmd::deploy::folder(&arguments.path)?;
-    let mut site = onebox_config::load_site(&root, arguments.config.as_deref()).map_err(|error| {
-        let file = arguments.config.clone().unwrap_or_else(|| arguments.path.join("onebox.toml"));
-        Failure::config(file.display().to_string(), error)
-    })?;
+    let mut site =
+        onebox_config::load_site(&root, arguments.config.as_deref()).map_err(|error| {
+            let file =
+                arguments.config.clone().unwrap_or_else(|| arguments.path.join("onebox.toml"));
+            Failure::config(file.display().to_string(), error)
+        })?;
     if let Some(module) = arguments.module {
         site.application = Some(Application::Module(module));
     }
@@ -44,6 +46,9 @@ mod tests {
     #[test]
     fn a_number_is_a_version_and_the_rest_a_path() {
         assert_eq!(python_choice("3.11".into()), PythonChoice::Version("3.11".into()));
-        assert_eq!(python_choice("venv/bin/python".into()), PythonChoice::Path("venv/bin/python".into()));
+        assert_eq!(
+            python_choice("venv/bin/python".into()),
+            PythonChoice::Path("venv/bin/python".into())
+        );
     }
 }

@@ -16,9 +16,11 @@ pub(crate) fn serve(appliance: &ApplianceArgs, arguments: ServeArgs) -> Result<(
         // already has nothing to do.
         rustix::process::setsid().ok();
     }
-    let flags = BoxFlags { http: arguments.listen.http, admin: arguments.admin, ..flags(appliance) };
+    let flags =
+        BoxFlags { http: arguments.listen.http, admin: arguments.admin, ..flags(appliance) };
     let result = load_box(flags).and_then(|config| {
-        onebox_supervisor::serve(config, |ready| announce(&mut signal, ready)).map_err(|error| Failure::serve(&error))
+        onebox_supervisor::serve(config, |ready| announce(&mut signal, ready))
+            .map_err(|error| Failure::serve(&error))
     });
     if let Err(failure) = &result {
         signal.tell(&Readiness::Failed { error: report::one_line(failure) });
@@ -36,9 +38,16 @@ fn announce(signal: &mut ReadySignal, ready: Ready) {
     if !signal.is_awaited()
         && let Some(password) = &ready.first_password
     {
-        anstream::println!("the dashboard's user is {}, its password {password} (shown only this once)", style::strong("admin"));
+        anstream::println!(
+            "the dashboard's user is {}, its password {password} (shown only this once)",
+            style::strong("admin")
+        );
     }
     let (sites, dashboard) = (with_scheme(&ready.http), with_scheme(&ready.admin));
-    anstream::println!("ready  sites {}  dashboard {}", style::address(sites), style::address(dashboard));
+    anstream::println!(
+        "ready  sites {}  dashboard {}",
+        style::address(sites),
+        style::address(dashboard)
+    );
     signal.tell(&Readiness::Ready(ready));
 }

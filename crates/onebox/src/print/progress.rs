@@ -36,7 +36,11 @@ impl Progress {
             Some(running) if running.step == step => text.clone_into(&mut running.text),
             _ => {
                 self.finish();
-                self.running = Some(Running { step: step.to_owned(), text: text.to_owned(), since: Instant::now() });
+                self.running = Some(Running {
+                    step: step.to_owned(),
+                    text: text.to_owned(),
+                    since: Instant::now(),
+                });
             }
         }
         self.show();

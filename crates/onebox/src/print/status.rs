@@ -15,7 +15,13 @@ pub(crate) fn appliance(status: &ApplianceStatus, now_ms: i64) -> String {
         None => "engine starting".to_owned(),
     };
     let started = clock::ago(status.started_ms, now_ms);
-    let _ = writeln!(text, "{} {}, pid {}, started {started}, {engine}", style::strong("onebox"), status.version, status.pid);
+    let _ = writeln!(
+        text,
+        "{} {}, pid {}, started {started}, {engine}",
+        style::strong("onebox"),
+        status.version,
+        status.pid
+    );
     let _ = writeln!(text, "sites      {}", style::address(with_scheme(&status.http)));
     let _ = writeln!(text, "dashboard  {}", style::address(with_scheme(&status.admin)));
     let _ = writeln!(text, "state      {}", status.state_dir);
@@ -56,10 +62,13 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
     if let Some(problem) = &site.problem {
         let _ = writeln!(text, "problem    {problem}");
     }
-    let python = site.python.as_ref().map(|version| format!(", Python {version}")).unwrap_or_default();
+    let python =
+        site.python.as_ref().map(|version| format!(", Python {version}")).unwrap_or_default();
     let _ = writeln!(text, "kind       {}, {}{python}", site.kind, mode(site.mode));
     let release = match (&site.release, site.released_ms) {
-        (Some(release), Some(at_ms)) => format!("{release}, live since {}", clock::ago(at_ms, now_ms)),
+        (Some(release), Some(at_ms)) => {
+            format!("{release}, went live {}", clock::ago(at_ms, now_ms))
+        }
         (Some(release), None) => release.clone(),
         (None, _) => "none".to_owned(),
     };

@@ -48,7 +48,11 @@ fn width() -> u16 {
     if !stdout.is_terminal() {
         return WIDTH_OF_A_FILE;
     }
-    rustix::termios::tcgetwinsize(stdout).map(|size| size.ws_col).ok().filter(|columns| *columns >= 40).unwrap_or(80)
+    rustix::termios::tcgetwinsize(stdout)
+        .map(|size| size.ws_col)
+        .ok()
+        .filter(|columns| *columns >= 40)
+        .unwrap_or(80)
 }
 
 #[cfg(test)]
@@ -61,6 +65,6 @@ mod tests {
         table.row(["blog", "running"]);
         table.row(["a-longer-name", "ok"]);
         let text = anstream::adapter::strip_str(&table.render()).to_string();
-        assert_eq!(text, "SITE            STATE\nblog            running\na-longer-name   ok");
+        assert_eq!(text, "SITE           STATE\nblog           running\na-longer-name  ok");
     }
 }
