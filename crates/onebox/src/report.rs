@@ -178,7 +178,9 @@ impl fmt::Display for ProblemReport {
             write!(f, "{}: ", self.problem.origin)?;
         }
         if !self.problem.key.is_empty() {
-            write!(f, "`{}`: ", self.problem.key)?;
+            // `thread` is not a key, but `threads`: 0 is too few.
+            let colon = if self.problem.message.starts_with("is ") { "" } else { ":" };
+            write!(f, "`{}`{colon} ", self.problem.key)?;
         }
         f.write_str(&self.problem.message)
     }
@@ -222,7 +224,8 @@ pub(crate) fn render(failure: &Failure) -> String {
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(100)
         .with_links(false)
-        .with_context_lines(0);
+        .with_context_lines(0)
+        .with_show_related_as_nested(true);
     let mut text = String::new();
     match handler.render_report(&mut text, failure) {
         Ok(()) => text,

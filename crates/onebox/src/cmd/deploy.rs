@@ -35,7 +35,7 @@ async fn attempt(
     show: Show,
 ) -> Result<(), Failure> {
     let root = folder(&arguments.path)?;
-    onebox_config::load_site(&root, arguments.config.as_deref())
+    onebox_config::load_site(&arguments.path, arguments.config.as_deref())
         .map_err(|error| Failure::config(configuration_name(arguments), error))?;
     let started = ensure_running(client, config).await?;
     if let Some(ready) = &started {
