@@ -11,12 +11,13 @@ use crate::report::Failure;
 /// Serves until a signal ends it.
 pub(crate) fn run(appliance: &ApplianceArgs, arguments: RunArgs) -> Result<(), Failure> {
     let root = crate::cmd::deploy::folder(&arguments.path)?;
-    let mut site =
-        onebox_config::load_site(&arguments.path, arguments.config.as_deref()).map_err(|error| {
+    let mut site = onebox_config::load_site(&arguments.path, arguments.config.as_deref()).map_err(
+        |error| {
             let file =
                 arguments.config.clone().unwrap_or_else(|| arguments.path.join("onebox.toml"));
             Failure::config(file.display().to_string(), error)
-        })?;
+        },
+    )?;
     if let Some(module) = arguments.module {
         site.application = Some(Application::Module(module));
     }
