@@ -1,0 +1,28 @@
+//! How results look on a terminal. Data comes in, text goes out; nothing here talks to the appliance.
+//!
+//! Colours appear on a terminal only and never with `NO_COLOR`: `anstream` takes them out elsewhere.
+
+pub(crate) mod clock;
+pub(crate) mod log;
+pub(crate) mod progress;
+pub(crate) mod status;
+pub(crate) mod style;
+pub(crate) mod table;
+
+use serde::Serialize;
+
+use crate::report::Failure;
+
+/// Prints a value as indented JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::Json)?;
+    anstream::println!("{text}");
+    Ok(())
+}
+
+/// Prints a value as one line of JSON.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(Failure::Json)?;
+    anstream::println!("{text}");
+    Ok(())
+}
