@@ -231,6 +231,12 @@ pub(crate) struct BackOff {
     started: Instant,
 }
 
+impl Default for BackOff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl BackOff {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(10);
