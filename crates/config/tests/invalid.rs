@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use onebox_config::{BoxFlags, ConfigError, load_box, parse_site};
+use onebox_config::{BoxFlags, load_box, parse_site};
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
