@@ -25,8 +25,8 @@ for (const colorScheme of ['light', 'dark']) {
     const context = await browser.newContext({ colorScheme, viewport: { width, height: 900 } });
     const page = await context.newPage();
     const complaints = collectComplaints(page);
-    const shoot = async (name) => {
-      await page.screenshot({ path: join(folder, `${name}-${colorScheme}-${width}.png`), fullPage: true });
+    const shoot = async (name, fullPage = true) => {
+      await page.screenshot({ path: join(folder, `${name}-${colorScheme}-${width}.png`), fullPage });
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (overflow > 0) process.stdout.write(`${name} at ${width}: ${overflow} px too wide\n`);
     };
@@ -52,7 +52,7 @@ for (const colorScheme of ['light', 'dark']) {
       .first()
       .click();
     await page.getByRole('dialog').waitFor();
-    await shoot('site-rollback');
+    await shoot('site-rollback', false);
     await page.getByRole('dialog').getByRole('button', { name: 'Roll back' }).click();
     await page.locator('[data-phase=done]').waitFor();
     await shoot('site-done');
@@ -68,6 +68,10 @@ for (const colorScheme of ['light', 'dark']) {
     await page.goto(`${full.url}#/`);
     await page.getByTestId('row-rate').first().waitFor();
     if (complaints.length > 0) process.stdout.write(`the browser says: ${complaints.join('\n')}\n`);
+    await page.route('**/api/v1/events', (route) => route.abort());
+    await page.evaluate(() => location.reload());
+    await page.getByText('Connection lost').waitFor();
+    await shoot('offline');
     await page.route('**/api/v1/**', (route) => route.abort());
     await page.evaluate(() => location.reload());
     await page.getByRole('heading', { name: 'onebox does not answer' }).waitFor();

@@ -16,15 +16,15 @@ export interface Curve {
 
 export interface ChartShape {
   curves: readonly Pick<Curve, 'label' | 'color' | 'area'>[];
-  /** A value of the y axis as text. */
-  format: (value: number) => string;
+  /** A round value of the y axis as text. */
+  formatTick: (value: number) => string;
   /** The smallest top of the y axis, so that nothing looks dramatic while little happens. */
   leastTop: number;
   /** The moment under the pointer, as an index; `null` when there is none. */
   onhover: (index: number | null) => void;
 }
 
-const axisClock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const axisClock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 const FONT = '12px system-ui, sans-serif';
 
 /** The values that stand alone between gaps: a line would not show them, so they become dots. */
@@ -65,10 +65,12 @@ export function chartOptions(root: Element, shape: ChartShape, width: number, he
         ...axis,
         grid: { show: false },
         size: 30,
-        space: 90,
+        // A label each minute.
+        incrs: [60],
+        space: 40,
         values: (_u, splits) => splits.map((at_s) => axisClock.format(at_s * 1000)),
       },
-      { ...axis, size: 64, space: 36, values: (_u, splits) => splits.map(shape.format) },
+      { ...axis, size: 56, space: 36, values: (_u, splits) => splits.map(shape.formatTick) },
     ],
     series: [
       {},

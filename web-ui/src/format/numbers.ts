@@ -21,6 +21,12 @@ export function formatLatency(ms: number): string {
   return `${fixed(ms, 2)}${NO_BREAK}ms`;
 }
 
+/** Round values, as on an axis: `0 ms`, `2.5 ms`, `40 ms`, `1.5 s`. */
+export function formatLatencyTick(ms: number): string {
+  const [value, unit] = ms >= 1000 ? [ms / 1000, 's'] : [ms, 'ms'];
+  return `${value.toLocaleString('en', { maximumFractionDigits: 2 })}${NO_BREAK}${unit}`;
+}
+
 /** Powers of 1024, as the appliance's own settings mean them: `48.2 MB`. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KB', 'MB', 'GB', 'TB'];
