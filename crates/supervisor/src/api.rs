@@ -282,12 +282,12 @@ pub struct Rollback {
     pub release: Option<String>,
 }
 
-/// `GET /api/v1/sites/{name}/env`: one variable that the appliance keeps for a site. `PUT` takes an object of names and values
-/// and adds them; `DELETE …/env/{variable}` removes one.
+/// `GET /api/v1/sites/{name}/env`: one environment variable that was given to a site. `PUT` takes an object of names and
+/// values, `DELETE …/env/{variable}` removes one; both restart the site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvVariable {
     /// Its name.
     pub name: String,
-    /// Its value, which may be a secret.
+    /// Its value; may be a secret.
     pub value: String,
 }

@@ -1,4 +1,22 @@
 //! Processes, generations, deploys, the databases and the admin API.
 
+mod admin;
 pub mod api;
+mod appliance;
+mod clock;
+mod control;
+mod deploy;
+mod engine;
+mod environment;
+mod isolation;
+mod listeners;
+mod logs;
+mod process;
 pub mod ready;
+mod sampler;
+mod serve;
+mod store;
+mod workers;
+
+pub use engine::engine_main;
+pub use serve::{InPlace, ServeError, ServeOptions, run_in_place, serve};

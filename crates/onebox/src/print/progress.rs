@@ -86,7 +86,10 @@ impl Progress {
 
     fn show(&self) {
         if let (true, Some(running)) = (self.live, &self.running) {
-            anstream::print!("{} {:NAME_WIDTH$} {}", style::faint("·"), running.step, running.text);
+            // A line that folds could not be written over.
+            let room = usize::from(super::terminal_width().unwrap_or(80)).saturating_sub(NAME_WIDTH + 4);
+            let text: String = running.text.chars().take(room).collect();
+            anstream::print!("{} {:NAME_WIDTH$} {text}", style::faint("·"), running.step);
             std::io::stdout().flush().ok();
         }
     }

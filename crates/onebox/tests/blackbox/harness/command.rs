@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that is not measured: ten times and more what it does take, on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(100);
 
 /// What a command left behind.
 #[derive(Debug)]
