@@ -1,4 +1,4 @@
-//! `onebox logs`: what a site wrote and answered, and what comes.
+//! `onebox logs`: what a site wrote, with `--access` what it answered, with `--follow` what comes.
 
 use http::Method;
 use onebox_supervisor::api::LogLine;
@@ -10,12 +10,16 @@ use crate::report::Failure;
 
 /// Prints the last lines, then with `--follow` each new one until the appliance ends.
 pub(crate) async fn logs(client: &Client, arguments: LogsArgs) -> Result<(), Failure> {
-    let path = format!("/api/v1/sites/{}/logs?lines={}", segment(&arguments.site), arguments.lines);
+    let mut path =
+        format!("/api/v1/sites/{}/logs?lines={}", segment(&arguments.site), arguments.lines);
+    if arguments.access {
+        path.push_str("&access=true");
+    }
     if !arguments.follow {
         let lines: Vec<LogLine> = client.get(&path).await?;
         return lines.iter().try_for_each(|line| show(line, arguments.json));
     }
-    let path = format!("{path}&follow=true");
+    path.push_str("&follow=true");
     let mut events = client.lines(Method::GET, &path, None::<&()>).await?;
     while let Some(text) = events.next().await? {
         // Server-sent events: only `data:` carries something, names and comments (the heart beat) do not.

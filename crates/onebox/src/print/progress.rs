@@ -87,7 +87,8 @@ impl Progress {
     fn show(&self) {
         if let (true, Some(running)) = (self.live, &self.running) {
             // A line that folds could not be written over.
-            let room = usize::from(super::terminal_width().unwrap_or(80)).saturating_sub(NAME_WIDTH + 4);
+            let room =
+                usize::from(super::terminal_width().unwrap_or(80)).saturating_sub(NAME_WIDTH + 4);
             let text: String = running.text.chars().take(room).collect();
             anstream::print!("{} {:NAME_WIDTH$} {text}", style::faint("·"), running.step);
             std::io::stdout().flush().ok();
