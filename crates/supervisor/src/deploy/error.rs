@@ -190,7 +190,7 @@ impl DeployProblem {
                     looked_for.iter().map(|what| format!("looked for {what}")).collect();
                 lines.join("\n")
             }
-            Self::Configuration(error) => configuration_lines(error),
+            Self::Configuration(error) => error.to_string(),
             _ => String::new(),
         }
     }
@@ -226,13 +226,4 @@ impl DeployProblem {
             _ => String::new(),
         }
     }
-}
-
-fn configuration_lines(error: &onebox_config::ConfigError) -> String {
-    let lines: Vec<String> = error
-        .problems
-        .iter()
-        .map(|problem| format!("{}: {}: {}", problem.origin, problem.key, problem.message))
-        .collect();
-    lines.join("\n")
 }

@@ -2,8 +2,20 @@
 
 pub(crate) mod archive;
 pub(crate) mod command;
+pub(crate) mod detect;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod plan;
 pub(crate) mod release;
+
+#[cfg(test)]
+mod tests {
+    use onebox_config::SiteConfig;
+
+    /// The configuration of a site without `onebox.toml`.
+    pub(crate) fn config() -> SiteConfig {
+        let folder = tempfile::tempdir().unwrap();
+        onebox_config::load_site(folder.path(), None).unwrap()
+    }
+}
