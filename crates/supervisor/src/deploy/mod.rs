@@ -1,13 +1,21 @@
 //! From an archive to a release that is ready to start.
 
 pub(crate) mod archive;
+mod clone;
 pub(crate) mod command;
 pub(crate) mod detect;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod health;
+mod hooks;
+mod owner;
+mod packages;
+mod persist;
 pub(crate) mod plan;
 pub(crate) mod release;
+mod settings;
+mod statics;
+mod venv;
 
 #[cfg(test)]
 mod tests {
