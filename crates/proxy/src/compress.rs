@@ -1,0 +1,7 @@
+//! Compression.
+
+use crate::message::{RequestHead, Response};
+
+pub(crate) fn apply(_head: &RequestHead, response: Response) -> Response {
+    response
+}
