@@ -103,9 +103,12 @@ pub(crate) enum DeployProblem {
         /// The file that was looked for.
         missing: String,
     },
+    /// A host of `--domain` is none.
+    #[error("{0}")]
+    Domain(String),
     /// No usable Python.
-    #[error("no usable Python: {0}")]
-    Python(String),
+    #[error(transparent)]
+    Python(onebox_app_server::PythonError),
     /// A framework is imported and nothing installs it.
     #[error("the site imports {package}, and no requirements file says so")]
     NoRequirements {
@@ -179,6 +182,16 @@ impl DeployProblem {
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { doing, path, source }
+    }
+
+    /// Adds a hint to a failed command that has none.
+    pub(crate) fn or_hint(self, advice: &str) -> Self {
+        match self {
+            Self::Command { what, status, output, hint } if hint.is_empty() => {
+                Self::Command { what, status, output, hint: advice.to_owned() }
+            }
+            other => other,
+        }
     }
 
     /// Output, a traceback, or a list; empty where the reason says all.

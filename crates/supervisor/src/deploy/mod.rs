@@ -11,11 +11,17 @@ mod hooks;
 mod owner;
 mod packages;
 mod persist;
+pub(crate) mod prepare;
+mod public_files;
 pub(crate) mod plan;
 pub(crate) mod release;
 mod settings;
+mod stage;
 mod statics;
 mod venv;
+mod warnings;
+
+pub(crate) use self::prepare::{Prepared, StageContext, prepare};
 
 #[cfg(test)]
 mod tests {

@@ -45,6 +45,16 @@ impl<'a> Persistence<'a> {
         Self { app, shared, user, kept: Vec::new() }
     }
 
+    /// These were linked already.
+    pub(crate) fn already(&mut self, kept: Vec<PathBuf>) {
+        self.kept = kept;
+    }
+
+    /// What is kept, as paths below the site's folder.
+    pub(crate) fn into_kept(self) -> Vec<PathBuf> {
+        self.kept
+    }
+
     /// Keeps `path`, which is below the site's folder.
     ///
     /// # Errors
@@ -77,11 +87,6 @@ impl<'a> Persistence<'a> {
         below(self.app).or_else(|| below(&real?)).filter(|below| inside(below).is_some())
     }
 
-    /// What is kept, as places in `shared/`.
-    pub(crate) fn places(&self) -> Vec<PathBuf> {
-        self.kept.iter().map(|path| self.shared.join(path)).collect()
-    }
-
     /// `db.sqlite3 and media/`; `None` when nothing is kept.
     pub(crate) fn text(&self) -> Option<String> {
         let names: Vec<String> = self
@@ -103,6 +108,11 @@ impl<'a> Persistence<'a> {
         let place = self.app.join(path);
         let target = self.shared.join(path);
         self.make_parents(path)?;
+        contained(&target, self.shared)?;
+        if let Some(parent) = place.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        contained(&place, self.app)?;
         match (fs::symlink_metadata(&target).is_ok(), fs::symlink_metadata(&place).is_ok()) {
             (true, true) => remove(&place)?,
             (false, true) => {
@@ -114,9 +124,6 @@ impl<'a> Persistence<'a> {
             }
             (false, false) if is_folder => self.make_shared(&target)?,
             (_, false) => {}
-        }
-        if let Some(parent) = place.parent() {
-            fs::create_dir_all(parent)?;
         }
         symlink(relative(path, &self.way_to_shared()), &place)
     }
@@ -157,6 +164,15 @@ fn relative(path: &Path, way: &Path) -> PathBuf {
     let depth = path.components().count().saturating_sub(1);
     let climb: PathBuf = std::iter::repeat_n(Component::ParentDir, depth).collect();
     climb.join(way).join(path)
+}
+
+/// Refuses a place that a link of the site leads out of `root`: what is done here may be done by root.
+fn contained(place: &Path, root: &Path) -> io::Result<()> {
+    let parent = fs::canonicalize(place.parent().unwrap_or(root))?;
+    if parent.starts_with(fs::canonicalize(root)?) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "a link leads out of the site"))
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -256,6 +272,20 @@ mod tests {
         let app = site.release("1", &[("instance/x.db", "row")], &["instance/x.db", "instance", "instance/y.db"]);
         assert_eq!(fs::read_to_string(app.join("instance/x.db")).unwrap(), "row");
         assert!(fs::symlink_metadata(app.join("instance")).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_link_that_leads_out_is_not_followed() {
+        let site = Site::new();
+        let outside = site.root.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        let app = site.release("1", &[], &["data/x.db"]);
+        fs::remove_dir_all(site.shared().join("data")).unwrap();
+        symlink(&outside, site.shared().join("data")).unwrap();
+        let shared = site.shared();
+        let mut persistence = Persistence::new(&app, &shared, None);
+        assert!(persistence.keep(Path::new("data/y.db"), Nature::File).is_err());
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     }
 
     #[test]

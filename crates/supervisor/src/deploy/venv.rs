@@ -177,7 +177,7 @@ impl Environment<'_> {
 /// When it is not one that can be used.
 pub(crate) async fn inspect(executable: PathBuf) -> Result<Interpreter, DeployProblem> {
     let interpreter = blocking(move || Interpreter::inspect(&executable)).await?;
-    interpreter.map_err(|error| DeployProblem::Python(error.to_string()))
+    interpreter.map_err(DeployProblem::Python)
 }
 
 /// Runs what blocks beside the runtime's own threads.
