@@ -107,6 +107,16 @@ pub(crate) enum OperationError {
     InPlace,
 }
 
+impl OperationError {
+    /// The last line of the answer of a long operation.
+    pub(crate) fn to_event(&self) -> DeployEvent {
+        match self {
+            Self::Failed(failure) => failure.to_event(),
+            refused => OperationFailure::new("check", refused.to_string()).to_event(),
+        }
+    }
+}
+
 impl From<OperationFailure> for OperationError {
     fn from(failure: OperationFailure) -> Self {
         Self::Failed(failure)

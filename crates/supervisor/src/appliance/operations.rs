@@ -20,7 +20,7 @@ impl Appliance {
         self: &Arc<Self>,
         site: &str,
         events: &EventSink,
-    ) -> Result<(), OperationError> {
+    ) -> Result<DeployEvent, OperationError> {
         let _one_at_a_time = self.operation.lock().await;
         self.restart_locked(site, events).await
     }
@@ -29,7 +29,7 @@ impl Appliance {
         self: &Arc<Self>,
         site: &str,
         events: &EventSink,
-    ) -> Result<(), OperationError> {
+    ) -> Result<DeployEvent, OperationError> {
         let begun = Instant::now();
         let row = self.row(site).await?;
         let release = live_release(&row)?;
@@ -37,8 +37,7 @@ impl Appliance {
         let change = Change { target, site, renew: Renew::Replace, events };
         self.change(change, self.store.set_stopped(site, false)).await?;
         self.logs.write(site, Source::Onebox, "restarted");
-        self.done(site, &release, begun, events);
-        Ok(())
+        Ok(self.done(site, &release, begun))
     }
 
     /// Makes an earlier release live again: the given one, else the one before the live one.
@@ -50,7 +49,7 @@ impl Appliance {
         site: &str,
         wanted: Option<&str>,
         events: &EventSink,
-    ) -> Result<(), OperationError> {
+    ) -> Result<DeployEvent, OperationError> {
         let _one_at_a_time = self.operation.lock().await;
         let begun = Instant::now();
         let row = self.row(site).await?;
@@ -62,8 +61,7 @@ impl Appliance {
         let change = Change { target, site, renew: Renew::Keep, events };
         self.change(change, self.store.make_live(&commit)).await?;
         self.logs.write(site, Source::Onebox, &format!("rolled back to release {release}"));
-        self.done(site, &release, begun, events);
-        Ok(())
+        Ok(self.done(site, &release, begun))
     }
 
     async fn release_to_go_back_to(
@@ -136,12 +134,16 @@ impl Appliance {
         self.change(change, self.store.remove_site(site)).await?;
         self.running.lock().unreadable.remove(site);
         self.logs.forget(site);
-        let folder = self.paths.site_dir(site);
-        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
-        match removed.map_err(std::io::Error::other)? {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+        for folder in [self.paths.site_dir(site), self.paths.logs(site)] {
+            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
+            match removed.map_err(std::io::Error::other)? {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// The variables that were given to a site.
@@ -196,7 +198,7 @@ impl Appliance {
         if row.stopped || row.live_release.is_none() {
             return Ok(());
         }
-        self.restart_locked(site, &nobody()).await
+        self.restart_locked(site, &nobody()).await.map(drop)
     }
 
     /// What the database knows of a site.
@@ -234,13 +236,13 @@ impl Appliance {
     }
 
     /// The last event of an operation that went well.
-    pub(super) fn done(&self, site: &str, release: &str, begun: Instant, events: &EventSink) {
-        events.send(DeployEvent::Done {
+    pub(super) fn done(&self, site: &str, release: &str, begun: Instant) -> DeployEvent {
+        DeployEvent::Done {
             site: site.to_owned(),
             release: release.to_owned(),
             urls: self.urls(site),
             total_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        });
+        }
     }
 }
 

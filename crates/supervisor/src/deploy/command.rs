@@ -75,7 +75,7 @@ impl Job {
         let mut command = std::process::Command::new(program);
         command.current_dir(folder).process_group(0).stdin(Stdio::null()).env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)));
-        command.env("PYTHONUNBUFFERED", "1").env("PYTHONUTF8", "1");
+        command.env("PYTHONUNBUFFERED", "1").envs(onebox_app_server::locale_environment());
         Self { what: what.into(), command, limit }
     }
 
@@ -94,6 +94,20 @@ impl Job {
     /// Sets variables.
     pub(crate) fn envs(mut self, env: &[(String, String)]) -> Self {
         self.command.envs(env.iter().map(|(name, value)| (name, value)));
+        self
+    }
+
+    /// Puts the folder of `python` first on `PATH`, and says so as `activate` does.
+    pub(crate) fn with_python(mut self, python: &Path) -> Self {
+        let Some(folder) = python.parent() else { return self };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&path));
+        if let Ok(path) = std::env::join_paths(folders) {
+            self.command.env("PATH", path);
+        }
+        if let Some(venv) = folder.parent().filter(|venv| venv.join("pyvenv.cfg").exists()) {
+            self.command.env("VIRTUAL_ENV", venv);
+        }
         self
     }
 

@@ -103,9 +103,12 @@ pub(crate) enum DeployProblem {
         /// The file that was looked for.
         missing: String,
     },
+    /// A host of `--domain` is none.
+    #[error("{0}")]
+    Domain(String),
     /// No usable Python.
-    #[error("no usable Python: {0}")]
-    Python(String),
+    #[error(transparent)]
+    Python(onebox_app_server::PythonError),
     /// A framework is imported and nothing installs it.
     #[error("the site imports {package}, and no requirements file says so")]
     NoRequirements {
@@ -181,6 +184,16 @@ impl DeployProblem {
         move |source| Self::File { doing, path, source }
     }
 
+    /// Adds a hint to a failed command that has none.
+    pub(crate) fn or_hint(self, advice: &str) -> Self {
+        match self {
+            Self::Command { what, status, output, hint } if hint.is_empty() => {
+                Self::Command { what, status, output, hint: advice.to_owned() }
+            }
+            other => other,
+        }
+    }
+
     /// Output, a traceback, or a list; empty where the reason says all.
     pub(crate) fn detail(&self) -> String {
         match self {
@@ -190,7 +203,7 @@ impl DeployProblem {
                     looked_for.iter().map(|what| format!("looked for {what}")).collect();
                 lines.join("\n")
             }
-            Self::Configuration(error) => configuration_lines(error),
+            Self::Configuration(error) => error.to_string(),
             _ => String::new(),
         }
     }
@@ -226,13 +239,4 @@ impl DeployProblem {
             _ => String::new(),
         }
     }
-}
-
-fn configuration_lines(error: &onebox_config::ConfigError) -> String {
-    let lines: Vec<String> = error
-        .problems
-        .iter()
-        .map(|problem| format!("{}: {}: {}", problem.origin, problem.key, problem.message))
-        .collect();
-    lines.join("\n")
 }

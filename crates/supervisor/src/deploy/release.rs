@@ -43,6 +43,21 @@ impl HalfMade {
         Ok(Self { dir: Some(dir) })
     }
 
+    /// Moves it to `place` with its parents made; it is still removed unless it is kept.
+    ///
+    /// # Errors
+    /// When it cannot be moved; it stays where it was then.
+    pub(crate) fn move_to(&mut self, place: &Path) -> io::Result<()> {
+        if let Some(parent) = place.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        if let Some(dir) = &mut self.dir {
+            fs::rename(&*dir, place)?;
+            *dir = place.to_path_buf();
+        }
+        Ok(())
+    }
+
     /// It is complete: leaves it where it is.
     pub(crate) fn keep(mut self) {
         self.dir = None;

@@ -152,7 +152,7 @@ impl Engine {
         outbox: mpsc::Sender<FromEngine>,
     ) -> io::Result<Self> {
         let metrics = Arc::new(Registry::new());
-        let access_log = AccessLog::new(Paths::new(&start.state_dir))?;
+        let access_log = AccessLog::to_folder(Paths::new(&start.state_dir).box_logs())?;
         let settings = ProxySettings {
             limits: start.limits.clone().into(),
             temp_dir: Some(start.temp_dir.clone()),
