@@ -16,6 +16,15 @@ pub(crate) struct Refusal {
     pub(crate) reason: &'static str,
 }
 
+/// What became of an answer on the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// How many bytes went out, head and body.
+    pub(crate) bytes: u64,
+    /// Whether these were all of them.
+    pub(crate) complete: bool,
+}
+
 /// The body of a request, read on demand.
 pub(crate) struct RequestBody<'c> {
     chunks: VecDeque<Bytes>,
