@@ -77,7 +77,10 @@ pub(crate) fn prepare(response: Response, asked: Asked, mut head: Vec<u8>) -> An
     push_status_line(&mut head, status, reason.as_deref());
     let mut has_date = false;
     for (name, value) in &headers {
-        if is_ours(name) || !is_safe(name, value) {
+        if is_ours(name) {
+            continue;
+        }
+        if !is_safe(name, value) {
             tracing::warn!(name = %name.escape_ascii(), "a field of an answer was left out");
             continue;
         }

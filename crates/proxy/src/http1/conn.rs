@@ -5,11 +5,11 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use onebox_config::Limits;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use super::answer::{Asked, prepare};
 use super::body::{BodyPatience, RequestBody, Rest};
@@ -25,6 +25,9 @@ use crate::message::{ConnectionInfo, Response};
 
 /// The size of a read buffer: most heads fit, in bytes.
 const READ_BYTES: usize = 8 << 10;
+
+/// How long the unread rest of a request may take after its answer.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// What a connection does after a burst of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,11 +191,15 @@ impl<H: Handler> Burst<'_, H> {
         let (sent, buffer) = sender.send(answer).await;
         *head_buf = buffer;
         self.handler.sent(exchange, sent);
-        match (sent.complete, keep_alive, rest) {
-            (false, _, _) => Next::Reset,
-            (true, true, Rest::Little) if !body.discard().await => Next::Close,
-            (true, true, _) => Next::Wait { blank_line: false },
-            (true, false, _) => Next::Close,
+        if !sent.complete {
+            return Next::Reset;
+        }
+        if !keep_alive {
+            return Next::Close;
+        }
+        match rest {
+            Rest::Little if timeout(DISCARD_TIME, body.discard()).await != Ok(true) => Next::Close,
+            _ => Next::Wait { blank_line: false },
         }
     }
 

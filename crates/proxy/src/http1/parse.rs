@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 
 use super::framing::{Fields, Framing, read_fields};
 use super::refusal::Refusal;
@@ -134,11 +134,11 @@ fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
     }
 }
 
-/// Whether the request line ends with a well-formed version (RFC 9112 §2.3), which then is one that we don't speak.
+/// Whether a well-formed version (RFC 9112 §2.3) stands in its place, which then is one that is not spoken here.
 fn names_other_version(head: &[u8]) -> bool {
     let line = memchr(b'\r', head).and_then(|end| head.get(..end)).unwrap_or_default();
-    let last = memrchr(b' ', line).and_then(|at| line.get(at + 1..)).unwrap_or_default();
-    matches!(last, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+    let version = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
         if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
