@@ -70,9 +70,9 @@ pub(crate) struct Acceptor<H> {
 
 impl<H: Handler> Acceptor<H> {
     /// Accepts up to `max-connections` at a time for `handler`.
-    pub(crate) fn new(handler: Arc<H>, lifecycle: Arc<Lifecycle>) -> Self {
+    pub(crate) fn new(handler: Arc<H>) -> Self {
         let room = handler.limits().max_connections.min(Semaphore::MAX_PERMITS);
-        Self { handler, lifecycle, room: Arc::new(Semaphore::new(room)) }
+        Self { handler, lifecycle: Arc::default(), room: Arc::new(Semaphore::new(room)) }
     }
 
     /// Accepts on a listener until the proxy drains. Needs a runtime.
@@ -86,6 +86,18 @@ impl<H: Handler> Acceptor<H> {
                 () = accept_loop(&listener, entrance, &handler, &lifecycle, &room) => {}
             }
         });
+    }
+}
+
+impl<H> Acceptor<H> {
+    /// Stops accepting; each open connection is served once more.
+    pub(crate) fn drain(&self) {
+        self.lifecycle.drain();
+    }
+
+    /// After [`Acceptor::drain`]: waits until no request is in flight, closes what is idle, and at `limit` cuts what is left.
+    pub(crate) async fn drained(&self, limit: Duration) {
+        self.lifecycle.drained(limit).await;
     }
 }
 

@@ -1,10 +1,14 @@
 //! Whole conversations over real sockets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use super::responder_test::Server;
+use super::{Socket, serve};
+use crate::message::{ConnectionInfo, Entrance};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -214,16 +218,17 @@ async fn a_draining_server_serves_open_connections_once_more_and_closes_idle_one
     server.responder.came.notified().await;
     used.get("/").await;
     idle.get("/").await;
-    server.lifecycle.drain();
-    let lifecycle = std::sync::Arc::clone(&server.lifecycle);
-    let drained = tokio::spawn(async move { lifecycle.drained(Duration::from_secs(60)).await });
-    assert!(used.get("/").await.contains("Connection: close\r\n"));
-    assert_eq!(used.rest().await, "");
-    server.responder.go.notify_one();
-    assert!(busy.rest().await.contains("Connection: close\r\n"));
-    assert_eq!(idle.rest().await, "");
-    drop((used, busy));
-    drained.await.unwrap();
+    server.acceptor.drain();
+    let drained = server.acceptor.drained(Duration::from_secs(60));
+    let conversation = async {
+        assert!(used.get("/").await.contains("Connection: close\r\n"));
+        assert_eq!(used.rest().await, "");
+        server.responder.go.notify_one();
+        assert!(busy.rest().await.contains("Connection: close\r\n"));
+        assert_eq!(idle.rest().await, "");
+        drop((used, busy));
+    };
+    tokio::join!(drained, conversation);
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err());
 }
 
@@ -240,44 +245,27 @@ async fn one_empty_line_before_a_request_is_overlooked_and_a_second_refused() {
     assert!(client.rest().await.starts_with("HTTP/1.1 400 "));
 }
 
+/// A connection over a Unix socket, not yet served, and its other end.
+fn unix_connection(server: &Server) -> (impl Future<Output = ()> + Send + use<>, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let connection = ConnectionInfo { peer: None, local: None, entrance: Entrance::Probe };
+    let handler = Arc::new(Arc::clone(&server.responder));
+    (serve(Socket::Unix(ours), connection, handler, Arc::default()), theirs)
+}
+
 #[tokio::test]
 async fn a_waiting_connection_is_small() {
-    let server = Server::start();
-    let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
-    let connection = crate::message::ConnectionInfo {
-        peer: None,
-        local: None,
-        entrance: crate::message::Entrance::Public,
-    };
-    let task = super::serve(
-        super::Socket::Unix(ours),
-        connection,
-        std::sync::Arc::new(std::sync::Arc::clone(&server.responder)),
-        std::sync::Arc::clone(&server.lifecycle),
-    );
-    let size = size_of_val(&task);
-    assert!(size <= 1024, "{size} bytes");
+    let (task, _theirs) = unix_connection(&Server::start());
+    assert!(size_of_val(&task) <= 768, "{} bytes", size_of_val(&task));
 }
 
 #[tokio::test]
 async fn a_unix_socket_is_served_too() {
-    let server = Server::start();
-    let (ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
-    let connection = crate::message::ConnectionInfo {
-        peer: None,
-        local: None,
-        entrance: crate::message::Entrance::Probe,
-    };
-    let task = super::serve(
-        super::Socket::Unix(ours),
-        connection,
-        std::sync::Arc::new(std::sync::Arc::clone(&server.responder)),
-        std::sync::Arc::clone(&server.lifecycle),
-    );
+    let (task, mut theirs) = unix_connection(&Server::start());
     let task = tokio::spawn(task);
     theirs.write_all(b"GET /file HTTP/1.0\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut theirs, &mut answer).await.unwrap();
+    theirs.read_to_end(&mut answer).await.unwrap();
     assert!(answer.len() > 300_000 && answer.ends_with(b"ff"));
     task.await.unwrap();
 }

@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::{Handler, Refusal, RequestBody, Sent};
-use crate::lifecycle::Lifecycle;
 use crate::listener::{Acceptor, Listener};
 use crate::message::{
     BodyCut, BodyError, BodyStream, ConnectionInfo, Entrance, RequestHead, Response, ResponseBody,
@@ -159,7 +158,7 @@ fn streamed<const N: usize>(size: Option<u64>, pieces: [&'static str; N]) -> Res
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) responder: Arc<Responder>,
-    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) acceptor: Acceptor<Arc<Responder>>,
 }
 
 impl Server {
@@ -186,12 +185,11 @@ impl Server {
             dropped: Notify::new(),
             sent: Mutex::default(),
         });
-        let lifecycle = Arc::new(Lifecycle::default());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        Acceptor::new(Arc::new(Arc::clone(&responder)), Arc::clone(&lifecycle))
-            .listen(Listener::from_tcp(listener).unwrap(), Entrance::Public);
-        Self { address, responder, lifecycle }
+        let acceptor = Acceptor::new(Arc::new(Arc::clone(&responder)));
+        acceptor.listen(Listener::from_tcp(listener).unwrap(), Entrance::Public);
+        Self { address, responder, acceptor }
     }
 
     pub(crate) async fn connect(&self) -> Client {
