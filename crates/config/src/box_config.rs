@@ -1,8 +1,17 @@
 //! The configuration of the box: what `box.toml`, `ONEBOX_*` and the flags say, checked.
+//!
+//! Meaning, unit, default and range of each key stand in `config/box.toml`, which a test holds to this code.
+
+mod load;
+mod merge;
+mod sources;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use self::sources::Surroundings;
+use crate::ConfigError;
 
 /// The configuration of the whole appliance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,4 +74,13 @@ pub struct BoxFlags {
     pub http: Option<String>,
     /// `--admin`: addresses separated by commas.
     pub admin: Option<String>,
+}
+
+/// Reads the configuration of the box: the flags, else `ONEBOX_*`, else `box.toml` in the configuration folder, else
+/// the defaults, which differ for root and for anyone else.
+///
+/// # Errors
+/// Every problem of every source at once.
+pub fn load_box(flags: BoxFlags) -> Result<BoxConfig, ConfigError> {
+    load::load(flags, &Surroundings::of_this_process())
 }

@@ -41,6 +41,16 @@ pub enum Origin {
     System,
 }
 
+impl Problem {
+    /// The line, for putting problems into the order of the file.
+    pub(crate) fn line(&self) -> Option<usize> {
+        match &self.origin {
+            Origin::File { line, .. } => *line,
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
