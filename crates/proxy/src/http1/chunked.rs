@@ -66,6 +66,7 @@ impl ChunkDecoder {
     }
 
     /// Whether the body is complete.
+    #[cfg(test)]
     pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }
