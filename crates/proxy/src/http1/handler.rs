@@ -5,8 +5,9 @@ use onebox_config::Limits;
 use super::body::RequestBody;
 use super::refusal::Refusal;
 use super::send::Sent;
+use crate::exchange::Exchange;
 use crate::message::{ConnectionInfo, RequestHead, Response};
-use crate::service::{Exchange, Service};
+use crate::service::Service;
 
 /// Answers requests. There are two: the pipeline, and the fixture of this module's tests.
 pub(crate) trait Handler: Send + Sync + 'static {

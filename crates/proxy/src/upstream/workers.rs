@@ -1,0 +1,263 @@
+//! Worker processes of one site: which of them takes a request, and the connections to them.
+//!
+//! A request waits in a bounded queue until a worker has a thread for it. It goes to the least busy worker over a
+//! connection that stays open. It is never run twice: it is sent again only where it was not sent whole before.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onebox_uwsgi::socket::{Connection, exchange, response};
+use onebox_uwsgi::{Body, BufferLimits, DispatchError, Request, ResponseSink, ResponseStream};
+use parking_lot::Mutex;
+use tokio::net::UnixStream;
+use tokio_util::task::TaskTracker;
+
+/// How long a worker that refused a connection is left alone.
+const DOWN_FOR: Duration = Duration::from_millis(50);
+
+/// Where a worker listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerAddress {
+    /// Its Unix socket.
+    pub socket: PathBuf,
+    /// How many requests it serves at the same time.
+    pub threads: u16,
+}
+
+/// The workers of a site and the requests that wait for them.
+pub struct WorkerGroup {
+    queue_size: usize,
+    state: Mutex<State>,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct State {
+    workers: Vec<Worker>,
+    queue: VecDeque<Job>,
+    closed: bool,
+}
+
+struct Worker {
+    address: WorkerAddress,
+    busy: u16,
+    idle: Vec<UnixStream>,
+    down: bool,
+}
+
+struct Job {
+    request: Request,
+    sink: ResponseSink,
+}
+
+/// A job with the worker that shall do it.
+struct Assignment {
+    job: Job,
+    socket: PathBuf,
+    connection: Option<UnixStream>,
+}
+
+impl WorkerGroup {
+    /// A group without workers whose queue holds `queue_size` requests.
+    pub fn new(queue_size: usize) -> Self {
+        Self { queue_size, state: Mutex::default(), tasks: TaskTracker::new() }
+    }
+
+    /// From now on requests go to these workers. Those that are not named any more finish what they have. Must be called
+    /// within a tokio runtime.
+    pub fn set_workers(self: &Arc<Self>, addresses: Vec<WorkerAddress>) {
+        let mut state = self.state.lock();
+        let mut old = std::mem::take(&mut state.workers);
+        state.workers = addresses
+            .into_iter()
+            .map(|address| {
+                match old.iter().position(|worker| worker.address.socket == address.socket) {
+                    Some(index) => Worker { address, down: false, ..old.swap_remove(index) },
+                    None => Worker { address, busy: 0, idle: Vec::new(), down: false },
+                }
+            })
+            .collect();
+        drop(state);
+        self.assign();
+    }
+
+    /// Hands a request to a worker, or queues it. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`DispatchError`] where the queue is full or the group closed.
+    pub fn dispatch(
+        self: &Arc<Self>,
+        request: Request,
+        limits: BufferLimits,
+    ) -> Result<ResponseStream, DispatchError> {
+        let (sink, stream) = response(limits);
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(DispatchError::Draining);
+        }
+        if !state.has_free_worker() && state.queue.len() >= self.queue_size {
+            state.queue.retain(|job| !job.sink.is_unwanted());
+            if state.queue.len() >= self.queue_size {
+                return Err(DispatchError::QueueFull);
+            }
+        }
+        state.queue.push_back(Job { request, sink });
+        drop(state);
+        self.assign();
+        Ok(stream)
+    }
+
+    /// How many requests wait for a worker.
+    pub fn waiting(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+
+    /// Takes no more requests; those that wait are still served.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+        self.tasks.close();
+    }
+
+    /// Resolves after [`WorkerGroup::close`], when nothing is being served any more.
+    pub async fn closed(&self) {
+        self.tasks.wait().await;
+    }
+
+    /// Gives waiting requests to free workers.
+    fn assign(self: &Arc<Self>) {
+        loop {
+            let Some(assignment) = self.state.lock().next_assignment() else { return };
+            let group = Arc::clone(self);
+            self.tasks.spawn(async move { group.serve(assignment).await });
+        }
+    }
+
+    async fn serve(self: Arc<Self>, assignment: Assignment) {
+        let Assignment { job, socket, connection } = assignment;
+        let served = match connection {
+            Some(connection) => over_open_connection(connection, job).await,
+            None => Served::NotSent(job),
+        };
+        let served = match served {
+            Served::NotSent(job) => over_new_connection(&socket, job).await,
+            served => served,
+        };
+        let mut state = self.state.lock();
+        let worker = state.workers.iter_mut().find(|worker| worker.address.socket == socket);
+        if let Some(worker) = worker {
+            worker.busy = worker.busy.saturating_sub(1);
+            match served {
+                Served::Done(Some(connection)) => worker.idle.push(connection),
+                Served::Done(None) => {}
+                Served::NotSent(job) => {
+                    worker.idle.clear();
+                    worker.down = true;
+                    self.tasks.spawn(Arc::clone(&self).raise(socket));
+                    state.queue.push_front(job);
+                }
+            }
+        } else if let Served::NotSent(job) = served {
+            state.queue.push_front(job);
+        }
+        drop(state);
+        self.assign();
+    }
+
+    /// Tries a worker again that refused a connection.
+    async fn raise(self: Arc<Self>, socket: PathBuf) {
+        tokio::time::sleep(DOWN_FOR).await;
+        let mut state = self.state.lock();
+        let found = state.workers.iter_mut().find(|worker| worker.address.socket == socket);
+        if let Some(worker) = found {
+            worker.down = false;
+        }
+        drop(state);
+        self.assign();
+    }
+}
+
+impl State {
+    fn has_free_worker(&self) -> bool {
+        self.workers.iter().any(Worker::is_free)
+    }
+
+    fn next_assignment(&mut self) -> Option<Assignment> {
+        while self.queue.front().is_some_and(|job| job.sink.is_unwanted()) {
+            self.queue.pop_front();
+        }
+        let free = self.workers.iter_mut().filter(|worker| worker.is_free());
+        let worker = free.min_by_key(|worker| worker.busy)?;
+        let job = self.queue.pop_front()?;
+        worker.busy += 1;
+        Some(Assignment {
+            job,
+            socket: worker.address.socket.clone(),
+            connection: worker.open_connection(),
+        })
+    }
+}
+
+impl Worker {
+    fn is_free(&self) -> bool {
+        !self.down && self.busy < self.address.threads
+    }
+
+    /// The connection used last that is still open and has nothing to say.
+    fn open_connection(&mut self) -> Option<UnixStream> {
+        while let Some(connection) = self.idle.pop() {
+            let mut byte = [0];
+            match connection.try_read(&mut byte) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    return Some(connection);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// What became of a job.
+enum Served {
+    /// It has its answer, or knows that it gets none; the connection where it can be used again.
+    Done(Option<UnixStream>),
+    /// The worker has not seen it whole: it may be sent again.
+    NotSent(Job),
+}
+
+/// A worker may have closed the connection meanwhile. A request that was not sent whole is not run by a worker, since it
+/// reads a request to its end first; so it may be sent once more.
+async fn over_open_connection(mut connection: UnixStream, job: Job) -> Served {
+    let Some(copy) = copy(&job.request) else { return Served::NotSent(job) };
+    job.sink.mark_taken();
+    match exchange(&mut connection, job.request, job.sink).await {
+        Ok(Connection::Reusable) => Served::Done(Some(connection)),
+        Ok(Connection::Spent) => Served::Done(None),
+        Err((_, sink)) => Served::NotSent(Job { request: copy, sink }),
+    }
+}
+
+async fn over_new_connection(socket: &PathBuf, job: Job) -> Served {
+    let Ok(mut connection) = UnixStream::connect(socket).await else { return Served::NotSent(job) };
+    job.sink.mark_taken();
+    match exchange(&mut connection, job.request, job.sink).await {
+        Ok(Connection::Reusable) => Served::Done(Some(connection)),
+        // A sink that is given back and dropped says that the worker was lost.
+        Ok(Connection::Spent) | Err(_) => Served::Done(None),
+    }
+}
+
+/// A copy to be sent again; of a body in a file there is none, its request goes over a new connection.
+fn copy(request: &Request) -> Option<Request> {
+    let body = match &request.body {
+        Body::Empty => Body::Empty,
+        Body::Memory(bytes) => Body::Memory(bytes.clone()),
+        Body::File { .. } => return None,
+    };
+    Some(Request { vars: request.vars.clone(), body })
+}
+
+#[cfg(test)]
+mod tests;
