@@ -16,8 +16,21 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// Folders that are left out wherever they are.
 const LEFT_OUT: &[&str] = &[
-    ".git", ".hg", ".svn", ".bzr", ".jj", ".onebox", "__pycache__", "node_modules", ".mypy_cache", ".pytest_cache",
-    ".ruff_cache", ".tox", ".nox", ".idea", ".vscode",
+    ".git",
+    ".hg",
+    ".svn",
+    ".bzr",
+    ".jj",
+    ".onebox",
+    "__pycache__",
+    "node_modules",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".tox",
+    ".nox",
+    ".idea",
+    ".vscode",
 ];
 
 /// What an archive is made of.
@@ -56,7 +69,11 @@ impl Archive {
         builder.finish()
     }
 
-    fn append_folder(&self, builder: &mut tar::Builder<impl Write>, relative: &Path) -> io::Result<()> {
+    fn append_folder(
+        &self,
+        builder: &mut tar::Builder<impl Write>,
+        relative: &Path,
+    ) -> io::Result<()> {
         let folder = self.root.join(relative);
         let mut entries = fs::read_dir(&folder)
             .and_then(Iterator::collect::<io::Result<Vec<_>>>)
@@ -72,7 +89,12 @@ impl Archive {
         Ok(())
     }
 
-    fn append(&self, builder: &mut tar::Builder<impl Write>, path: &Path, name: &Path) -> io::Result<()> {
+    fn append(
+        &self,
+        builder: &mut tar::Builder<impl Write>,
+        path: &Path,
+        name: &Path,
+    ) -> io::Result<()> {
         let metadata = fs::symlink_metadata(path)?;
         if metadata.is_dir() {
             if is_left_out(path, name) {
@@ -86,7 +108,8 @@ impl Archive {
             let mut header = header_of(&metadata);
             header.set_size(0);
             builder.append_link(&mut header, name, fs::read_link(path)?)
-        } else if metadata.is_file() && path.extension().is_none_or(|extension| extension != "pyc") {
+        } else if metadata.is_file() && path.extension().is_none_or(|extension| extension != "pyc")
+        {
             append_file(builder, path, name, &metadata)
         } else {
             // Sockets, pipes and devices are a running program's, not a site's.
@@ -96,7 +119,10 @@ impl Archive {
 }
 
 fn is_left_out(path: &Path, name: &Path) -> bool {
-    let listed = name.file_name().and_then(|name| name.to_str()).is_some_and(|name| LEFT_OUT.contains(&name));
+    let listed = name
+        .file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| LEFT_OUT.contains(&name));
     listed || path.join("pyvenv.cfg").is_file()
 }
 
@@ -132,7 +158,10 @@ impl Read for Exactly {
         }
         let read = (&mut self.file).take(self.left).read(buffer)?;
         if read == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "it became shorter while it was read",
+            ));
         }
         self.left -= read as u64;
         Ok(read)
@@ -172,7 +201,9 @@ impl Write for PieceWriter {
         if piece.is_empty() {
             return Ok(());
         }
-        self.sender.blocking_send(Ok(Bytes::from(piece))).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.sender
+            .blocking_send(Ok(Bytes::from(piece)))
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -227,7 +258,10 @@ mod tests {
         let folder = site();
         let entries = contents(&Archive { root: folder.path().to_owned(), config: None });
         let names: Vec<_> = entries.keys().map(|name| name.trim_end_matches('/')).collect();
-        assert_eq!(names, [".gitignore", "app.py", "dist", "dist/app.js", "onebox.toml", "pkg", "web", "wsgi.py"]);
+        assert_eq!(
+            names,
+            [".gitignore", "app.py", "dist", "dist/app.js", "onebox.toml", "pkg", "web", "wsgi.py"]
+        );
         assert_eq!(entries["app.py"], "application = 1");
         assert_eq!(entries["wsgi.py"], "-> app.py");
     }

@@ -46,7 +46,7 @@ pub(crate) enum Verb {
     Serve(ServeArgs),
     /// Show the appliance and its sites
     Status(StatusArgs),
-    /// Show what a site wrote and answered
+    /// Show what a site wrote, and what it answered
     Logs(LogsArgs),
     /// Load a site's live release anew; nobody waits for it
     Restart(SiteArg),
@@ -158,6 +158,9 @@ pub(crate) struct LogsArgs {
     /// Keep printing what comes
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// The access log too
+    #[arg(short, long, conflicts_with = "follow")]
+    pub(crate) access: bool,
     /// How many lines from the end
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
     pub(crate) lines: u32,

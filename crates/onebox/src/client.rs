@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
@@ -16,6 +17,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+
+/// How long the appliance may take to begin the answer to a question.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What can go wrong between this command and the appliance.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,9 @@ pub(crate) enum ClientError {
     /// The path is too long, a folder of it is a file, and the like.
     #[error("the control socket {} cannot be reached", .socket.display())]
     Connect { socket: PathBuf, source: std::io::Error },
+    /// It took the request and said nothing.
+    #[error("the appliance did not answer for {seconds} s")]
+    Silent { seconds: u64 },
     /// The connection broke.
     #[error("the appliance ended the conversation in the middle")]
     Broken(#[from] hyper::Error),
@@ -59,11 +66,6 @@ impl Client {
         Self { socket, state_dir: state_dir.to_owned() }
     }
 
-    /// Where the state lies.
-    pub(crate) fn state_dir(&self) -> &Path {
-        &self.state_dir
-    }
-
     /// Reads a resource.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::GET, path, None::<&()>).await
@@ -79,7 +81,8 @@ impl Client {
         let answer = self.request(method, path, body).await?;
         let bytes = answer.into_body().collect().await?.to_bytes();
         let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
-        serde_json::from_slice(text).map_err(|source| ClientError::Answer { path: path.to_owned(), source })
+        serde_json::from_slice(text)
+            .map_err(|source| ClientError::Answer { path: path.to_owned(), source })
     }
 
     /// The same, and the answer comes line by line.
@@ -107,7 +110,8 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, "localhost");
         let bytes = match body {
             Some(body) => {
                 request = request.header(header::CONTENT_TYPE, "application/json");
@@ -124,11 +128,16 @@ impl Client {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.connect_error(source))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|source| self.connect_error(source))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // Ends by itself when both sides are done; the runtime of a command ends with it.
         tokio::spawn(connection);
-        let answer = sender.send_request(request).await?;
+        // What only reads is answered at once; a change takes as long as the application takes to load.
+        let limit = if request.method() == Method::GET { PATIENCE } else { Duration::MAX };
+        let answer = tokio::time::timeout(limit, sender.send_request(request)).await;
+        let answer = answer.map_err(|_| ClientError::Silent { seconds: limit.as_secs() })??;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);

@@ -69,9 +69,9 @@ impl ReadySignal {
         self.pipe.is_some()
     }
 
-    /// Tells it; whoever waited may be gone, which is no error.
-    pub fn tell(self, readiness: &Readiness) {
-        if let (Some(mut pipe), Ok(mut line)) = (self.pipe, serde_json::to_vec(readiness)) {
+    /// Tells it, once; whoever waited may be gone, which is no error.
+    pub fn tell(&mut self, readiness: &Readiness) {
+        if let (Some(mut pipe), Ok(mut line)) = (self.pipe.take(), serde_json::to_vec(readiness)) {
             line.push(b'\n');
             pipe.write_all(&line).ok();
         }

@@ -9,9 +9,18 @@ pub(crate) mod status;
 pub(crate) mod style;
 pub(crate) mod table;
 
+use std::io::IsTerminal;
+
 use serde::Serialize;
 
 use crate::report::Failure;
+
+/// How wide the terminal is; `None` where standard output is none.
+pub(crate) fn terminal_width() -> Option<u16> {
+    let stdout = std::io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(stdout))?;
+    Some(size.map_or(80, |size| size.ws_col).max(40))
+}
 
 /// Prints a value as indented JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, ContentArrangement, Table};
 
-use super::style;
+use super::{style, terminal_width};
 
 /// Where output is not a terminal, lines may be this long before they are folded.
 const WIDTH_OF_A_FILE: u16 = 400;
@@ -18,7 +18,7 @@ impl Columns {
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING);
         table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(width());
+        table.set_width(terminal_width().unwrap_or(WIDTH_OF_A_FILE));
         table.set_header(header.iter().map(|name| Cell::new(name.to_uppercase())));
         Self { table }
     }
@@ -40,17 +40,6 @@ impl Columns {
     }
 }
 
-/// How wide output may be.
-fn width() -> u16 {
-    use std::io::IsTerminal;
-
-    let stdout = std::io::stdout();
-    if !stdout.is_terminal() {
-        return WIDTH_OF_A_FILE;
-    }
-    rustix::termios::tcgetwinsize(stdout).map(|size| size.ws_col).ok().filter(|columns| *columns >= 40).unwrap_or(80)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +50,6 @@ mod tests {
         table.row(["blog", "running"]);
         table.row(["a-longer-name", "ok"]);
         let text = anstream::adapter::strip_str(&table.render()).to_string();
-        assert_eq!(text, "SITE            STATE\nblog            running\na-longer-name   ok");
+        assert_eq!(text, "SITE           STATE\nblog           running\na-longer-name  ok");
     }
 }
