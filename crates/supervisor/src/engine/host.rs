@@ -105,7 +105,7 @@ async fn run(inherited: Inherited) -> io::Result<()> {
     let (outbox, messages) = mpsc::channel(OUTBOX);
     let teller = tokio::spawn(tell(writer, messages));
     let mut engine = Engine::new(&start, http, outbox)?;
-    engine.proxy.serve_unix(inherited.probe);
+    engine.proxy.serve_unix(inherited.probe)?;
     engine.serve(&mut orders).await?;
     drop(engine);
     teller.await.ok();
@@ -221,7 +221,9 @@ impl Engine {
             }
             ToEngine::Accept => {
                 for listener in self.http.drain(..) {
-                    self.proxy.serve_tcp(listener);
+                    if let Err(error) = self.proxy.serve_tcp(listener) {
+                        tracing::error!(%error, "a listener can't be used");
+                    }
                 }
             }
             ToEngine::Start(_) | ToEngine::Drain { .. } => {
