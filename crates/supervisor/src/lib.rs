@@ -18,5 +18,8 @@ mod serve;
 mod store;
 mod workers;
 
-pub use engine::engine_main;
-pub use serve::{InPlace, ServeError, ServeOptions, run_in_place, serve};
+pub use appliance::BootError;
+pub use engine::{EngineError, engine_main};
+pub use listeners::ListenError;
+pub use serve::{ServeError, run_in_place, serve};
+pub use store::StoreError;

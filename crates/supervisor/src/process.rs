@@ -117,7 +117,9 @@ pub(crate) fn spawn(
 /// Waits for the child in a task of its own; the task ends with the child.
 fn reap(pidfd: OwnedFd) -> io::Result<watch::Receiver<Option<Exit>>> {
     let (ended, exit) = watch::channel(None);
-    let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+    // SAFETY: the `OwnedFd` moves in with its descriptor and keeps it open and its number unchanged until both are dropped.
+    let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }
+        .map_err(io::Error::from)?;
     tokio::spawn(async move {
         loop {
             let Ok(mut ready) = pidfd.readable().await else { break };

@@ -54,12 +54,13 @@ struct Sampler {
     /// The last totals by generation.
     before: HashMap<u64, Snapshot>,
     taken_at: Instant,
-    system: System,
+    /// `None` where the system does not say what processes take.
+    system: Option<System>,
 }
 
 impl Sampler {
     fn new() -> Self {
-        Self { before: HashMap::new(), taken_at: Instant::now(), system: System::new() }
+        Self { before: HashMap::new(), taken_at: Instant::now(), system: System::new().ok() }
     }
 
     /// What was counted since the last call, over all engines that live; a fresh engine counts from nothing.
@@ -80,10 +81,11 @@ impl Sampler {
         let pids: Vec<Pid> =
             children.iter().copied().chain([std::process::id()]).map(Pid::from_u32).collect();
         let kind = ProcessRefreshKind::nothing().with_cpu().with_memory();
-        self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, kind);
         let mut usage = Usage::default();
+        let Some(system) = &mut self.system else { return usage };
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, kind);
         for pid in pids {
-            let Some(process) = self.system.process(pid) else { continue };
+            let Some(process) = system.process(pid) else { continue };
             usage.memory_bytes += proportional_bytes(pid.as_u32()).unwrap_or(process.memory());
             usage.cpu += f64::from(process.cpu_usage()) / 100.0;
         }

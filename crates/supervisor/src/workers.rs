@@ -243,7 +243,7 @@ impl Keeper<'_> {
     async fn run_once(&self, stop: &CancellationToken) -> io::Result<Exit> {
         let (status, status_writer) = io::pipe()?;
         let (process, output) = process::spawn(
-            self.command()?,
+            self.command(),
             &[
                 (self.listener.as_fd(), LISTENER_FD),
                 (status_writer.as_fd(), STATUS_FD),
@@ -274,16 +274,15 @@ impl Keeper<'_> {
         Ok(exit)
     }
 
-    fn command(&self) -> io::Result<std::process::Command> {
+    fn command(&self) -> std::process::Command {
         let library = RuntimeLibrary { path: self.spec.library.clone() };
-        let mut command = worker_command(&self.spec.interpreter, &library, &self.spec.spec)
-            .map_err(io::Error::other)?;
+        let mut command = worker_command(&self.spec.interpreter, &library, &self.spec.spec);
         let own: Vec<_> = command
             .get_envs()
             .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
             .collect();
         command.env_clear().envs(&self.spec.environment).envs(own).current_dir(&self.spec.spec.root);
-        Ok(command)
+        command
     }
 
     async fn watch(&self, process: &Process, status: pipe::Receiver, stop: &CancellationToken) -> Exit {

@@ -1,7 +1,5 @@
 //! The long operations: their answer is a stream of events, a JSON object on a line each.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -14,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{AdminError, AdminState};
 use crate::api::{DeployEvent, DeployQuery, Rollback};
-use crate::appliance::{Appliance, OperationError};
+use crate::appliance::OperationError;
 use crate::deploy::events::EventSink;
 
 /// Events that the client may be behind before lines of output are left out.
@@ -28,9 +26,8 @@ pub(super) async fn deploy(
 ) -> Result<Response, AdminError> {
     let Query(query) = query?;
     let archive = body.into_data_stream();
-    Ok(stream(state.appliance, async move |appliance, events| {
-        appliance.deploy(query, archive, events).await
-    }))
+    let appliance = state.appliance;
+    Ok(stream(move |events| async move { appliance.deploy(query, archive, &events).await }))
 }
 
 /// `POST /api/v1/sites/{site}/restart`
@@ -39,9 +36,8 @@ pub(super) async fn restart(
     Path(site): Path<String>,
 ) -> Result<Response, AdminError> {
     state.appliance.site_status(&site).await?;
-    Ok(stream(state.appliance, async move |appliance, events| {
-        appliance.restart(&site, events).await
-    }))
+    let appliance = state.appliance;
+    Ok(stream(move |events| async move { appliance.restart(&site, &events).await }))
 }
 
 /// `POST /api/v1/sites/{site}/rollback`
@@ -52,23 +48,20 @@ pub(super) async fn rollback(
 ) -> Result<Response, AdminError> {
     let Json(rollback) = body?;
     state.appliance.site_status(&site).await?;
-    Ok(stream(state.appliance, async move |appliance, events| {
-        appliance.rollback(&site, rollback.release.as_deref(), events).await
-    }))
+    let appliance = state.appliance;
+    let wanted = rollback.release;
+    Ok(stream(move |events| async move { appliance.rollback(&site, wanted.as_deref(), &events).await }))
 }
 
 /// Runs an operation to its end, whether or not the client stays, and answers with what it tells.
-fn stream<O>(appliance: Arc<Appliance>, operation: O) -> Response
+fn stream<F>(operation: impl FnOnce(EventSink) -> F) -> Response
 where
-    O: AsyncFnOnce(&Arc<Appliance>, &EventSink) -> Result<DeployEvent, OperationError>
-        + Send
-        + 'static,
-    for<'a> O::CallOnceFuture<'a>: Send,
+    F: Future<Output = Result<DeployEvent, OperationError>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(EVENTS);
-    let events = EventSink::new(sender.clone());
+    let outcome = operation(EventSink::new(sender.clone()));
     tokio::spawn(async move {
-        let last = match operation(&appliance, &events).await {
+        let last = match outcome.await {
             Ok(done) => done,
             Err(error) => error.to_event(),
         };

@@ -34,9 +34,11 @@ use crate::process::BackOff;
 use crate::store::Store;
 use crate::workers::{Crew, WorkerContext};
 
+pub use boot::BootError;
 pub(crate) use boot::Setup;
 pub(crate) use failure::{OperationError, OperationFailure};
-pub(crate) use layout::{Candidate, Crews, Layout, Placed};
+pub(crate) use layout::Layout;
+use layout::{Candidate, Crews};
 pub(crate) use release::SiteRelease;
 
 /// Events that a slow browser may be behind before it loses some.

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use onebox_app_server::AppSpec;
-use onebox_config::{Paths, SiteConfig};
+use onebox_config::{Paths, SiteConfig, SiteName};
 
 use crate::deploy::plan::{Kind, RunPlan};
+use crate::deploy::plan_in_place;
 use crate::engine::EmbeddedSite;
 use crate::engine::protocol::{BackendData, EmbeddedData, SiteData};
 use crate::environment;
@@ -63,6 +64,31 @@ impl SiteRelease {
             catch_all: row.catch_all,
             stopped: row.stopped,
             variables,
+        })
+    }
+
+    /// A folder as it is, without a release of its own; it answers to every host.
+    ///
+    /// # Errors
+    /// In words, where the folder is no site.
+    pub(crate) async fn in_place(root: PathBuf, config: SiteConfig) -> Result<Self, String> {
+        let name = match &config.name {
+            Some(name) => name.clone(),
+            None => {
+                let folder = root.file_name().unwrap_or_default().to_string_lossy();
+                SiteName::from_folder(&folder).to_string()
+            }
+        };
+        let plan = plan_in_place(&root, &config).await.map_err(|failure| failure.to_string())?;
+        Ok(Self {
+            site: name,
+            release: "in-place".to_owned(),
+            domains: config.domains.clone(),
+            config,
+            plan,
+            catch_all: true,
+            stopped: false,
+            variables: Vec::new(),
         })
     }
 

@@ -199,13 +199,13 @@ impl Generation {
             return Ok(());
         }
         let mut heard = self.heard.clone();
-        let waited =
-            tokio::time::timeout(limit, heard.wait_for(|heard| heard.loaded != Loaded::Waiting)).await;
-        let summary = match waited {
-            Ok(Ok(heard)) => match &heard.loaded {
-                Loaded::Failed(failure) => return Err(failure.clone()),
-                _ => return Ok(()),
-            },
+        let said = heard.wait_for(|heard| heard.loaded != Loaded::Waiting);
+        let loaded = tokio::time::timeout(limit, said)
+            .await
+            .map(|said| said.map(|heard| heard.loaded.clone()));
+        let summary = match loaded {
+            Ok(Ok(Loaded::Failed(failure))) => return Err(failure),
+            Ok(Ok(_)) => return Ok(()),
             Ok(Err(_)) => format!("the engine {} while it loaded the application", self.exited().await),
             Err(_) => format!("the application was not loaded within {limit:?}"),
         };

@@ -6,7 +6,6 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use onebox_app_server::{Embedded, RuntimeLibrary, StartError, embed};
 use onebox_config::Paths;
 use onebox_metrics::Registry;
 use onebox_proxy::{AccessLog, Proxy, ProxySettings};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,34 +30,46 @@ const MOST_THREADS: usize = 4;
 /// Messages to the supervisor that may wait; it reads at once.
 const OUTBOX: usize = 64;
 
+/// Why an engine ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// By hand, say.
+    #[error("`onebox engine` is started by the appliance: {0}")]
+    NotStartedByAppliance(#[source] io::Error),
+    /// The operating system, or an order that is not understood.
+    #[error("the engine can't go on: {0}")]
+    Failed(#[from] io::Error),
+}
+
 /// The hidden verb `onebox engine`: serves what the supervisor says until it is told to end.
-pub fn engine_main() -> ExitCode {
+///
+/// # Errors
+/// [`EngineError`]; the supervisor starts another one.
+pub fn engine_main() -> Result<(), EngineError> {
+    let inherited = Inherited::take().map_err(EngineError::NotStartedByAppliance)?;
     logging::start();
-    let inherited = match Inherited::take() {
-        Ok(inherited) => inherited,
-        Err(error) => {
-            tracing::error!(%error, "`onebox engine` is started by the appliance, not by hand");
-            return ExitCode::from(2);
-        }
-    };
+    raise_descriptor_limit();
     let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().min(MOST_THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("engine")
         .enable_all()
-        .build();
-    let ended = runtime.and_then(|runtime| {
-        let ended = runtime.block_on(run(inherited));
-        // What still runs does not hold the process: there is nobody left who would read its answer.
-        runtime.shutdown_background();
-        ended
-    });
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the engine can't go on");
-            ExitCode::FAILURE
-        }
+        .build()?;
+    let ended = runtime.block_on(run(inherited));
+    // What still runs does not hold the process: there is nobody left who would read its answer.
+    runtime.shutdown_background();
+    if let Err(error) = &ended {
+        tracing::error!(%error, "the engine can't go on");
+    }
+    Ok(ended?)
+}
+
+/// A connection is a descriptor, and the usual soft limit of 1024 is meant for programs that use select(2).
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }
 
@@ -93,7 +105,7 @@ async fn run(inherited: Inherited) -> io::Result<()> {
     let (outbox, messages) = mpsc::channel(OUTBOX);
     let teller = tokio::spawn(tell(writer, messages));
     let mut engine = Engine::new(&start, http, outbox)?;
-    engine.proxy.serve_unix(inherited.probe);
+    engine.proxy.serve_unix(inherited.probe)?;
     engine.serve(&mut orders).await?;
     drop(engine);
     teller.await.ok();
@@ -209,7 +221,9 @@ impl Engine {
             }
             ToEngine::Accept => {
                 for listener in self.http.drain(..) {
-                    self.proxy.serve_tcp(listener);
+                    if let Err(error) = self.proxy.serve_tcp(listener) {
+                        tracing::error!(%error, "a listener can't be used");
+                    }
                 }
             }
             ToEngine::Start(_) | ToEngine::Drain { .. } => {

@@ -8,6 +8,6 @@ mod logging;
 pub(crate) mod protocol;
 mod routes;
 
-pub(crate) use generation::{EngineContext, Generation, LoadFailure, Loaded};
-pub use host::engine_main;
+pub(crate) use generation::{EmbeddedSite, EngineContext, Generation, LoadFailure, Loaded};
+pub use host::{EngineError, engine_main};
 pub(crate) use logging::told_by_engine;

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
-pub(crate) use releases::ReleaseRow;
 pub(crate) use sessions::SessionRow;
 pub(crate) use sites::{Commit, SiteRow};
 

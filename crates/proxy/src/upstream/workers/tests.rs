@@ -236,11 +236,23 @@ async fn a_client_that_left_makes_room_in_the_queue() {
 }
 
 #[tokio::test]
-async fn a_body_in_memory_may_be_copied_and_one_in_a_file_not() {
-    let body = Body::Memory(Bytes::from_static(b"x"));
-    assert!(copy(&Request { body, ..request("a") }).is_some());
-    let body = Body::File { file: tempfile::tempfile().unwrap(), size: 0 };
-    assert!(copy(&Request { body, ..request("a") }).is_none());
+async fn a_request_with_a_body_is_never_sent_again() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    drop(theirs);
+    let (sink, stream) = response(BufferLimits::default());
+    let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
+    let job = Job { request: Request { body, ..request("a") }, sink };
+    assert!(matches!(over_open_connection(ours, job).await, Served::Done(None)));
+    assert_eq!(status(stream).await, Err(AbortReason::WorkerLost));
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_that_met_a_closed_connection_may_be_sent_again() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    drop(theirs);
+    let (sink, _stream) = response(BufferLimits::default());
+    let job = Job { request: request("a"), sink };
+    assert!(matches!(over_open_connection(ours, job).await, Served::NotSent(_)));
 }
 
 impl WorkerGroup {
