@@ -1,1 +1,22 @@
-//! Skeleton.
+//! Finding Pythons, embedding one into this process, and running others as workers.
+//!
+//! Owns the search for interpreters ([`Interpreter`]), the runtime library that the binary carries ([`RuntimeLibrary`]),
+//! the embedded interpreter ([`embed`]) and the command of an isolated worker ([`worker_command`]). Must not know HTTP,
+//! sites' releases or how processes are supervised: requests come from a `Backlog`, or to the worker's own socket.
+
+mod embed;
+mod error;
+mod find;
+mod inspect;
+mod interpreter;
+mod libpython;
+mod library;
+mod spec;
+mod worker;
+
+pub use embed::{Embedded, embed};
+pub use error::{LibraryError, PythonError, StartError};
+pub use interpreter::Interpreter;
+pub use library::RuntimeLibrary;
+pub use spec::{AppSpec, Application};
+pub use worker::{WorkerReport, locale_environment, worker_command};

@@ -8,6 +8,7 @@ mod box_config;
 mod document;
 mod error;
 mod paths;
+pub mod procfile;
 mod section;
 pub mod site;
 mod types;

@@ -129,19 +129,23 @@ impl Section {
     }
 
     fn full_key(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        // As TOML would have it: what is not a bare key stands in quotes.
+        let bare =
+            key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        let key = if bare { key.to_owned() } else { format!("{key:?}") };
+        if self.name.is_empty() { key } else { format!("{}.{key}", self.name) }
     }
 
     fn explain_unknown(&self, key: &str, unsupported: &Unsupported) -> Invalid {
         if unsupported.later.contains(&key) {
             return Invalid::new("is not supported by this version of onebox")
-                .hint("leave it out: nothing is done about it yet");
+                .hint("leave it out; this version would do nothing about it");
         }
         let foreign =
             unsupported.foreign.iter().find(|(theirs, ..)| *theirs == key.replace('_', "-"));
         if let Some((_, ours, who)) = foreign {
             return Invalid::new("is not a key of onebox")
-                .hint(format!("onebox calls what {who} calls `{key}`: `{ours}`"));
+                .hint(format!("what {who} calls `{key}` is `{ours}` in onebox"));
         }
         let place = if self.name.is_empty() {
             "is not a key of onebox".to_owned()

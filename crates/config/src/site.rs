@@ -158,3 +158,66 @@ pub fn parse_site(text: &str, shown_as: &Path) -> Result<SiteConfig, ConfigError
     let table = document::parse(text, shown_as).map_err(|problems| ConfigError { problems })?;
     check::check(table)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parsed(text: &str) -> SiteConfig {
+        parse_site(text, Path::new(SITE_FILE)).unwrap()
+    }
+
+    #[test]
+    fn a_folder_without_a_file_has_the_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(load_site(folder.path(), None), Ok(SiteConfig::default()));
+        assert_eq!(parsed(""), SiteConfig::default());
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = load_site(folder.path(), Some(&folder.path().join("other.toml"))).unwrap_err();
+        assert!(error.to_string().ends_with("other.toml: there is no such file"), "{error}");
+    }
+
+    #[test]
+    fn a_buffer_of_64_kb_ends_where_a_packet_does() {
+        assert_eq!(parsed("buffer-size = '64KB'").buffer_size, 65_535);
+        assert_eq!(parsed("buffer-size = '32KB'").buffer_size, 32_768);
+    }
+
+    #[test]
+    fn one_domain_needs_no_list_and_the_same_one_twice_counts_once() {
+        assert_eq!(parsed("domains = 'A.example.com'").domains, ["a.example.com"]);
+        assert_eq!(parsed("domains = ['a.b', 'A.b.']").domains, ["a.b"]);
+    }
+
+    #[test]
+    fn a_file_is_an_application_too() {
+        let file = Application::File("conf/site.wsgi".into(), "app".to_owned());
+        assert_eq!(parsed("wsgi-file = './conf/site.wsgi:app'").application, Some(file));
+    }
+
+    #[test]
+    fn no_hooks_is_something_else_than_hooks_by_detection() {
+        assert_eq!(parsed("[hooks]\nrelease = []").release_hooks, Some(Vec::new()));
+        assert_eq!(parsed("[hooks]").release_hooks, None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,200}") {
+            let _ = parse_site(&text, Path::new(SITE_FILE));
+        }
+
+        #[test]
+        fn no_value_of_any_key_makes_the_reader_panic(
+            key in "name|domains|module|wsgi-file|python|threads|harakiri|max-body|persist|static|env|health|hooks",
+            value in "-?[0-9]{1,19}|\"[^\"\\\\\n]{0,12}\"|true|[0-9]\\.[0-9]{1,3}|\\[(1|\"a\"|\\[\\])\\]|\\{ a = 1 \\}",
+        ) {
+            let _ = parse_site(&format!("{key} = {value}\n"), Path::new(SITE_FILE));
+        }
+    }
+}

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::ResponseHead;
-use crate::channel::{AbortReason, Gone, ResponseFrame};
+use crate::channel::{AbortReason, Gone, Piece, Pushed, ResponseFrame};
 
 /// How much of one answer is held for a slow reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,30 @@ impl ResponseBuffer {
         Ok(())
     }
 
+    /// Takes a whole piece under one lock and with one wake-up, or gives it back.
+    pub(crate) fn try_push(&self, piece: Piece) -> Result<Pushed, Gone> {
+        let mut state = self.state.lock();
+        if state.reader_gone {
+            return Err(Gone);
+        }
+        if !piece.data.is_empty() {
+            if !self.memory_has_room(&state, piece.data.len()) {
+                return Ok(Pushed::Full(piece));
+            }
+            state.memory_bytes += piece.data.len();
+            state.chunks.push_back(piece.data);
+        }
+        if piece.head.is_some() {
+            state.head = piece.head;
+        }
+        if piece.last && state.end.is_none() {
+            state.end = Some(Ok(()));
+        }
+        drop(state);
+        self.readable.notify_one();
+        Ok(Pushed::Taken)
+    }
+
     /// Appends `bytes`; waits on this thread where memory and file are full.
     pub(crate) fn data_blocking(&self, bytes: Bytes) -> Result<(), Gone> {
         let mut state = self.state.lock();
@@ -144,15 +168,19 @@ impl ResponseBuffer {
         self.state.lock().reader_gone
     }
 
+    /// Whether the next `len` bytes may stay in memory, behind nothing that waits in the file.
+    fn memory_has_room(&self, state: &State, len: usize) -> bool {
+        let spilling = state.spill.as_ref().is_some_and(|spill| spill.read < spill.written);
+        !spilling
+            && (state.memory_bytes == 0 || state.memory_bytes + len <= self.limits.memory_bytes)
+    }
+
     /// Where the next `len` bytes go. A single write larger than a limit is taken when nothing else waits there.
     fn room(&self, state: &mut State, len: usize) -> Result<Room, Gone> {
         if state.reader_gone {
             return Err(Gone);
         }
-        let spilling = state.spill.as_ref().is_some_and(|spill| spill.read < spill.written);
-        if !spilling
-            && (state.memory_bytes == 0 || state.memory_bytes + len <= self.limits.memory_bytes)
-        {
+        if self.memory_has_room(state, len) {
             return Ok(Room::Memory);
         }
         if state.spill.is_none() {

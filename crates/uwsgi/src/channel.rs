@@ -115,6 +115,26 @@ pub enum ResponseFrame {
     Aborted(AbortReason),
 }
 
+/// What a worker has of an answer at one moment: head, bytes and end go to the reader together.
+#[derive(Debug, Default)]
+pub struct Piece {
+    /// Status and headers; in the first piece and only there.
+    pub head: Option<ResponseHead>,
+    /// Bytes of the body; may be none.
+    pub data: Bytes,
+    /// Whether the answer is complete with this piece.
+    pub last: bool,
+}
+
+/// What became of a [`Piece`].
+#[derive(Debug)]
+pub enum Pushed {
+    /// The reader will get it.
+    Taken,
+    /// It has to wait for a disk or for the reader: give it to [`ResponseSink::push`].
+    Full(Piece),
+}
+
 struct Queue {
     capacity: usize,
     state: Mutex<QueueState>,
@@ -243,6 +263,35 @@ impl ResponseSink {
     /// [`Gone`] where nobody wants the answer any more.
     pub async fn data_async(&mut self, bytes: Bytes) -> Result<(), Gone> {
         self.buffer.data(bytes).await
+    }
+
+    /// Sends a piece where memory takes it at once, without waiting for anybody.
+    ///
+    /// # Errors
+    /// [`Gone`] where nobody wants the answer any more.
+    pub fn try_push(&mut self, piece: Piece) -> Result<Pushed, Gone> {
+        let last = piece.last;
+        let pushed = self.buffer.try_push(piece)?;
+        self.ended |= last && matches!(pushed, Pushed::Taken);
+        Ok(pushed)
+    }
+
+    /// Sends a piece; waits on this thread where the response buffer is full.
+    ///
+    /// # Errors
+    /// [`Gone`] where nobody wants the answer any more.
+    pub fn push(&mut self, piece: Piece) -> Result<(), Gone> {
+        if let Some(head) = piece.head {
+            self.buffer.head(head)?;
+        }
+        if !piece.data.is_empty() {
+            self.buffer.data_blocking(piece.data)?;
+        }
+        if piece.last {
+            self.ended = true;
+            self.buffer.end(Ok(()));
+        }
+        Ok(())
     }
 
     /// The answer is complete.
@@ -375,6 +424,29 @@ mod tests {
         let expected: Vec<u8> = (b'0'..=b'9').flat_map(|digit| [digit; 8]).collect();
         assert_eq!(body, expected);
         assert_eq!(stream.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_piece_is_taken_whole_or_not_at_all() {
+        let (connector, backlog) = channel(1);
+        let mut stream = connector.dispatch(request(), small()).unwrap();
+        let mut sink = backlog.receive().unwrap().sink;
+        let head = ResponseHead { status: 200, ..ResponseHead::default() };
+        let first =
+            Piece { head: Some(head.clone()), data: Bytes::from_static(b"12345678"), last: false };
+        assert!(matches!(sink.try_push(first), Ok(Pushed::Taken)));
+        let second = Piece { head: None, data: Bytes::from_static(b"9012"), last: true };
+        let Ok(Pushed::Full(second)) = sink.try_push(second) else { panic!("memory was full") };
+        sink.push(second).unwrap();
+        let expected = [
+            ResponseFrame::Head(head),
+            ResponseFrame::Data(Bytes::from_static(b"12345678")),
+            ResponseFrame::Data(Bytes::from_static(b"9012")),
+            ResponseFrame::End,
+        ];
+        for frame in expected {
+            assert_eq!(stream.next().await, Some(frame));
+        }
     }
 
     #[tokio::test]

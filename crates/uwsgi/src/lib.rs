@@ -1,11 +1,12 @@
 //! The one language between proxy and application: the uwsgi packet, and the channel that carries it.
 //!
 //! Owns the packet codec ([`PacketHeader`], [`Vars`]), the head of an answer ([`ResponseHead`]), the frames of our own
-//! worker sockets ([`frame`]) and, with the feature `transport`, the in-memory channel ([`channel`]) and the socket
+//! worker sockets ([`frame`]), the C boundary of the runtime library ([`abi`]) and, with the feature `transport`, the in-memory channel ([`channel`]) and the socket
 //! client ([`socket`]). Must not know HTTP parsing, Python, or configuration.
 //!
 //! Source: the uwsgi protocol, <https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html>.
 
+pub mod abi;
 mod error;
 pub mod frame;
 mod head;
@@ -28,6 +29,6 @@ pub use vars::{Vars, VarsBuilder, key};
 pub use buffer::BufferLimits;
 #[cfg(feature = "transport")]
 pub use channel::{
-    AbortReason, Backlog, Body, Connector, DispatchError, Gone, Job, Request, ResponseFrame,
-    ResponseSink, ResponseStream, channel,
+    AbortReason, Backlog, Body, Connector, DispatchError, Gone, Job, Piece, Pushed, Request,
+    ResponseFrame, ResponseSink, ResponseStream, channel,
 };

@@ -209,7 +209,7 @@ fn read_health(mut section: Section, problems: &mut Vec<Problem>) -> HealthCheck
 
 fn read_hooks(mut section: Section, problems: &mut Vec<Problem>) -> Option<Vec<String>> {
     let release = section.read_texts("release", |command| match command.trim() {
-        "" => Err(Invalid::new("is an empty command").hint("for no hooks at all write []")),
+        "" => Err(Invalid::new("holds an empty command").hint("for no hooks at all write []")),
         command => Ok(command.to_owned()),
     });
     section.finish(NONE, problems);

@@ -43,6 +43,9 @@ pub(crate) fn url_path(text: &str) -> Result<String, Invalid> {
 /// The beginning of URLs that a folder serves: `/static`, without a slash at its end; `/` alone is every URL.
 pub(crate) fn url_prefix(text: &str) -> Result<String, Invalid> {
     let refused = Invalid::new(format!("\"{text}\" is not the beginning of a URL"));
+    if !text.starts_with('/') {
+        return Err(refused.hint(format!("begin with a slash: \"/{text}\"")));
+    }
     if text.contains(['?', '#', '%', '\\', '*']) {
         return Err(refused.hint("write a plain path: \"/static\""));
     }

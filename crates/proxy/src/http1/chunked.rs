@@ -65,12 +65,6 @@ impl ChunkDecoder {
         Self { state: State::SizeStart, remaining: 0, overhead: 0 }
     }
 
-    /// Whether the body is complete.
-    #[cfg(test)]
-    pub(crate) fn is_done(&self) -> bool {
-        self.state == State::Done
-    }
-
     /// What is known to come yet of the current chunk, in bytes.
     pub(crate) fn remaining(&self) -> u64 {
         if self.state == State::Data { self.remaining } else { 0 }
@@ -167,14 +161,17 @@ mod tests {
     /// The body, whether it is complete, and what stands behind it.
     fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, bool, Vec<u8>), Malformed> {
         let (mut decoder, mut body) = (ChunkDecoder::new(), Vec::new());
-        let mut input = BytesMut::new();
+        let (mut input, mut is_complete) = (BytesMut::new(), false);
         for piece in pieces {
             input.extend_from_slice(piece);
-            while let Piece::Data(data) = decoder.decode(&mut input)? {
-                body.extend_from_slice(&data);
-            }
+            is_complete = loop {
+                match decoder.decode(&mut input)? {
+                    Piece::Data(data) => body.extend_from_slice(&data),
+                    end => break end == Piece::End,
+                }
+            };
         }
-        Ok((body, decoder.is_done(), input.to_vec()))
+        Ok((body, is_complete, input.to_vec()))
     }
 
     #[test]

@@ -76,6 +76,18 @@ async fn each_piece_of_a_stream_goes_out_at_once() {
 }
 
 #[tokio::test]
+async fn the_handler_sees_the_host_that_counts_and_the_target_as_it_was_sent() {
+    let server = Server::start();
+    let ask = async |line: &str| {
+        let answer = server.ask(format!("{line} HTTP/1.1\r\nHost: B.example:80\r\n\r\n")).await;
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap()
+    };
+    assert_eq!(ask("GET /host").await, "b.example");
+    assert_eq!(ask("GET http://A.example/host").await, "a.example");
+    assert_eq!(ask("GET /target?a%20=//b").await, "/target?a%20=//b");
+}
+
+#[tokio::test]
 async fn bodies_are_sent_as_they_are_framed() {
     let server = Server::start();
     for (path, body) in

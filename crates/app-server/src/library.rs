@@ -1,0 +1,83 @@
+//! The runtime library that this binary carries, as a file that interpreters can load.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::LibraryError;
+
+/// The library's bytes; the build script made them.
+const BYTES: &[u8] = include_bytes!(env!("ONEBOX_RUNTIME_LIBRARY"));
+/// The library's file name.
+const FILE_NAME: &str = "onebox_runtime.abi3.so";
+
+/// The runtime library, written to a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeLibrary {
+    /// The file; its folder is named by its SHA-256, so that binaries of two versions share `dir`.
+    pub path: PathBuf,
+}
+
+impl RuntimeLibrary {
+    /// Writes the library to `dir/SHA256/`, once; readable for every user, as sites' users have to load it.
+    ///
+    /// # Errors
+    /// [`LibraryError`] where a folder or the file can't be written.
+    pub fn install(dir: &Path) -> Result<Self, LibraryError> {
+        let digest: String =
+            Sha256::digest(BYTES).iter().map(|byte| format!("{byte:02x}")).collect();
+        let folder = dir.join(digest);
+        let path = folder.join(FILE_NAME);
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source: io::Error| LibraryError { path, source }
+        };
+        DirBuilder::new().recursive(true).mode(0o711).create(&folder).map_err(failed(&folder))?;
+        // The name is the content's, but the disk may have been full, or a hand may have been in it.
+        if !fs::read(&path).is_ok_and(|bytes| bytes == BYTES) {
+            write_atomically(&folder, &path).map_err(failed(&path))?;
+        }
+        Ok(Self { path })
+    }
+}
+
+/// Another process may load the file at any moment, so it appears complete or not at all.
+fn write_atomically(folder: &Path, path: &Path) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(BYTES)?;
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_installed_once_and_readable_for_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = RuntimeLibrary::install(&dir.path().join("runtime")).unwrap();
+        let written = fs::metadata(&first.path).unwrap().modified().unwrap();
+        let second = RuntimeLibrary::install(&dir.path().join("runtime")).unwrap();
+        assert_eq!(first, second);
+        assert_eq!(fs::metadata(&second.path).unwrap().modified().unwrap(), written);
+        assert_eq!(fs::metadata(&first.path).unwrap().permissions().mode() & 0o777, 0o644);
+        let folder = first.path.parent().unwrap();
+        assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o111, 0o111);
+    }
+
+    #[test]
+    fn a_damaged_library_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = RuntimeLibrary::install(dir.path()).unwrap();
+        fs::write(&library.path, b"short").unwrap();
+        RuntimeLibrary::install(dir.path()).unwrap();
+        assert_eq!(fs::read(&library.path).unwrap(), BYTES);
+    }
+}

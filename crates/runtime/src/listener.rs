@@ -1,0 +1,267 @@
+//! The isolated worker's server: all threads wait on one epoll for the listening socket and the idle connections, and the
+//! one that wakes serves what woke it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixListener;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::OwnedFd;
+
+use crate::connection::Connection;
+use crate::host::{Answer, Body, Gone, Host, Incoming, Piece, Sent};
+
+/// Marks the listening socket among the events.
+const LISTENER: u64 = 0;
+/// Marks the descriptor that is readable when no thread is needed any more.
+const OVER: u64 = 1;
+/// The first mark of a connection.
+const FIRST_CONNECTION: u64 = 2;
+
+/// The server; shared by its threads.
+pub(crate) struct Server {
+    epoll: OwnedFd,
+    over: OwnedFd,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Gone when the server is stopping and took everybody who waited in it.
+    listener: Option<Arc<UnixListener>>,
+    stopping: bool,
+    idle: HashMap<u64, Connection>,
+    next: u64,
+}
+
+impl Server {
+    /// A server on `listener`.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub(crate) fn new(listener: UnixListener) -> io::Result<Arc<Self>> {
+        listener.set_nonblocking(true)?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let over = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(&epoll, &over, EventData::new_u64(OVER), EventFlags::IN)?;
+        epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), once())?;
+        let state = State {
+            listener: Some(Arc::new(listener)),
+            stopping: false,
+            idle: HashMap::new(),
+            next: FIRST_CONNECTION,
+        };
+        Ok(Arc::new(Self { epoll, over, state: Mutex::new(state) }))
+    }
+
+    /// Takes no new request, but everything that the proxy has already sent: shutting a socket's receiving side down
+    /// makes the other end's next write fail, which is safe to repeat elsewhere, and leaves what was written before.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state();
+        state.stopping = true;
+        if let Some(listener) = &state.listener {
+            let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+        }
+        for connection in state.idle.values() {
+            let _ = connection.stream().shutdown(Shutdown::Read);
+        }
+        self.end_when_empty(&state);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_when_empty(&self, state: &State) {
+        if state.stopping && state.listener.is_none() && state.idle.is_empty() {
+            // The counter can't overflow: it is written a few times in a process's life.
+            let _ = rustix::io::write(&self.over, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Waits for one event and says what it is about.
+    fn wait(&self) -> io::Result<u64> {
+        let mut events: [Event; 1] =
+            [Event { flags: EventFlags::empty(), data: EventData::new_u64(OVER) }];
+        loop {
+            match epoll::wait(&self.epoll, &mut events, None) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => {
+                    let [event] = events;
+                    return Ok(event.data.u64());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Accepts one connection, and lets another thread accept the next.
+    fn accept(&self) {
+        let (listener, was_stopping) = {
+            let state = self.state();
+            let Some(listener) = state.listener.clone() else { return };
+            (listener, state.stopping)
+        };
+        match listener.accept() {
+            Ok((stream, _)) => {
+                let connection =
+                    stream.set_nonblocking(false).and_then(|()| Connection::new(stream));
+                if let Ok(connection) = connection {
+                    self.watch(connection, Known::No);
+                }
+            }
+            // It was shut down before we asked: nobody waits in it and nobody can any more.
+            Err(_) if was_stopping => {
+                let mut state = self.state();
+                state.listener = None;
+                self.end_when_empty(&state);
+                return;
+            }
+            // Another thread was quicker, or the process is out of descriptors: the next event tries again.
+            Err(_) => {}
+        }
+        let _ = epoll::modify(&self.epoll, &*listener, EventData::new_u64(LISTENER), once());
+    }
+
+    /// Puts a connection among the idle ones.
+    fn watch(&self, connection: Connection, known: Known) {
+        let mut state = self.state();
+        if state.stopping {
+            let _ = connection.stream().shutdown(Shutdown::Read);
+        }
+        let token = match known {
+            Known::As(token) => token,
+            Known::No => {
+                state.next += 1;
+                state.next
+            }
+        };
+        let data = EventData::new_u64(token);
+        let watched = match known {
+            Known::As(_) => epoll::modify(&self.epoll, connection.stream(), data, once()),
+            Known::No => epoll::add(&self.epoll, connection.stream(), data, once()),
+        };
+        if watched.is_ok() {
+            state.idle.insert(token, connection);
+        }
+    }
+}
+
+/// Whether the epoll has seen a connection before.
+#[derive(Clone, Copy)]
+enum Known {
+    No,
+    As(u64),
+}
+
+impl Host for Arc<Server> {
+    fn receive(&self) -> Option<Incoming> {
+        loop {
+            match self.wait().ok()? {
+                OVER => return None,
+                LISTENER => self.accept(),
+                token => {
+                    let taken = self.state().idle.remove(&token);
+                    let request = taken.and_then(|mut connection| {
+                        // What is wrong with a connection ends it; the proxy sees that.
+                        let vars = connection.read_request().ok().flatten()?;
+                        Some((vars, connection))
+                    });
+                    let Some((vars, connection)) = request else {
+                        let state = self.state();
+                        self.end_when_empty(&state);
+                        continue;
+                    };
+                    let exchange = Arc::new(Exchange {
+                        server: Arc::clone(self),
+                        token,
+                        connection: Mutex::new(Some(connection)),
+                    });
+                    return Some(Incoming {
+                        vars,
+                        body: Box::new(SocketBody(Arc::clone(&exchange))),
+                        answer: Box::new(SocketAnswer(exchange)),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// A request being served; the connection leaves it when the answer ends.
+struct Exchange {
+    server: Arc<Server>,
+    token: u64,
+    connection: Mutex<Option<Connection>>,
+}
+
+struct SocketBody(Arc<Exchange>);
+struct SocketAnswer(Arc<Exchange>);
+
+impl Exchange {
+    fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes by `write`. At the end of an answer the connection goes back to the server.
+    fn write(
+        &self,
+        last: bool,
+        write: impl FnOnce(&mut Connection) -> io::Result<()>,
+    ) -> Result<(), Gone> {
+        let mut guard = self.connection();
+        let mut connection = guard.take().ok_or(Gone)?;
+        write(&mut connection).map_err(|_| Gone)?;
+        if !last {
+            *guard = Some(connection);
+            return Ok(());
+        }
+        drop(guard);
+        if let Ok(true) = connection.drain_body() {
+            self.server.watch(connection, Known::As(self.token));
+        }
+        Ok(())
+    }
+}
+
+impl Body for SocketBody {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.connection().as_mut() {
+            Some(connection) => connection.read_body(buffer),
+            None => Ok(0),
+        }
+    }
+
+    fn may_wait(&self) -> bool {
+        true
+    }
+}
+
+impl Answer for SocketAnswer {
+    fn try_send(&mut self, _: &Piece<'_>) -> Result<Sent, Gone> {
+        Ok(Sent::WouldWait)
+    }
+
+    fn send(&mut self, piece: &Piece<'_>) -> Result<(), Gone> {
+        self.0.write(piece.last, |connection| connection.write_piece(piece))
+    }
+
+    fn abort(&mut self, reason: &str) {
+        // A proxy that is gone needs no reason.
+        let _ = self.0.write(true, |connection| connection.write_abort(reason));
+    }
+}
+
+impl Drop for SocketAnswer {
+    /// An answer without an end closes its connection.
+    fn drop(&mut self) {
+        self.0.connection().take();
+    }
+}
+
+/// One event, and no more before the descriptor is watched again.
+fn once() -> EventFlags {
+    EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT
+}
