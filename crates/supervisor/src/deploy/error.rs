@@ -86,7 +86,9 @@ pub(crate) enum DeployProblem {
         looked_for: Vec<String>,
     },
     /// An application of the other protocol.
-    #[error("this is an ASGI application ({framework}), and this version of onebox serves WSGI applications")]
+    #[error(
+        "this is an ASGI application ({framework}), and this version of onebox serves WSGI applications"
+    )]
     Asgi {
         /// `FastAPI` and the like.
         framework: String,

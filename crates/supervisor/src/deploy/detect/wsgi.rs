@@ -11,8 +11,17 @@ use super::source::Source;
 /// Tried before others, in this order.
 const FIRST: [&str; 6] = ["wsgi", "app", "application", "main", "run", "server"];
 /// Folders that hold no application.
-const NOT_PACKAGES: [&str; 9] =
-    ["docs", "env", "migrations", "node_modules", "scripts", "static", "templates", "test", "tests"];
+const NOT_PACKAGES: [&str; 9] = [
+    "docs",
+    "env",
+    "migrations",
+    "node_modules",
+    "scripts",
+    "static",
+    "templates",
+    "test",
+    "tests",
+];
 /// More files are not opened.
 const MAX_FILES: usize = 500;
 
@@ -82,7 +91,8 @@ pub(super) fn find(modules: &[Module]) -> Result<Option<Candidate>, Candidate> {
 
 /// What the site as a whole is written with.
 pub(super) fn framework_of_site(modules: &[Module]) -> Framework {
-    let mut found = modules.iter().filter_map(|module| callable::framework_by_imports(&module.source));
+    let mut found =
+        modules.iter().filter_map(|module| callable::framework_by_imports(&module.source));
     found.next().unwrap_or(Framework::Wsgi)
 }
 
@@ -152,7 +162,9 @@ mod tests {
     fn found(files: &[(&str, &str)]) -> String {
         let root = site(files);
         match find(&modules(root.path())) {
-            Ok(Some(candidate)) => format!("{} {:?}", candidate.path(), candidate.callable.framework),
+            Ok(Some(candidate)) => {
+                format!("{} {:?}", candidate.path(), candidate.callable.framework)
+            }
             Ok(None) => "nothing".to_owned(),
             Err(candidate) => format!("refused {}", candidate.path()),
         }
@@ -163,10 +175,16 @@ mod tests {
         assert_eq!(found(&[("app.py", FLASK), ("zzz.py", FLASK)]), "app:app Flask");
         assert_eq!(found(&[("blog.py", FLASK)]), "blog:app Flask");
         assert_eq!(
-            found(&[("wsgi.py", "from blog import create_app\napp = create_app()\n"), ("blog/__init__.py", FLASK)]),
+            found(&[
+                ("wsgi.py", "from blog import create_app\napp = create_app()\n"),
+                ("blog/__init__.py", FLASK)
+            ]),
             "wsgi:app Flask"
         );
-        assert_eq!(found(&[("blog/__init__.py", FLASK), ("blog/main.py", FLASK)]), "blog:app Flask");
+        assert_eq!(
+            found(&[("blog/__init__.py", FLASK), ("blog/main.py", FLASK)]),
+            "blog:app Flask"
+        );
         assert_eq!(found(&[("src/blog/__init__.py", FLASK)]), "blog:app Flask");
         assert_eq!(found(&[("tests/__init__.py", FLASK), ("setup.py", FLASK)]), "nothing");
     }
@@ -176,6 +194,9 @@ mod tests {
         let asgi = "from fastapi import FastAPI\napp = FastAPI()\n";
         assert_eq!(found(&[("main.py", asgi)]), "refused main:app");
         assert_eq!(found(&[("app.py", asgi), ("main.py", FLASK)]), "main:app Flask");
-        assert_eq!(found(&[("wsgi.py", "from main import app\n"), ("main.py", asgi)]), "refused wsgi:app");
+        assert_eq!(
+            found(&[("wsgi.py", "from main import app\n"), ("main.py", asgi)]),
+            "refused wsgi:app"
+        );
     }
 }
