@@ -123,7 +123,8 @@ async fn a_static_site_needs_no_python_and_hides_its_configuration() {
 
 #[tokio::test]
 async fn what_fails_names_its_step_and_leaves_nothing() {
-    let cases: [(&[(&str, &str)], Step, &str); 6] = [
+    type Files = &'static [(&'static str, &'static str)];
+    let cases: [(Files, Step, &str); 6] = [
         (&[("README", "")], Step::Detect, "no site was recognised"),
         (&[("wsgi.py", HELLO), ("onebox.toml", "nane = 'x'\n")], Step::Detect, "mistakes"),
         (

@@ -5,7 +5,7 @@
 //! Sources: pip's "Requirements File Format"; the "pyproject.toml specification", `[project] dependencies`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onebox_app_server::Interpreter;
 use sha2::{Digest, Sha256};

@@ -9,7 +9,7 @@ use onebox_config::SiteConfig;
 use onebox_config::site::Application as Named;
 
 use super::super::error::DeployProblem;
-use super::wsgi::{self, Module};
+use super::wsgi::{self, Module, Search};
 
 /// Servers whose commands name a WSGI application as one of their words.
 const WSGI_SERVERS: [&str; 6] =
@@ -96,7 +96,7 @@ fn by_command(
         .find(|word| bases.iter().any(|base| module_file(base, word).is_some()));
     match named {
         // An ASGI server before a site that has a WSGI callable too: that one is served.
-        Some(_) if is_asgi && matches!(wsgi::find(modules), Ok(Some(_))) => Ok(None),
+        Some(_) if is_asgi && matches!(wsgi::find(modules), Search::Found(_)) => Ok(None),
         Some(path) if is_asgi => Err(DeployProblem::Asgi {
             framework: "by its Procfile".to_owned(),
             module: path.to_owned(),

@@ -18,6 +18,7 @@ use onebox_config::SiteConfig;
 pub(crate) use self::django::DjangoProject;
 
 use self::callable::Framework;
+use self::wsgi::Search;
 use super::error::DeployProblem;
 use super::plan::Kind;
 
@@ -77,15 +78,15 @@ pub(crate) fn detect(
         };
     }
     match wsgi::find(&site.modules) {
-        Err(candidate) => {
+        Search::Asgi(candidate) => {
             let framework = match candidate.callable.framework {
                 Framework::Asgi(name) => name.to_owned(),
                 other => format!("{other:?}"),
             };
             Err(DeployProblem::Asgi { framework, module: candidate.path() })
         }
-        Ok(Some(candidate)) => Ok(site.with_candidate(&candidate)),
-        Ok(None) => match wsgi::wsgi_files(root).as_slice() {
+        Search::Found(candidate) => Ok(site.with_candidate(&candidate)),
+        Search::Nothing => match wsgi::wsgi_files(root).as_slice() {
             [file, ..] => Ok(site.with_application(wsgi_file(root, file))),
             [] if site.is_static() => Ok(site.of_files()),
             [] => Err(nothing_found()),

@@ -67,26 +67,34 @@ pub(super) fn modules(root: &Path) -> Vec<Module> {
     modules
 }
 
+/// What a search through a site's files comes to.
+#[derive(Debug, Clone)]
+pub(super) enum Search {
+    /// An application that can be served.
+    Found(Box<Candidate>),
+    /// An ASGI application, and no other.
+    Asgi(Box<Candidate>),
+    /// None.
+    Nothing,
+}
+
 /// The site's application: the first file that has one of a kind that can be served.
-///
-/// # Errors
-/// The first ASGI application where there is nothing else.
-pub(super) fn find(modules: &[Module]) -> Result<Option<Candidate>, Candidate> {
-    let mut refused = None;
+pub(super) fn find(modules: &[Module]) -> Search {
+    let mut refused = Search::Nothing;
     for module in modules {
         let Some(mut callable) = callable::find(&module.source) else { continue };
         if callable.framework == Framework::Unknown {
             callable.framework = framework_of_site(modules);
         }
         let is_asgi = matches!(callable.framework, Framework::Asgi(_));
-        let candidate = Candidate { module: module.clone(), callable };
-        if is_asgi {
-            refused.get_or_insert(candidate);
-        } else {
-            return Ok(Some(candidate));
+        let candidate = Box::new(Candidate { module: module.clone(), callable });
+        match refused {
+            _ if !is_asgi => return Search::Found(candidate),
+            Search::Nothing => refused = Search::Asgi(candidate),
+            _ => {}
         }
     }
-    refused.map_or(Ok(None), Err)
+    refused
 }
 
 /// What the site as a whole is written with.
@@ -162,11 +170,9 @@ mod tests {
     fn found(files: &[(&str, &str)]) -> String {
         let root = site(files);
         match find(&modules(root.path())) {
-            Ok(Some(candidate)) => {
-                format!("{} {:?}", candidate.path(), candidate.callable.framework)
-            }
-            Ok(None) => "nothing".to_owned(),
-            Err(candidate) => format!("refused {}", candidate.path()),
+            Search::Found(found) => format!("{} {:?}", found.path(), found.callable.framework),
+            Search::Asgi(candidate) => format!("refused {}", candidate.path()),
+            Search::Nothing => "nothing".to_owned(),
         }
     }
 
