@@ -1,8 +1,7 @@
-"""The entries of the guestbook."""
-
+"""The application ``notes``."""
 from django.apps import AppConfig
 
 
-class EntriesConfig(AppConfig):
+class NotesConfig(AppConfig):
+    name = "notes"
     default_auto_field = "django.db.models.BigAutoField"
-    name = "entries"
