@@ -69,17 +69,16 @@ pub(crate) async fn shutdown(client: &Client) -> Result<(), Failure> {
     let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     client.call::<IgnoredAny>(Method::POST, "/api/v1/shutdown", None::<&()>).await?;
     if let Some(process) = process {
-        let process =
-            AsyncFd::with_interest(process, Interest::READABLE).map_err(Failure::Runtime)?;
-        process.readable().await.map(drop).map_err(Failure::Runtime)?;
+        let waiting = tokio::task::spawn_blocking(move || wait_for_end(&process));
+        waiting.await.map_err(std::io::Error::other).map_err(Failure::Runtime)?;
     }
     done("the appliance has ended");
     Ok(())
 }
 
 /// A process's descriptor is readable once it has ended.
-fn wait_for_end(process: &OwnedFd) -> rustix::io::Result<()> {
-    retry_on_intr(|| poll(&mut [PollFd::new(process, PollFlags::IN)], None)).map(drop)
+fn wait_for_end(process: &OwnedFd) {
+    retry_on_intr(|| poll(&mut [PollFd::new(process, PollFlags::IN)], None)).ok();
 }
 
 fn done(text: &str) {
