@@ -9,18 +9,10 @@ use onebox_metrics::{Finished, InFlight, Phase, PhaseClock, ServedBy};
 
 use crate::access_log::{AccessLog, Entry};
 use crate::error::{Origin, ProxyError};
+use crate::http1::Sent;
 use crate::message::{ConnectionInfo, RequestHead};
 use crate::request_id::RequestId;
 use crate::route::RoutedSite;
-
-/// What became of an answer on the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sent {
-    /// How many bytes went out, head and body.
-    pub(crate) bytes: u64,
-    /// Whether these were all of them.
-    pub(crate) complete: bool,
-}
 
 /// A request that was begun. Dropped without [`Exchange::sent`], it is counted as one that got no answer.
 pub(crate) struct Exchange {

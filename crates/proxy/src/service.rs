@@ -15,7 +15,7 @@ use crate::access_log::AccessLog;
 use crate::compress;
 use crate::error::ProxyError;
 use crate::error_page::ErrorPage;
-pub(crate) use crate::exchange::{Exchange, Sent};
+pub(crate) use crate::exchange::Exchange;
 use crate::http1::{Refusal, RequestBody};
 use crate::message::{ConnectionInfo, Entrance, RequestHead, Response};
 use crate::route::{RouteTable, RoutedSite, Site};
@@ -103,7 +103,7 @@ impl Service {
         let vars = request_vars(&routed.site, head, &path, &body, connection, exchange)?;
         let request = Request { vars, body };
         let response = upstream::answer(&routed.site, request, &head.method, exchange).await?;
-        Ok(compress::apply(head, response))
+        Ok(compress::apply(head, response).await)
     }
 
     /// The answer to a message that is no request: it was refused, and the connection ends.

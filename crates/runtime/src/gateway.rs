@@ -70,7 +70,9 @@ impl Gateway {
             // What was sent stands, so that a failing `close` can only be told.
             log_error(py, vars, &error);
         }
-        sent
+        sent?;
+        // After `close`, so that who has the whole answer sees what `close` did.
+        response.try_borrow_mut()?.finish(py)
     }
 
     fn send<'py>(
@@ -96,7 +98,7 @@ impl Gateway {
                 }
             }
         }
-        response.try_borrow_mut()?.finish(py)
+        Ok(())
     }
 
     fn bytes_of<'a>(&self, block: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {

@@ -99,24 +99,27 @@ impl Server {
 
     /// Accepts one connection, and lets another thread accept the next.
     fn accept(&self) {
-        let Some(listener) = self.state().listener.clone() else { return };
+        let (listener, was_stopping) = {
+            let state = self.state();
+            let Some(listener) = state.listener.clone() else { return };
+            (listener, state.stopping)
+        };
         match listener.accept() {
             Ok((stream, _)) => {
-                if let Ok(connection) =
-                    stream.set_nonblocking(false).and_then(|()| Connection::new(stream))
-                {
+                let connection =
+                    stream.set_nonblocking(false).and_then(|()| Connection::new(stream));
+                if let Ok(connection) = connection {
                     self.watch(connection, Known::No);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // After a shutdown: nobody waits in it any more.
-            Err(_) if self.state().stopping => {
+            // It was shut down before we asked: nobody waits in it and nobody can any more.
+            Err(_) if was_stopping => {
                 let mut state = self.state();
                 state.listener = None;
                 self.end_when_empty(&state);
                 return;
             }
-            // Out of descriptors, say: the next event tries again.
+            // Another thread was quicker, or the process is out of descriptors: the next event tries again.
             Err(_) => {}
         }
         let _ = epoll::modify(&self.epoll, &*listener, EventData::new_u64(LISTENER), once());

@@ -2,7 +2,10 @@
 //!
 //! The request is a uwsgi packet and its body; the answer comes in [`crate::frame`]s, so the connection stays open.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::pin::pin;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -33,8 +36,10 @@ pub fn response(limits: BufferLimits) -> (ResponseSink, ResponseStream) {
 
 /// Sends `request` over `stream` and copies the answer into `sink`.
 ///
+/// Both at once: an application may answer before it has read its request's body, or without reading it.
+///
 /// # Errors
-/// [`io::Error`] where the request could not be sent whole, with the sink given back: nothing of an answer was seen.
+/// [`io::Error`] where the request could not be sent whole and nothing of an answer was seen, with the sink given back.
 pub async fn exchange<S>(
     stream: &mut S,
     request: Request,
@@ -43,28 +48,60 @@ pub async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if let Err(error) = send_request(stream, request).await {
-        return Err((error, sink));
-    }
-    match receive_answer(stream, &mut sink).await {
-        Ok(()) => {
-            sink.finish();
-            Ok(Connection::Reusable)
-        }
-        Err(Interrupted::Aborted(reason)) => {
-            sink.abort(reason);
-            Ok(Connection::Reusable)
-        }
-        Err(Interrupted::Lost) => {
+    let (sent, received) = converse(stream, request, &mut sink).await;
+    let connection = if sent.is_ok() { Connection::Reusable } else { Connection::Spent };
+    match (received.end, sent) {
+        (Err(Interrupted::Lost), Err(error)) if !received.began => return Err((error, sink)),
+        (Ok(()), _) => sink.finish(),
+        (Err(Interrupted::Aborted(reason)), _) => sink.abort(reason),
+        (Err(Interrupted::Lost), _) => {
             sink.abort(AbortReason::WorkerLost);
-            Ok(Connection::Spent)
+            return Ok(Connection::Spent);
         }
-        Err(Interrupted::Protocol) => {
+        (Err(Interrupted::Protocol), _) => {
             sink.abort(AbortReason::Protocol);
-            Ok(Connection::Spent)
+            return Ok(Connection::Spent);
         }
-        Err(Interrupted::Unwanted) => Ok(Connection::Spent),
+        (Err(Interrupted::Unwanted), _) => return Ok(Connection::Spent),
     }
+    Ok(connection)
+}
+
+/// What came back for a request.
+struct Received {
+    /// Whether a frame was seen.
+    began: bool,
+    end: Result<(), Interrupted>,
+}
+
+/// Sends and receives until the answer is complete or can't be; an error of the first where the request was not sent whole.
+async fn converse<S>(
+    stream: &mut S,
+    request: Request,
+    sink: &mut ResponseSink,
+) -> (io::Result<()>, Received)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut sending = pin!(send_request(&mut writer, request));
+    let mut receiving = pin!(receive_answer(&mut reader, sink));
+    let sent = poll_fn(|context| match sending.as_mut().poll(context) {
+        Poll::Ready(sent) => Poll::Ready(Ok(sent)),
+        Poll::Pending => receiving.as_mut().poll(context).map(Err),
+    });
+    match sent.await {
+        // The worker closed its end: what it said before that is still to be read.
+        Ok(Err(error)) if !is_closed(&error) => {
+            (Err(error), Received { began: false, end: Err(Interrupted::Lost) })
+        }
+        Ok(sent) => (sent, receiving.await),
+        Err(received) => (Err(ErrorKind::Interrupted.into()), received),
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 async fn send_request<S: AsyncWrite + Unpin>(stream: &mut S, request: Request) -> io::Result<()> {
@@ -118,12 +155,20 @@ enum Interrupted {
     Unwanted,
 }
 
-async fn receive_answer<S: AsyncRead + Unpin>(
+async fn receive_answer<S: AsyncRead + Unpin>(stream: &mut S, sink: &mut ResponseSink) -> Received {
+    let mut began = false;
+    let end = receive_frames(stream, sink, &mut began).await;
+    Received { began, end }
+}
+
+async fn receive_frames<S: AsyncRead + Unpin>(
     stream: &mut S,
     sink: &mut ResponseSink,
+    began: &mut bool,
 ) -> Result<(), Interrupted> {
     loop {
         let (kind, payload) = receive_frame(stream).await?;
+        *began = true;
         match kind {
             FrameKind::Head => {
                 let head = ResponseHead::decode(&payload).map_err(|_| Interrupted::Protocol)?;
@@ -220,5 +265,57 @@ mod tests {
         let (connection, frames) = run(&frame(FrameKind::Abort, b"ValueError")).await;
         assert_eq!(connection, Connection::Reusable);
         assert_eq!(frames, [ResponseFrame::Aborted(AbortReason::Application("ValueError".into()))]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_a_body_that_nobody_read_still_arrives() {
+        let (mut ours, mut theirs) = tokio::io::duplex(1000);
+        let (sink, mut stream) = response(BufferLimits::default());
+        let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
+        let request = Request { vars: VarsBuilder::new(100).finish(), body };
+        let head = ResponseHead { status: 401, ..ResponseHead::default() };
+        let answer =
+            [frame(FrameKind::Head, &head.encode().unwrap()), frame(FrameKind::End, b"")].concat();
+        let worker = async move {
+            theirs.read_exact(&mut [0; 500]).await.unwrap();
+            theirs.write_all(&answer).await.unwrap();
+        };
+        let (connection, ()) = tokio::join!(exchange(&mut ours, request, sink), worker);
+        assert_eq!(connection.ok(), Some(Connection::Spent));
+        assert_eq!(stream.next().await, Some(ResponseFrame::Head(head)));
+        assert_eq!(stream.next().await, Some(ResponseFrame::End));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_begins_before_its_request_was_read_blocks_nobody() {
+        let (mut ours, mut theirs) = tokio::io::duplex(1000);
+        let (sink, mut stream) = response(BufferLimits::default());
+        let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
+        let request = Request { vars: VarsBuilder::new(100).finish(), body };
+        let worker = async move {
+            let data = frame(FrameKind::Data, &[b'y'; 100_000]);
+            theirs.write_all(&data).await.unwrap();
+            AsyncReadExt::take(&mut theirs, (1 << 20) + 4)
+                .read_to_end(&mut Vec::new())
+                .await
+                .unwrap();
+            theirs.write_all(&frame(FrameKind::End, b"")).await.unwrap();
+        };
+        let (connection, ()) = tokio::join!(exchange(&mut ours, request, sink), worker);
+        assert_eq!(connection.ok(), Some(Connection::Reusable));
+        assert!(
+            matches!(stream.next().await, Some(ResponseFrame::Data(data)) if data.len() == 100_000)
+        );
+        assert_eq!(stream.next().await, Some(ResponseFrame::End));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_not_sent_whole_and_not_answered_gives_its_sink_back() {
+        let (mut ours, theirs) = tokio::io::duplex(1000);
+        let (sink, _stream) = response(BufferLimits::default());
+        let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
+        let request = Request { vars: VarsBuilder::new(100).finish(), body };
+        drop(theirs);
+        assert!(exchange(&mut ours, request, sink).await.is_err());
     }
 }

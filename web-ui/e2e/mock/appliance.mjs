@@ -101,7 +101,7 @@ function makeSites(scenario, address) {
   ];
 }
 
-/** Emits `sample`, `sites` and `line:SITE`. */
+/** Emits `sample`, `changed` and `line:SITE`. */
 export class Appliance extends EventEmitter {
   constructor(scenario, address, { quiet = false } = {}) {
     super();
@@ -145,7 +145,7 @@ export class Appliance extends EventEmitter {
 
   setState(name, state) {
     this.sites.get(name).status.state = state;
-    this.emit('sites', this.siteStatuses());
+    this.emit('changed', {});
   }
 
   async *restart(name) {
@@ -188,7 +188,7 @@ export class Appliance extends EventEmitter {
     await pause(300);
     for (const one of site.releases) one.live = one === target;
     Object.assign(site.status, { release: target.id, released_ms: Date.now(), state: 'running' });
-    this.emit('sites', this.siteStatuses());
+    this.emit('changed', {});
     yield { event: 'step', step: 'switch', text: 'Move the traffic and drain the old workers' };
     yield this.#done(site, started);
   }

@@ -126,7 +126,7 @@ async function site(call) {
 function events(call) {
   const send = stream(call, [
     ['sample', 'sample'],
-    ['sites', 'sites'],
+    ['changed', 'changed'],
   ]);
   // For screenshots: charts that are full from the start, with a gap in them.
   for (let age = call.pastSamples; age > 0; age -= 1) {

@@ -80,7 +80,7 @@ async function* operation(path: string, body?: unknown): AsyncGenerator<DeployEv
 export const api = {
   login: async (user: string, password: string): Promise<Session> =>
     (await (await request('POST', `${BASE}/login`, { user, password })).json()) as Session,
-  logout: async (): Promise<void> => void (await request('POST', `${BASE}/logout`)),
+  logout: async (): Promise<void> => void (await authorized('POST', `${BASE}/logout`)),
   session: async (): Promise<Session> => (await (await request('GET', `${BASE}/session`)).json()) as Session,
   status: (): Promise<ApplianceStatus> => getJson(`${BASE}/status`),
   releases: (site: string): Promise<Release[]> => getJson(sitePath(site, 'releases')),

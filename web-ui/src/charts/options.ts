@@ -1,8 +1,9 @@
 /** How every chart over time looks: a fixed window that ends now, quiet grid, colours from the style sheet. */
 
-import type uPlot from 'uplot';
+import uPlot from 'uplot';
 
 import { WINDOW_S, type Value } from './history';
+import { isolatedPoints, topOf } from './scale';
 
 /** One line of a chart. */
 export interface Curve {
@@ -12,10 +13,12 @@ export interface Curve {
   color: string;
   /** The custom property with the colour of the area under it, if that is filled. */
   area?: string;
+  /** Bars for what is mostly zero and should then not be seen; else a line. */
+  bars?: boolean;
 }
 
 export interface ChartShape {
-  curves: readonly Pick<Curve, 'label' | 'color' | 'area'>[];
+  curves: readonly Pick<Curve, 'label' | 'color' | 'area' | 'bars'>[];
   /** A round value of the y axis as text. */
   formatTick: (value: number) => string;
   /** The smallest top of the y axis, so that nothing looks dramatic while little happens. */
@@ -25,22 +28,9 @@ export interface ChartShape {
 }
 
 const axisClock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
+/** From 2 to 4 pixels wide. */
+const BARS = uPlot.paths.bars?.({ size: [0.8, 4, 2] });
 const FONT = '12px system-ui, sans-serif';
-
-/** The values that stand alone between gaps: a line would not show them, so they become dots. */
-export function isolatedPoints(values: ArrayLike<number | null | undefined>): number[] {
-  const found: number[] = [];
-  for (let index = 0; index < values.length; index += 1) {
-    const alone = values[index - 1] == null && values[index + 1] == null;
-    if (values[index] != null && alone) found.push(index);
-  }
-  return found;
-}
-
-/** Room above the highest value, and never less than `leastTop`. */
-export function topOf(highest: number | null, leastTop: number): number {
-  return Math.max(leastTop, (highest ?? 0) * 1.12);
-}
 
 /** uPlot's options; `root` is where custom properties are looked up, at each drawing. */
 export function chartOptions(root: Element, shape: ChartShape, width: number, height: number): uPlot.Options {
@@ -80,6 +70,7 @@ export function chartOptions(root: Element, shape: ChartShape, width: number, he
         width: 1.75,
         spanGaps: false,
         ...(curve.area ? { fill: color(curve.area) } : {}),
+        ...(curve.bars && BARS ? { paths: BARS, fill: color(curve.color), width: 0 } : {}),
         points: {
           show: false,
           size: 4,

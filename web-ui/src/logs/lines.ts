@@ -3,7 +3,7 @@
 import type { LogLine } from '../api/types';
 
 /** So many lines are kept on the page; older ones leave at the top. */
-export const MAX_LINES = 2_000;
+export const MAX_LINES = 1_000;
 
 /** A line with a number of its own, so that equal lines stay apart on the page. */
 export interface NumberedLine extends LogLine {
@@ -38,7 +38,7 @@ export function joinTail(tail: readonly LogLine[], followed: readonly LogLine[])
 
 /** The lines and the new ones after them, at most `MAX_LINES`. */
 export function appendLines(lines: readonly NumberedLine[], added: readonly LogLine[]): NumberedLine[] {
-  return [...lines, ...added.map(numbered)].slice(-MAX_LINES);
+  return [...lines, ...added.slice(-MAX_LINES).map(numbered)].slice(-MAX_LINES);
 }
 
 /** What a filter lets through: a source (or all, when empty) and a text in any case. */

@@ -9,6 +9,9 @@ class ApplianceState {
   /** Why the last refresh failed; what is in `status` is older then. */
   error = $state.raw<RequestError | null>(null);
 
+  #refreshing: Promise<void> | null = null;
+  #again = false;
+
   get sites(): SiteStatus[] {
     return this.status?.sites ?? [];
   }
@@ -17,23 +20,28 @@ class ApplianceState {
     return this.sites.find((site) => site.name === name);
   }
 
-  async refresh(): Promise<void> {
-    try {
-      this.status = await api.status();
-      this.error = null;
-    } catch (thrown) {
-      this.error = toRequestError(thrown);
-    }
-  }
-
-  /** Takes over what a `sites` event says. */
-  replaceSites(sites: SiteStatus[]): void {
-    if (this.status) this.status = { ...this.status, sites };
+  /** Asks for the status. While an answer is on its way, further calls lead to one more request after it. */
+  refresh(): Promise<void> {
+    this.#again = this.#refreshing !== null;
+    this.#refreshing ??= this.#refreshAll().finally(() => (this.#refreshing = null));
+    return this.#refreshing;
   }
 
   forget(): void {
     this.status = null;
     this.error = null;
+  }
+
+  async #refreshAll(): Promise<void> {
+    do {
+      this.#again = false;
+      try {
+        this.status = await api.status();
+        this.error = null;
+      } catch (thrown) {
+        this.error = toRequestError(thrown);
+      }
+    } while (this.#again);
   }
 }
 

@@ -1,8 +1,8 @@
-/** The stream of events: samples into the history, changed sites into the appliance's state. */
+/** The stream of events: samples go into the history, a change of a site or the engine asks for the status anew. */
 
 import { EVENTS_PATH } from '../api/client';
 import { EventStream, type StreamState } from '../api/event_stream';
-import type { Sample, SiteSample, SiteStatus } from '../api/types';
+import type { Sample, SiteSample } from '../api/types';
 import { appendSample, type Moment } from '../charts/history';
 import { appliance } from './appliance.svelte';
 
@@ -33,7 +33,7 @@ class LiveState {
           this.latest = sample;
           this.history = appendSample(this.history, sample);
         },
-        sites: (sites: SiteStatus[]) => appliance.replaceSites(sites),
+        changed: () => void appliance.refresh(),
       },
     });
   }

@@ -1,53 +1,38 @@
-//! HTTP/1.1 towards clients: what the pipeline sees of it.
+//! HTTP/1.1 towards clients: our own connection loop.
+//!
+//! Owns the parser (`scan`, `parse`, `target`, `framing`), the bodies (`chunked`, `body`), the answers (`answer`, `send`) and
+//! the loop of a connection (`conn`). Must not know routes, files or applications: it calls a [`Handler`].
+//!
+//! Source: RFC 9112 (messages), RFC 9110 (semantics), RFC 3986 (targets). Strict where they leave a choice: what two parsers
+//! could read in two ways is refused, and the connection closed.
 
-use std::collections::VecDeque;
-use std::marker::PhantomData;
+mod answer;
+mod body;
+mod chunked;
+mod conn;
+mod date;
+mod framing;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+mod handler;
+mod linger;
+mod parse;
+mod refusal;
+mod scan;
+mod send;
+mod socket;
+mod target;
 
-use bytes::Bytes;
+#[cfg(test)]
+mod conn_test;
+#[cfg(test)]
+mod responder_test;
+#[cfg(test)]
+mod table_test;
 
-use crate::message::BodyError;
-
-/// A message that is no request, and the answer to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// The status of the answer.
-    pub(crate) status: u16,
-    /// One sentence.
-    pub(crate) reason: &'static str,
-}
-
-/// The body of a request, read on demand.
-pub(crate) struct RequestBody<'c> {
-    chunks: VecDeque<Bytes>,
-    limit: u64,
-    seen: u64,
-    connection: PhantomData<&'c mut ()>,
-}
-
-impl RequestBody<'_> {
-    /// The next piece; `None` at the end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
-        let Some(chunk) = self.chunks.pop_front() else { return Ok(None) };
-        self.seen += chunk.len() as u64;
-        if self.seen > self.limit {
-            return Err(BodyError::TooLarge { limit: self.limit });
-        }
-        Ok(Some(chunk))
-    }
-
-    /// The largest size that is read.
-    pub(crate) fn set_limit(&mut self, limit: u64) {
-        self.limit = limit;
-    }
-
-    /// A body that is there already.
-    #[cfg(test)]
-    pub(crate) fn from_chunks(chunks: impl IntoIterator<Item = Bytes>) -> Self {
-        Self {
-            chunks: chunks.into_iter().collect(),
-            limit: u64::MAX,
-            seen: 0,
-            connection: PhantomData,
-        }
-    }
-}
+pub(crate) use body::RequestBody;
+pub(crate) use conn::serve;
+pub(crate) use handler::Handler;
+pub(crate) use refusal::Refusal;
+pub(crate) use send::Sent;
+pub(crate) use socket::Socket;

@@ -2,6 +2,7 @@ use onebox_uwsgi::{AbortReason, Backlog, ResponseHead, ResponseSink, channel, ke
 use std::time::Duration;
 
 use super::*;
+use crate::http1::Sent;
 use crate::message::ResponseBody;
 use crate::route::Backend;
 use crate::testing;

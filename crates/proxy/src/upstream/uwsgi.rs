@@ -133,9 +133,9 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// RFC 9110 §7.6.1; PEP 3333 forbids them to applications. `Date` is set by the connection loop.
+/// RFC 9110 §7.6.1; PEP 3333 forbids them to applications.
 fn is_hop_by_hop(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 8] = [
+    const NAMES: [&[u8]; 7] = [
         b"connection",
         b"keep-alive",
         b"proxy-connection",
@@ -143,7 +143,6 @@ fn is_hop_by_hop(name: &[u8]) -> bool {
         b"trailer",
         b"transfer-encoding",
         b"upgrade",
-        b"date",
     ];
     NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }

@@ -1,7 +1,7 @@
 //! Worker processes of one site: which of them takes a request, and the connections to them.
 //!
 //! A request waits in a bounded queue until a worker has a thread for it. It goes to the least busy worker over a
-//! connection that stays open. It is never run twice: it is sent again only where it was not sent whole before.
+//! connection that stays open. It is never run twice: it is sent again only where a worker can't have begun it.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -11,6 +11,8 @@ use std::time::Duration;
 use onebox_uwsgi::socket::{Connection, exchange, response};
 use onebox_uwsgi::{Body, BufferLimits, DispatchError, Request, ResponseSink, ResponseStream};
 use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::net::UnixStream;
 use tokio_util::task::TaskTracker;
 
@@ -207,12 +209,10 @@ impl Worker {
     /// The connection used last that is still open and has nothing to say.
     fn open_connection(&mut self) -> Option<UnixStream> {
         while let Some(connection) = self.idle.pop() {
-            let mut byte = [0];
-            match connection.try_read(&mut byte) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    return Some(connection);
-                }
-                _ => {}
+            // Asked of the kernel: the runtime learns of a close only when it polls.
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            if recv(&connection, &mut [0; 1], flags).err() == Some(Errno::AGAIN) {
+                return Some(connection);
             }
         }
         None
@@ -223,19 +223,20 @@ impl Worker {
 enum Served {
     /// It has its answer, or knows that it gets none; the connection where it can be used again.
     Done(Option<UnixStream>),
-    /// The worker has not seen it whole: it may be sent again.
+    /// No worker can have begun it: it may be sent again.
     NotSent(Job),
 }
 
-/// A worker may have closed the connection meanwhile. A request that was not sent whole is not run by a worker, since it
-/// reads a request to its end first; so it may be sent once more.
+/// A worker may have closed the connection meanwhile. It runs a request once it has all of its vars, so only one without a
+/// body, of which it did not get the vars whole, may be sent once more.
 async fn over_open_connection(mut connection: UnixStream, job: Job) -> Served {
-    let Some(copy) = copy(&job.request) else { return Served::NotSent(job) };
+    let copy = matches!(job.request.body, Body::Empty)
+        .then(|| Request { vars: job.request.vars.clone(), body: Body::Empty });
     job.sink.mark_taken();
-    match exchange(&mut connection, job.request, job.sink).await {
-        Ok(Connection::Reusable) => Served::Done(Some(connection)),
-        Ok(Connection::Spent) => Served::Done(None),
-        Err((_, sink)) => Served::NotSent(Job { request: copy, sink }),
+    match (exchange(&mut connection, job.request, job.sink).await, copy) {
+        (Ok(Connection::Reusable), _) => Served::Done(Some(connection)),
+        (Err((_, sink)), Some(request)) => Served::NotSent(Job { request, sink }),
+        (Ok(Connection::Spent) | Err(_), _) => Served::Done(None),
     }
 }
 
@@ -247,16 +248,6 @@ async fn over_new_connection(socket: &PathBuf, job: Job) -> Served {
         // A sink that is given back and dropped says that the worker was lost.
         Ok(Connection::Spent) | Err(_) => Served::Done(None),
     }
-}
-
-/// A copy to be sent again; of a body in a file there is none, its request goes over a new connection.
-fn copy(request: &Request) -> Option<Request> {
-    let body = match &request.body {
-        Body::Empty => Body::Empty,
-        Body::Memory(bytes) => Body::Memory(bytes.clone()),
-        Body::File { .. } => return None,
-    };
-    Some(Request { vars: request.vars.clone(), body })
 }
 
 #[cfg(test)]

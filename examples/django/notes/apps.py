@@ -1,7 +1,0 @@
-"""The application ``notes``."""
-from django.apps import AppConfig
-
-
-class NotesConfig(AppConfig):
-    name = "notes"
-    default_auto_field = "django.db.models.BigAutoField"
