@@ -92,7 +92,8 @@ pub(crate) fn unpack(
     let mut links: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
     let mut count = 0_u64;
     let mut archive = Archive::new(archive);
-    let broken = |error: io::Error| DeployProblem::ArchiveRefused(format!("it is damaged: {error}"));
+    let broken =
+        |error: io::Error| DeployProblem::ArchiveRefused(format!("it is damaged: {error}"));
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         count = count.saturating_add(1);

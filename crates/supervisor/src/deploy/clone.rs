@@ -104,7 +104,11 @@ mod tests {
             .unwrap();
         assert!(made.success());
         let script = old.join("bin/tool");
-        fs::write(&script, format!("#!{}/bin/python\nimport sys; print(sys.prefix)\n", old.display())).unwrap();
+        fs::write(
+            &script,
+            format!("#!{}/bin/python\nimport sys; print(sys.prefix)\n", old.display()),
+        )
+        .unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(old.join("lib/shared.py"), "x = 1\n").unwrap();
 

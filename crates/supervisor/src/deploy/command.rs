@@ -218,9 +218,7 @@ impl Ended {
             Self::Failed { what, status } => {
                 DeployProblem::Command { what, status, output, hint: String::new() }
             }
-            Self::TooLong { what, limit } => {
-                DeployProblem::CommandTooLong { what, limit, output }
-            }
+            Self::TooLong { what, limit } => DeployProblem::CommandTooLong { what, limit, output },
         }
     }
 }
@@ -295,12 +293,13 @@ fn describe(status: ExitStatus) -> String {
 async fn spawn(command: std::process::Command) -> io::Result<Child> {
     let runtime = tokio::runtime::Handle::current();
     let start = move || {
-        let starter = std::thread::Builder::new().name("deploy-start".to_owned()).spawn(move || {
-            rustix::thread::set_no_new_privs(true)?;
-            let _context = runtime.enter();
-            let mut command = tokio::process::Command::from(command);
-            command.kill_on_drop(true).spawn()
-        })?;
+        let starter =
+            std::thread::Builder::new().name("deploy-start".to_owned()).spawn(move || {
+                rustix::thread::set_no_new_privs(true)?;
+                let _context = runtime.enter();
+                let mut command = tokio::process::Command::from(command);
+                command.kill_on_drop(true).spawn()
+            })?;
         starter.join().unwrap_or_else(|_| Err(io::Error::other("the starting thread ended")))
     };
     tokio::task::spawn_blocking(start).await.map_err(io::Error::other)?

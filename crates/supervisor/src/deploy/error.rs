@@ -5,9 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::api::DeployEvent;
-
-/// A step of a deploy; its name is what [`DeployEvent::Step`] and [`DeployEvent::Failed`] carry.
+/// A step of a deploy; its name is what the events of a deploy carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// What the site is.
@@ -52,18 +50,6 @@ pub(crate) struct DeployFailure {
     pub(crate) problem: DeployProblem,
 }
 
-impl DeployFailure {
-    /// The last line of a deploy's answer.
-    pub(crate) fn to_event(&self) -> DeployEvent {
-        DeployEvent::Failed {
-            step: self.step.name().to_owned(),
-            reason: self.problem.to_string(),
-            detail: self.problem.detail(),
-            hint: self.problem.hint(),
-        }
-    }
-}
-
 /// What was wrong.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeployProblem {
@@ -86,7 +72,9 @@ pub(crate) enum DeployProblem {
         looked_for: Vec<String>,
     },
     /// An application of the other protocol.
-    #[error("this is an ASGI application ({framework}), and this version of onebox serves WSGI applications")]
+    #[error(
+        "this is an ASGI application ({framework}), and this version of onebox serves WSGI applications"
+    )]
     Asgi {
         /// `FastAPI` and the like.
         framework: String,

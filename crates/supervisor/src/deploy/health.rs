@@ -77,7 +77,11 @@ struct Answer {
     body: Bytes,
 }
 
-async fn ask(stream: UnixStream, host: &str, path: &str) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+async fn ask(
+    stream: UnixStream,
+    host: &str,
+    path: &str,
+) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path)
         .header(header::HOST, host)
@@ -158,7 +162,11 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
 
-    async fn probe_answering(answer: &'static str, kind: Kind, statuses: &[u16]) -> (Result<(), HealthFailure>, String) {
+    async fn probe_answering(
+        answer: &'static str,
+        kind: Kind,
+        statuses: &[u16],
+    ) -> (Result<(), HealthFailure>, String) {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("probe.sock");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -182,7 +190,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_redirect_or_a_404_is_healthy() {
-        for answer in ["HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno"] {
+        for answer in [
+            "HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno",
+        ] {
             let (verdict, request) = probe_answering(answer, Kind::Flask, &[]).await;
             assert_eq!(verdict, Ok(()));
             assert!(request.starts_with("GET /up HTTP/1.1\r\n"), "{request}");
@@ -192,11 +203,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_400_of_django_names_allowed_hosts_and_the_line_to_add() {
-        let answer = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n<title>Bad Request (400)</title>";
+        let answer =
+            "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n<title>Bad Request (400)</title>";
         let (verdict, _) = probe_answering(answer, Kind::Django, &[]).await;
         let failure = verdict.unwrap_err();
         assert_eq!(failure.status, Some(400));
-        assert!(failure.hint.contains("ALLOWED_HOSTS = [\"blog.example.com\"]"), "{}", failure.hint);
+        assert!(
+            failure.hint.contains("ALLOWED_HOSTS = [\"blog.example.com\"]"),
+            "{}",
+            failure.hint
+        );
     }
 
     #[tokio::test]
@@ -222,8 +238,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_engine_that_never_listens_is_a_failure_after_the_timeout() {
-        let health =
-            HealthCheck { path: "/".to_owned(), status: Vec::new(), timeout: Duration::from_millis(120) };
+        let health = HealthCheck {
+            path: "/".to_owned(),
+            status: Vec::new(),
+            timeout: Duration::from_millis(120),
+        };
         let socket = Path::new("/nonexistent/probe.sock");
         let probe = Probe { socket, host: "localhost", kind: Kind::Wsgi, site: "blog" };
         let failure = check(&probe, &health).await.unwrap_err();

@@ -68,8 +68,12 @@ impl Collect {
         }
         let real = fs::canonicalize(release).unwrap_or_else(|_| release.to_path_buf());
         match &settings.static_root {
-            Some(root) if root.starts_with(release) || root.starts_with(&real) => Self::Own(root.clone()),
-            _ => Self::Ours { root: release.join("static"), module_folder: release.join("settings") },
+            Some(root) if root.starts_with(release) || root.starts_with(&real) => {
+                Self::Own(root.clone())
+            }
+            _ => {
+                Self::Ours { root: release.join("static"), module_folder: release.join("settings") }
+            }
         }
     }
 
@@ -88,7 +92,8 @@ impl Collect {
     pub(crate) fn prepare(&self, settings_module: &str) -> Result<(), DeployProblem> {
         let Self::Ours { root, module_folder } = self else { return Ok(()) };
         for folder in [root, module_folder] {
-            fs::create_dir_all(folder).map_err(DeployProblem::file("cannot make the folder", folder))?;
+            fs::create_dir_all(folder)
+                .map_err(DeployProblem::file("cannot make the folder", folder))?;
         }
         let file = module_folder.join(format!("{WRAPPER}.py"));
         let root = serde_json::to_string(&root.display().to_string()).unwrap_or_default();
@@ -184,7 +189,11 @@ mod tests {
         }
     }
 
-    fn texts(configured: Option<&[String]>, procfile: Option<&str>, settings: &DjangoSettings) -> Vec<String> {
+    fn texts(
+        configured: Option<&[String]>,
+        procfile: Option<&str>,
+        settings: &DjangoSettings,
+    ) -> Vec<String> {
         let project = project();
         let collect = Collect::choose(settings, Path::new("/r/1"));
         let django = Django { project: &project, settings, collect: &collect };
@@ -194,7 +203,10 @@ mod tests {
     #[test]
     fn django_migrates_and_collects_unless_something_else_says_what_to_do() {
         let usual = settings(None);
-        assert_eq!(texts(None, None, &usual), ["migrating the database", "collecting static files"]);
+        assert_eq!(
+            texts(None, None, &usual),
+            ["migrating the database", "collecting static files"]
+        );
         assert_eq!(
             texts(None, Some("python manage.py migrate && ./seed"), &usual),
             ["collecting static files", "python manage.py migrate && ./seed"]
@@ -211,7 +223,10 @@ mod tests {
         let inside = Collect::choose(&settings(Some("/r/1/app/staticfiles")), release);
         assert_eq!(inside.root(), Some(Path::new("/r/1/app/staticfiles")));
         for root in [None, Some("/var/www/static"), Some("/r/12/app/static")] {
-            assert_eq!(Collect::choose(&settings(root), release).root(), Some(Path::new("/r/1/static")));
+            assert_eq!(
+                Collect::choose(&settings(root), release).root(),
+                Some(Path::new("/r/1/static"))
+            );
         }
     }
 
@@ -226,6 +241,9 @@ mod tests {
             .env("PYTHONPATH", release.join("settings"))
             .output()
             .unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), release.join("static").display().to_string());
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).trim(),
+            release.join("static").display().to_string()
+        );
     }
 }

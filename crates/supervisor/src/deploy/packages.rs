@@ -5,7 +5,7 @@
 //! Sources: pip's "Requirements File Format"; the "pyproject.toml specification", `[project] dependencies`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onebox_app_server::Interpreter;
 use sha2::{Digest, Sha256};
@@ -38,8 +38,8 @@ pub(crate) struct Requirements {
 /// How the installer is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum List {
-    /// With `-r FILE`.
-    File(PathBuf),
+    /// With `-r`: the file that is the source.
+    File,
     /// One by one.
     Named(Vec<String>),
 }
@@ -54,7 +54,7 @@ impl Requirements {
             for name in FILES {
                 let file = base.join(name);
                 if file.is_file() {
-                    return Self::of_file(folder, file).map(Some);
+                    return Self::of_file(folder, &file).map(Some);
                 }
             }
         }
@@ -82,9 +82,9 @@ impl Requirements {
         Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn of_file(folder: &Path, file: PathBuf) -> Result<Self, DeployProblem> {
+    fn of_file(folder: &Path, file: &Path) -> Result<Self, DeployProblem> {
         let mut texts = Vec::new();
-        let mut waiting = vec![file.clone()];
+        let mut waiting = vec![file.to_path_buf()];
         while let Some(next) = waiting.pop() {
             if texts.len() >= MAX_INCLUDES {
                 break;
@@ -95,9 +95,9 @@ impl Requirements {
             waiting.extend(text.lines().filter_map(included).map(|name| base.join(name)));
             texts.push(text);
         }
-        let source = file.strip_prefix(folder).unwrap_or(&file).display().to_string();
+        let source = file.strip_prefix(folder).unwrap_or(file).display().to_string();
         let is_local = texts.iter().flat_map(|text| text.lines()).any(is_local);
-        Ok(Self { source, list: List::File(file), texts, is_local })
+        Ok(Self { source, list: List::File, texts, is_local })
     }
 
     fn of_pyproject(file: &Path) -> Result<Option<Self>, DeployProblem> {
@@ -107,9 +107,11 @@ impl Requirements {
         let Some(project) = table.get("project") else {
             let is_poetry = table.get("tool").is_some_and(|tool| tool.get("poetry").is_some());
             return if is_poetry {
-                Err(bad("it lists its dependencies for Poetry alone; write a requirements.txt with \
+                Err(bad(
+                    "it lists its dependencies for Poetry alone; write a requirements.txt with \
                          `poetry export -o requirements.txt`"
-                    .to_owned()))
+                        .to_owned(),
+                ))
             } else {
                 Ok(None)
             };
@@ -118,7 +120,8 @@ impl Requirements {
         let named: Option<Vec<String>> = dependencies
             .as_array()
             .and_then(|list| list.iter().map(|item| item.as_str().map(str::to_owned)).collect());
-        let named = named.ok_or_else(|| bad("[project] dependencies is not a list of texts".to_owned()))?;
+        let named =
+            named.ok_or_else(|| bad("[project] dependencies is not a list of texts".to_owned()))?;
         // A text that begins with a hyphen would be read as an option of the installer.
         if let Some(option) = named.iter().find(|text| text.trim_start().starts_with('-')) {
             return Err(bad(format!("{option:?} is no dependency")));
@@ -132,10 +135,10 @@ impl Requirements {
         }))
     }
 
-    /// Arguments of `pip install` and `uv pip install`.
+    /// Arguments of `pip install` and `uv pip install`, run in the site's folder.
     pub(crate) fn arguments(&self) -> Vec<std::ffi::OsString> {
         match &self.list {
-            List::File(file) => vec!["-r".into(), file.clone().into_os_string()],
+            List::File => vec!["-r".into(), self.source.clone().into()],
             List::Named(named) => named.iter().map(Into::into).collect(),
         }
     }
@@ -185,7 +188,8 @@ mod tests {
 
     #[test]
     fn requirement_files_are_found_in_their_order() {
-        let found = find_in(&[("requirements.txt", "flask"), ("pyproject.toml", "")]).unwrap().unwrap();
+        let found =
+            find_in(&[("requirements.txt", "flask"), ("pyproject.toml", "")]).unwrap().unwrap();
         assert_eq!(found.source, "requirements.txt");
         let found = find_in(&[("requirements/production.txt", "flask")]).unwrap().unwrap();
         assert_eq!(found.source, "requirements/production.txt");

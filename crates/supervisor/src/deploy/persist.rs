@@ -189,7 +189,11 @@ fn move_if_there(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 #[cfg(test)]
@@ -232,12 +236,18 @@ mod tests {
         let keep = ["db.sqlite3", "media/", "data/deep/x.db"];
         let first = site.release(
             "1",
-            &[("db.sqlite3", "first"), ("db.sqlite3-wal", "log"), ("media/a.png", "a"), ("data/deep/x.db", "x")],
+            &[
+                ("db.sqlite3", "first"),
+                ("db.sqlite3-wal", "log"),
+                ("media/a.png", "a"),
+                ("data/deep/x.db", "x"),
+            ],
             &keep,
         );
         fs::write(first.join("media/upload.png"), "upload").unwrap();
         fs::write(first.join("db.sqlite3"), "a row more").unwrap();
-        let second = site.release("2", &[("db.sqlite3", "of the laptop"), ("media/b.png", "b")], &keep);
+        let second =
+            site.release("2", &[("db.sqlite3", "of the laptop"), ("media/b.png", "b")], &keep);
         assert_eq!(fs::read_to_string(second.join("db.sqlite3")).unwrap(), "a row more");
         assert_eq!(fs::read_to_string(second.join("media/upload.png")).unwrap(), "upload");
         assert_eq!(fs::read_to_string(second.join("data/deep/x.db")).unwrap(), "x");
@@ -269,7 +279,11 @@ mod tests {
     #[test]
     fn a_folder_swallows_what_is_kept_below_it() {
         let site = Site::new();
-        let app = site.release("1", &[("instance/x.db", "row")], &["instance/x.db", "instance", "instance/y.db"]);
+        let app = site.release(
+            "1",
+            &[("instance/x.db", "row")],
+            &["instance/x.db", "instance", "instance/y.db"],
+        );
         assert_eq!(fs::read_to_string(app.join("instance/x.db")).unwrap(), "row");
         assert!(fs::symlink_metadata(app.join("instance")).unwrap().is_symlink());
     }

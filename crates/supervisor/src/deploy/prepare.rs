@@ -153,7 +153,9 @@ fn identify(app: &Path, query: &DeployQuery) -> Result<Identity, DeployProblem> 
 
 /// What the site's `Procfile` says; nothing where there is none.
 pub(super) fn read_procfile(folder: &Path) -> Procfile {
-    fs::read_to_string(folder.join("Procfile")).map(|text| procfile::parse(&text)).unwrap_or_default()
+    fs::read_to_string(folder.join("Procfile"))
+        .map(|text| procfile::parse(&text))
+        .unwrap_or_default()
 }
 
 fn adopt(

@@ -48,7 +48,8 @@ mod tests {
         }
         let public = root.path().join("public");
         publish(&app, &public).unwrap();
-        let mut names: Vec<_> = fs::read_dir(&public).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(&public).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["css", "index.html"]);
         assert!(public.join("css/a.css").exists());

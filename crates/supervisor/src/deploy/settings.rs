@@ -11,7 +11,7 @@ use super::command::Job;
 use super::error::DeployProblem;
 
 /// Imports the settings and prints an [`Answer`](DjangoSettings) behind [`MARKER`].
-const QUESTION: &str = include_str!("scripts/django_settings.py");
+const SCRIPT: &str = include_str!("scripts/django_settings.py");
 /// Stands in front of the answer; settings may print what they like before it.
 const MARKER: &str = "onebox-django-settings:";
 /// How long settings may take to be imported.
@@ -42,14 +42,29 @@ pub(crate) struct DjangoSettings {
     pub(crate) static_sources: Vec<PathBuf>,
 }
 
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// The settings alone.
+    Settings,
+    /// Where static files lie before they are collected, too; this imports the project's apps.
+    WithStaticSources,
+}
+
 /// Asks: `job` is the project's Python in its folder with its environment.
 ///
 /// # Errors
 /// When the settings cannot be imported; the traceback is in the problem.
-pub(crate) async fn ask(job: Job) -> Result<DjangoSettings, DeployProblem> {
-    let lines = job.args(["-c", QUESTION]).capture().await.map_err(with_hint)?;
+pub(crate) async fn ask(job: Job, question: Question) -> Result<DjangoSettings, DeployProblem> {
+    let job = job.args(["-c", SCRIPT]);
+    let job = match question {
+        Question::Settings => job,
+        Question::WithStaticSources => job.args(["--sources"]),
+    };
+    let lines = job.capture().await.map_err(with_hint)?;
     let answer = lines.iter().rev().find_map(|line| line.split_once(MARKER).map(|(_, json)| json));
-    let answer = answer.ok_or_else(|| DeployProblem::Task("Django's settings ended the process".to_owned()))?;
+    let answer = answer
+        .ok_or_else(|| DeployProblem::Task("Django's settings ended the process".to_owned()))?;
     serde_json::from_str(answer).map_err(|error| DeployProblem::Task(error.to_string()))
 }
 
@@ -57,7 +72,10 @@ fn with_hint(problem: DeployProblem) -> DeployProblem {
     let DeployProblem::Command { what, status, output, .. } = problem else { return problem };
     let last = output.last().map(String::as_str).unwrap_or_default();
     let hint = if let Some((_, module)) = last.split_once("No module named ") {
-        format!("{} is not installed: add its package to the requirements", module.trim_matches('\''))
+        format!(
+            "{} is not installed: add its package to the requirements",
+            module.trim_matches('\'')
+        )
     } else if last.starts_with("KeyError") || last.contains("environment variable") {
         "give the site its variables under [env] in onebox.toml, or with `onebox env`".to_owned()
     } else {
@@ -81,8 +99,13 @@ mod tests {
         std::fs::write(folder.path().join("django/conf/__init__.py"), CONF).unwrap();
         std::fs::write(folder.path().join("config.py"), settings).unwrap();
         let python = Path::new("/usr/bin/python3");
-        let job = Job::new("asking Django for its settings", python, folder.path(), Duration::from_secs(5));
-        ask(job.env("DJANGO_SETTINGS_MODULE", "config")).await
+        let job = Job::new(
+            "asking Django for its settings",
+            python,
+            folder.path(),
+            Duration::from_secs(5),
+        );
+        ask(job.env("DJANGO_SETTINGS_MODULE", "config"), Question::Settings).await
     }
 
     #[tokio::test]

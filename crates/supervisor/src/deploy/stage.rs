@@ -17,7 +17,7 @@ use super::packages::Requirements;
 use super::persist::{Nature, Persistence};
 use super::plan::{Kind, RunPlan};
 use super::prepare::{Identity, StageContext};
-use super::settings::{self, DjangoSettings};
+use super::settings::{self, DjangoSettings, Question};
 use super::statics;
 use super::venv::{Environment, blocking};
 use super::{owner, public_files, warnings};
@@ -67,7 +67,8 @@ impl<'a> Stage<'a> {
 
     /// Says what the site is, and with which Python it will run.
     pub(super) async fn detect(&mut self, events: &EventSink) -> Result<Found, DeployProblem> {
-        let found = detect::detect(&self.app, &self.site.config, self.site.procfile.web.as_deref())?;
+        let found =
+            detect::detect(&self.app, &self.site.config, self.site.procfile.web.as_deref())?;
         let mut text = found.text.clone();
         if found.kind != Kind::Static {
             let (choice, app) = (self.site.config.python.clone(), self.app.clone());
@@ -106,10 +107,13 @@ impl<'a> Stage<'a> {
         if requirements.is_none() {
             check_requirements(found)?;
         }
-        events.step(Step::Install, match &requirements {
-            Some(requirements) => format!("Packages of {}", requirements.source),
-            None => "No requirements: an environment without packages".to_owned(),
-        });
+        events.step(
+            Step::Install,
+            match &requirements {
+                Some(requirements) => format!("Packages of {}", requirements.source),
+                None => "No requirements: an environment without packages".to_owned(),
+            },
+        );
         let environment = Environment {
             release: self.release,
             app: &self.app,
@@ -131,7 +135,8 @@ impl<'a> Stage<'a> {
         events.step(Step::Settings, format!("Settings {}", project.settings));
         let what = format!("importing {}", project.settings);
         let job = self.job(found, &what, &python.executable, settings::LIMIT);
-        let answer = settings::ask(job.env("DJANGO_SETTINGS_MODULE", &project.settings)).await?;
+        let job = job.env("DJANGO_SETTINGS_MODULE", &project.settings);
+        let answer = settings::ask(job, Question::Settings).await?;
         self.warnings.extend(warnings::of_django(&answer, &self.site.config.domains, &self.app));
         self.collect = Collect::choose(&answer, self.release);
         self.settings = Some(answer);
@@ -143,8 +148,10 @@ impl<'a> Stage<'a> {
         if let Some(settings) = &self.settings {
             let persistence = Persistence::new(&self.app, &self.shared, self.user);
             let below = |path: &PathBuf| persistence.below_app(path);
-            let databases = settings.sqlite.iter().filter_map(below).map(|path| (path, Nature::File));
-            let media = settings.media_root.iter().filter_map(below).map(|path| (path, Nature::Folder));
+            let databases =
+                settings.sqlite.iter().filter_map(below).map(|path| (path, Nature::File));
+            let media =
+                settings.media_root.iter().filter_map(below).map(|path| (path, Nature::Folder));
             let paths = databases.chain(media).collect();
             self.keep(paths)?;
         }
@@ -161,7 +168,8 @@ impl<'a> Stage<'a> {
         events: &EventSink,
     ) -> Result<(), DeployProblem> {
         let django = found.django.as_ref().zip(self.settings.as_ref());
-        let django = django.map(|(project, settings)| Django { project, settings, collect: &self.collect });
+        let django =
+            django.map(|(project, settings)| Django { project, settings, collect: &self.collect });
         if let Some(django) = django {
             self.collect.prepare(&django.project.settings)?;
         }
@@ -171,17 +179,23 @@ impl<'a> Stage<'a> {
         let configured = self.site.config.release_hooks.as_deref();
         for hook in hooks::choose(configured, self.site.procfile.release.as_deref(), django) {
             events.step(Step::Hooks, hook.text.clone());
-            let python = self.python.as_ref().map_or(Path::new("python3"), |python| &python.executable);
-            let job = hook.job(python, |what, program, limit| self.job(found, what, program, limit));
-            job.stream(events).await.map_err(|problem| problem.or_hint(
-                "mend it and deploy again; the release that was live still is",
-            ))?;
+            let python =
+                self.python.as_ref().map_or(Path::new("python3"), |python| &python.executable);
+            let job =
+                hook.job(python, |what, program, limit| self.job(found, what, program, limit));
+            job.stream(events).await.map_err(|problem| {
+                problem.or_hint("mend it and deploy again; the release that was live still is")
+            })?;
         }
         self.compile(found).await
     }
 
     /// Writes the plan, which makes the release complete.
-    pub(super) fn record(&self, found: &Found, events: &EventSink) -> Result<RunPlan, DeployProblem> {
+    pub(super) fn record(
+        &self,
+        found: &Found,
+        events: &EventSink,
+    ) -> Result<RunPlan, DeployProblem> {
         let venv = self.release.join("venv");
         let static_files = self.collect.root().filter(|root| !root.starts_with(&self.app));
         let folders = [Some(self.app.as_path()), Some(venv.as_path()), static_files];
@@ -191,7 +205,8 @@ impl<'a> Stage<'a> {
         for warning in &self.warnings {
             events.warning(warning.clone());
         }
-        let python = self.python.as_ref().map(|python| format!(", Python {}", python.version_text()));
+        let python =
+            self.python.as_ref().map(|python| format!(", Python {}", python.version_text()));
         let plan = RunPlan {
             kind: found.kind,
             found: format!("{}{}", found.text, python.unwrap_or_default()),
@@ -204,7 +219,8 @@ impl<'a> Stage<'a> {
             persistent: self.kept.iter().map(|path| self.shared.join(path)).collect(),
             warnings: self.warnings.clone(),
         };
-        plan.write(self.release).map_err(DeployProblem::file("cannot write the plan in", self.release))?;
+        plan.write(self.release)
+            .map_err(DeployProblem::file("cannot write the plan in", self.release))?;
         Ok(plan)
     }
 
@@ -243,7 +259,8 @@ impl<'a> Stage<'a> {
             job = job.with_python(&python.executable);
         }
         if !found.python_path.is_empty() {
-            job = job.env("PYTHONPATH", std::env::join_paths(&found.python_path).unwrap_or_default());
+            job =
+                job.env("PYTHONPATH", std::env::join_paths(&found.python_path).unwrap_or_default());
         }
         job.envs(&self.variables)
     }

@@ -46,7 +46,9 @@ pub(crate) fn merge(
     let mut inner: Vec<Mount> = Vec::new();
     for (url, folders) in &mut mounts {
         for folder in folders {
-            let Ok(below) = folder.strip_prefix(app).or_else(|_| folder.strip_prefix(&real)) else { continue };
+            let Ok(below) = folder.strip_prefix(app).or_else(|_| folder.strip_prefix(&real)) else {
+                continue;
+            };
             let below = below.to_path_buf();
             for (path, place) in kept {
                 if let Ok(rest) = below.strip_prefix(path) {
@@ -88,14 +90,20 @@ mod tests {
     #[test]
     fn what_is_configured_wins_over_what_is_detected() {
         let configured = [("/static/".to_owned(), PathBuf::from("public"))];
-        let merged = merge(vec![mount("/static", "/app/static")], &configured, Path::new("/app"), &[]);
+        let merged =
+            merge(vec![mount("/static", "/app/static")], &configured, Path::new("/app"), &[]);
         assert_eq!(merged, [mount("/static", "/app/public")]);
     }
 
     #[test]
     fn kept_folders_are_served_from_where_they_lie() {
-        let detected = vec![mount("/media", "/app/media"), mount("/static", "/app/static"), mount("/x", "/app/media/x")];
-        let merged = merge(detected, &[], Path::new("/app"), &[kept("media"), kept("static/uploads")]);
+        let detected = vec![
+            mount("/media", "/app/media"),
+            mount("/static", "/app/static"),
+            mount("/x", "/app/media/x"),
+        ];
+        let merged =
+            merge(detected, &[], Path::new("/app"), &[kept("media"), kept("static/uploads")]);
         assert_eq!(
             merged,
             [

@@ -67,7 +67,8 @@ impl Environment<'_> {
         events: &EventSink,
     ) -> Result<bool, DeployProblem> {
         let Some(key) = key else { return Ok(false) };
-        let Some(earlier) = self.release.parent().and_then(|releases| with_key(releases, key)) else {
+        let Some(earlier) = self.release.parent().and_then(|releases| with_key(releases, key))
+        else {
             return Ok(false);
         };
         let (from, to) = (earlier.join("venv"), venv.to_path_buf());
@@ -113,7 +114,8 @@ impl Environment<'_> {
             job.args(["pip", "install", "--python"]).args([venv.join("bin/python").as_os_str()])
         } else {
             self.make_with_pip(venv, events).await?;
-            let job = self.job("installing packages with pip", venv.join("bin/python"), INSTALL_LIMIT);
+            let job =
+                self.job("installing packages with pip", venv.join("bin/python"), INSTALL_LIMIT);
             job.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"])
                 .args(["--progress-bar", "off"])
         };
@@ -132,7 +134,8 @@ impl Environment<'_> {
         self.told(make.args(["--without-pip".as_ref(), venv.as_os_str()]).stream(events).await)?;
         let own = venv.join("bin/python");
         let fetch = self.job("fetching pip from the package index", &own, MAKE_LIMIT);
-        let fetched = fetch.args(["-c".as_ref(), FETCH_PIP.as_ref(), venv.as_os_str()]).capture().await;
+        let fetched =
+            fetch.args(["-c".as_ref(), FETCH_PIP.as_ref(), venv.as_os_str()]).capture().await;
         let fetched = fetched.map_err(|problem| self.no_installer(&problem))?;
         let Some(wheel) = fetched.last().map(PathBuf::from) else {
             return Err(DeployProblem::Task("the search for pip said nothing".to_owned()));
@@ -152,9 +155,10 @@ impl Environment<'_> {
     fn told(&self, result: Result<(), DeployProblem>) -> Result<(), DeployProblem> {
         result.map_err(|problem| {
             let detail = problem.detail();
-            let is_split = ["No module named venv", "ensurepip is not available", "No module named ensurepip"]
-                .iter()
-                .any(|text| detail.contains(text));
+            let is_split =
+                ["No module named venv", "ensurepip is not available", "No module named ensurepip"]
+                    .iter()
+                    .any(|text| detail.contains(text));
             if is_split { self.no_installer(&problem) } else { problem }
         })
     }
@@ -202,7 +206,8 @@ fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| {
         use std::os::unix::fs::PermissionsExt;
-        fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        fs::metadata(file)
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     })
 }
 
@@ -211,16 +216,37 @@ fn with_hint(problem: DeployProblem) -> DeployProblem {
     let DeployProblem::Command { what, status, output, .. } = problem else { return problem };
     let text = output.join("\n");
     let known = [
-        ("pg_config", "psycopg2 needs PostgreSQL's headers: apt install libpq-dev, or require psycopg2-binary"),
-        ("mysql_config", "mysqlclient needs MySQL's headers: apt install default-libmysqlclient-dev"),
-        ("Python.h", "a package is compiled and Python's headers are missing: apt install python3-dev"),
-        ("gcc", "a package is compiled and there is no compiler: apt install build-essential python3-dev"),
+        (
+            "pg_config",
+            "psycopg2 needs PostgreSQL's headers: apt install libpq-dev, or require psycopg2-binary",
+        ),
+        (
+            "mysql_config",
+            "mysqlclient needs MySQL's headers: apt install default-libmysqlclient-dev",
+        ),
+        (
+            "Python.h",
+            "a package is compiled and Python's headers are missing: apt install python3-dev",
+        ),
+        (
+            "gcc",
+            "a package is compiled and there is no compiler: apt install build-essential python3-dev",
+        ),
         ("No matching distribution", "check the name and the version in the requirements file"),
         ("No solution found", "check the names and versions in the requirements file"),
-        ("conflicting dependencies", "two requirements want versions of a package that exclude each other"),
+        (
+            "conflicting dependencies",
+            "two requirements want versions of a package that exclude each other",
+        ),
         ("Invalid requirement", "check the spelling in the requirements file"),
-        ("name resolution", "the package index cannot be reached: check the network, or set PIP_INDEX_URL"),
-        ("new connection", "the package index cannot be reached: check the network, or set PIP_INDEX_URL"),
+        (
+            "name resolution",
+            "the package index cannot be reached: check the network, or set PIP_INDEX_URL",
+        ),
+        (
+            "new connection",
+            "the package index cannot be reached: check the network, or set PIP_INDEX_URL",
+        ),
         ("No space left", "the disk is full"),
     ];
     let hint = known.into_iter().find(|(sign, _)| text.contains(sign)).map_or("", |(_, hint)| hint);
@@ -242,7 +268,9 @@ mod tests {
             })
             .hint()
         };
-        assert!(failed("ERROR: No matching distribution found for flaskk").contains("check the name"));
+        assert!(
+            failed("ERROR: No matching distribution found for flaskk").contains("check the name")
+        );
         assert!(failed("Error: pg_config executable not found.").contains("libpq-dev"));
         assert_eq!(failed("something new"), "");
     }
@@ -250,7 +278,9 @@ mod tests {
     #[test]
     fn only_complete_releases_with_the_same_key_are_shared() {
         let folder = tempfile::tempdir().unwrap();
-        for (id, key, complete) in [("1", "k", true), ("2", "k", true), ("3", "other", true), ("4", "k", false)] {
+        for (id, key, complete) in
+            [("1", "k", true), ("2", "k", true), ("3", "other", true), ("4", "k", false)]
+        {
             let release = folder.path().join(id);
             fs::create_dir_all(release.join("venv/bin")).unwrap();
             fs::write(release.join("venv/bin/python"), "").unwrap();

@@ -13,9 +13,10 @@ pub(super) fn of_procfile(procfile: &Procfile) -> Vec<String> {
     let others = procfile.others.iter().map(|(name, _)| {
         format!("the Procfile's `{name}:` is not run: this version of onebox runs no background processes")
     });
-    let unread = procfile.unread.iter().map(|(line, text)| {
-        format!("line {line} of the Procfile is not `name: command`: {text}")
-    });
+    let unread = procfile
+        .unread
+        .iter()
+        .map(|(line, text)| format!("line {line} of the Procfile is not `name: command`: {text}"));
     others.chain(unread).collect()
 }
 
@@ -29,7 +30,9 @@ pub(super) fn of_django(settings: &DjangoSettings, domains: &[String], app: &Pat
     }
     for domain in domains {
         if !settings.allowed_hosts.iter().any(|pattern| allows(pattern, domain)) {
-            warnings.push(format!("ALLOWED_HOSTS lacks {domain}, so Django answers 400 there: add \"{domain}\""));
+            warnings.push(format!(
+                "ALLOWED_HOSTS lacks {domain}, so Django answers 400 there: add \"{domain}\""
+            ));
         }
     }
     let real = std::fs::canonicalize(app).unwrap_or_else(|_| app.to_path_buf());
@@ -62,7 +65,9 @@ mod tests {
     fn hosts_are_allowed_as_django_does() {
         assert!(allows("*", "a.example.com") && allows("a.Example.com", "a.example.com"));
         assert!(allows(".example.com", "example.com") && allows(".example.com", "a.example.com"));
-        assert!(!allows(".example.com", "notexample.com") && !allows("example.com", "a.example.com"));
+        assert!(
+            !allows(".example.com", "notexample.com") && !allows("example.com", "a.example.com")
+        );
     }
 
     #[test]
@@ -70,7 +75,9 @@ mod tests {
         let settings = DjangoSettings { debug: true, ..DjangoSettings::default() };
         let told = of_django(&settings, &["blog.example.com".to_owned()], Path::new("/app"));
         assert_eq!(told.len(), 2);
-        assert!(told[0].starts_with("DEBUG = True") && told[1].contains("add \"blog.example.com\""));
+        assert!(
+            told[0].starts_with("DEBUG = True") && told[1].contains("add \"blog.example.com\"")
+        );
         assert!(of_django(&DjangoSettings::default(), &[], Path::new("/app")).is_empty());
     }
 

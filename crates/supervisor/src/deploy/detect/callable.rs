@@ -56,7 +56,9 @@ pub(super) fn framework_by_imports(source: &Source) -> Option<Framework> {
         ("litestar", "Litestar"),
         ("sanic", "Sanic"),
     ];
-    asgi.into_iter().find(|(package, _)| source.imports(package)).map(|(_, name)| Framework::Asgi(name))
+    asgi.into_iter()
+        .find(|(package, _)| source.imports(package))
+        .map(|(_, name)| Framework::Asgi(name))
 }
 
 fn assigned(source: &Source) -> Option<Callable> {
@@ -70,8 +72,13 @@ fn assigned(source: &Source) -> Option<Callable> {
         Some(Callable { attribute: wanted.to_owned(), framework })
     };
     NAMES.into_iter().find_map(named).or_else(|| {
-        let mut flasks = assignments.iter().filter(|(_, value)| made_by(source, value) == Some(Framework::Flask));
-        flasks.next().map(|(name, _)| Callable { attribute: (*name).to_owned(), framework: Framework::Flask })
+        let mut flasks = assignments
+            .iter()
+            .filter(|(_, value)| made_by(source, value) == Some(Framework::Flask));
+        flasks.next().map(|(name, _)| Callable {
+            attribute: (*name).to_owned(),
+            framework: Framework::Flask,
+        })
     })
 }
 
@@ -121,7 +128,8 @@ fn factory(source: &Source) -> Option<Callable> {
 fn imported(source: &Source) -> Option<Callable> {
     let names: Vec<&str> = source.imported_names().map(|(_, name)| name).collect();
     let plain = NAMES.into_iter().find(|name| names.contains(name)).map(str::to_owned);
-    let made = || FACTORIES.into_iter().find(|name| names.contains(name)).map(|name| format!("{name}()"));
+    let made =
+        || FACTORIES.into_iter().find(|name| names.contains(name)).map(|name| format!("{name}()"));
     let attribute = plain.or_else(made)?;
     Some(Callable { attribute, framework: Framework::Unknown })
 }
@@ -135,16 +143,36 @@ mod tests {
         let cases = [
             ("from flask import Flask\napp = Flask(__name__)\n", "app", Framework::Flask),
             ("import flask\nblog = flask.Flask('blog')\n", "blog", Framework::Flask),
-            ("from flask import Flask\ndef create_app(config=None):\n    pass\n", "create_app()", Framework::Flask),
+            (
+                "from flask import Flask\ndef create_app(config=None):\n    pass\n",
+                "create_app()",
+                Framework::Flask,
+            ),
             ("from shop import create_app\napp = create_app()\n", "app", Framework::Unknown),
             ("from shop import create_app\n", "create_app()", Framework::Unknown),
             ("from shop import app as application\n", "application", Framework::Unknown),
             ("application = get_wsgi_application()\n", "application", Framework::Django),
-            ("application = get_asgi_application()\n", "application", Framework::Asgi("Django's ASGI handler")),
-            ("def application(environ, start_response):\n    pass\n", "application", Framework::Wsgi),
-            ("async def app(scope, receive, send):\n    pass\n", "app", Framework::Asgi("an async callable")),
+            (
+                "application = get_asgi_application()\n",
+                "application",
+                Framework::Asgi("Django's ASGI handler"),
+            ),
+            (
+                "def application(environ, start_response):\n    pass\n",
+                "application",
+                Framework::Wsgi,
+            ),
+            (
+                "async def app(scope, receive, send):\n    pass\n",
+                "app",
+                Framework::Asgi("an async callable"),
+            ),
             ("app = FastAPI(title='x')\n", "app", Framework::Asgi("FastAPI")),
-            ("app = web.application(urls, globals())\napplication = app.wsgifunc()\n", "application", Framework::Wsgi),
+            (
+                "app = web.application(urls, globals())\napplication = app.wsgifunc()\n",
+                "application",
+                Framework::Wsgi,
+            ),
             ("app = bottle.default_app()\n", "app", Framework::Wsgi),
             ("import falcon\napp = falcon.App()\n", "app", Framework::Wsgi),
             ("import dash\napp = dash.Dash()\nserver = app.server\n", "server", Framework::Wsgi),
@@ -160,7 +188,9 @@ mod tests {
 
     #[test]
     fn what_is_no_application_is_not_taken_for_one() {
-        for text in ["app = typer.Typer()\n", "import app\n", "def app():\n    pass\n", "application = 3\n"] {
+        for text in
+            ["app = typer.Typer()\n", "import app\n", "def app():\n    pass\n", "application = 3\n"]
+        {
             assert_eq!(find(&Source::parse(text)), None, "{text}");
         }
     }

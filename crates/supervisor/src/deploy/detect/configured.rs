@@ -9,10 +9,11 @@ use onebox_config::SiteConfig;
 use onebox_config::site::Application as Named;
 
 use super::super::error::DeployProblem;
-use super::wsgi::{self, Module};
+use super::wsgi::{self, Module, Search};
 
 /// Servers whose commands name a WSGI application as one of their words.
-const WSGI_SERVERS: [&str; 6] = ["gunicorn", "uwsgi", "waitress-serve", "mod_wsgi-express", "granian", "bjoern"];
+const WSGI_SERVERS: [&str; 6] =
+    ["gunicorn", "uwsgi", "waitress-serve", "mod_wsgi-express", "granian", "bjoern"];
 /// The same for ASGI.
 const ASGI_SERVERS: [&str; 3] = ["uvicorn", "daphne", "hypercorn"];
 
@@ -48,7 +49,8 @@ fn by_module(root: &Path, path: &str) -> Result<Application, DeployProblem> {
     let top = module.split('.').next().unwrap_or_default();
     let bases = [root.to_path_buf(), root.join("src")];
     let is_here = bases.iter().any(|base| module_file(base, path).is_some());
-    let is_ours = bases.iter().any(|base| base.join(top).is_dir() || module_file(base, top).is_some());
+    let is_ours =
+        bases.iter().any(|base| base.join(top).is_dir() || module_file(base, top).is_some());
     // A module of an installed package is not in the folder at all; one of a package that is has to be.
     if is_ours && !is_here {
         return Err(DeployProblem::ApplicationMissing {
@@ -63,12 +65,20 @@ fn by_module(root: &Path, path: &str) -> Result<Application, DeployProblem> {
 fn by_file(root: &Path, file: &Path, name: &str) -> Result<Application, DeployProblem> {
     if !root.join(file).is_file() {
         let file = file.display().to_string();
-        return Err(DeployProblem::ApplicationMissing { key: "wsgi-file", value: file.clone(), missing: file });
+        return Err(DeployProblem::ApplicationMissing {
+            key: "wsgi-file",
+            value: file.clone(),
+            missing: file,
+        });
     }
     Ok(Application::File(file.to_path_buf(), name.to_owned()))
 }
 
-fn by_command(root: &Path, web: &str, modules: &[Module]) -> Result<Option<Application>, DeployProblem> {
+fn by_command(
+    root: &Path,
+    web: &str,
+    modules: &[Module],
+) -> Result<Option<Application>, DeployProblem> {
     let words: Vec<&str> =
         web.split_whitespace().map(|word| word.trim_matches(['"', '\''])).collect();
     let uses = |servers: &[&str]| {
@@ -80,12 +90,13 @@ fn by_command(root: &Path, web: &str, modules: &[Module]) -> Result<Option<Appli
     }
     let bases = [root.to_path_buf(), root.join("src")];
     // The first word that names a file of the site: no list of every server's options is needed.
-    let named = words.iter().map(|word| word.rsplit('=').next().unwrap_or(word)).find(|word| {
-        bases.iter().any(|base| module_file(base, word).is_some())
-    });
+    let named = words
+        .iter()
+        .map(|word| word.rsplit('=').next().unwrap_or(word))
+        .find(|word| bases.iter().any(|base| module_file(base, word).is_some()));
     match named {
         // An ASGI server before a site that has a WSGI callable too: that one is served.
-        Some(_) if is_asgi && matches!(wsgi::find(modules), Ok(Some(_))) => Ok(None),
+        Some(_) if is_asgi && matches!(wsgi::find(modules), Search::Found(_)) => Ok(None),
         Some(path) if is_asgi => Err(DeployProblem::Asgi {
             framework: "by its Procfile".to_owned(),
             module: path.to_owned(),
@@ -124,7 +135,9 @@ mod tests {
 
     #[test]
     fn an_asgi_server_in_the_procfile_is_refused() {
-        for web in ["uvicorn shop.web:app", "gunicorn -k uvicorn.workers.UvicornWorker shop.web:app"] {
+        for web in
+            ["uvicorn shop.web:app", "gunicorn -k uvicorn.workers.UvicornWorker shop.web:app"]
+        {
             assert!(matches!(by_procfile(web), Err(DeployProblem::Asgi { .. })), "{web}");
         }
     }

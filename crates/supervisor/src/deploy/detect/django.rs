@@ -42,7 +42,8 @@ pub(super) fn find(folder: &Path, env: &BTreeMap<String, String>) -> Option<Djan
     // Before the settings are known, the package with a wsgi.py tells both.
     let package = by_env.as_ref().or(by_manage.as_ref());
     let package = package.and_then(|settings| settings.split('.').next()).map(str::to_owned);
-    let package = package.filter(|name| root.join(name).is_dir()).or_else(|| package_with_wsgi(&root));
+    let package =
+        package.filter(|name| root.join(name).is_dir()).or_else(|| package_with_wsgi(&root));
     let wsgi = package.as_ref().and_then(|name| Source::read(&root.join(name).join("wsgi.py")));
     // The server's settings are those of wsgi.py; manage.py may name others for development.
     let by_wsgi = wsgi.as_ref().and_then(|source| source.text_after(SETTINGS)).map(str::to_owned);
@@ -50,7 +51,9 @@ pub(super) fn find(folder: &Path, env: &BTreeMap<String, String>) -> Option<Djan
 
     let source = settings_source(&root, &settings);
     let named = source.as_ref().and_then(|source| source.text_after("WSGI_APPLICATION"));
-    let named = named.and_then(|path| path.rsplit_once('.')).map(|(module, name)| format!("{module}:{name}"));
+    let named = named
+        .and_then(|path| path.rsplit_once('.'))
+        .map(|(module, name)| format!("{module}:{name}"));
     let by_file = wsgi.and(package.as_ref()).map(|package| format!("{package}.wsgi:application"));
     let has_asgi = package.is_some_and(|package| root.join(package).join("asgi.py").exists());
     let exists = |application: &String| {
@@ -89,7 +92,9 @@ fn settings_source(root: &Path, settings: &str) -> Option<Source> {
     let candidates = [path.with_extension("py"), path.join("__init__.py")];
     let base = path.parent().map(|parent| parent.join("base.py"));
     let first = candidates.iter().find_map(|file| Source::read(file));
-    first.filter(|source| source.mentions("DATABASES")).or_else(|| base.and_then(|file| Source::read(&file)))
+    first
+        .filter(|source| source.mentions("DATABASES"))
+        .or_else(|| base.and_then(|file| Source::read(&file)))
 }
 
 fn database(settings: &Source) -> Option<&'static str> {
@@ -107,12 +112,10 @@ mod tests {
     use super::super::tests::site;
     use super::*;
 
-    const MANAGE: &str =
-        "import os\ndef main():\n    os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings')\n";
+    const MANAGE: &str = "import os\ndef main():\n    os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings')\n";
     const WSGI: &str = "import os\nfrom django.core.wsgi import get_wsgi_application\n\
         os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings')\napplication = get_wsgi_application()\n";
-    const SQLITE: &str =
-        "WSGI_APPLICATION = 'mysite.wsgi.application'\nDATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3'}}\n";
+    const SQLITE: &str = "WSGI_APPLICATION = 'mysite.wsgi.application'\nDATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3'}}\n";
 
     fn find_in(files: &[(&str, &str)]) -> (tempfile::TempDir, Option<DjangoProject>) {
         let root = site(files);
@@ -122,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_project_as_startproject_makes_it_is_found() {
-        let files = [("manage.py", MANAGE), ("mysite/settings.py", SQLITE), ("mysite/wsgi.py", WSGI)];
+        let files =
+            [("manage.py", MANAGE), ("mysite/settings.py", SQLITE), ("mysite/wsgi.py", WSGI)];
         let (root, project) = find_in(&files);
         let project = project.unwrap();
         assert_eq!(project.root, root.path());
@@ -133,7 +137,12 @@ mod tests {
 
     #[test]
     fn a_project_in_the_only_folder_with_a_manage_py_is_found() {
-        let files = [("README", ""), ("web/manage.py", MANAGE), ("web/mysite/wsgi.py", WSGI), ("web/mysite/settings.py", "")];
+        let files = [
+            ("README", ""),
+            ("web/manage.py", MANAGE),
+            ("web/mysite/wsgi.py", WSGI),
+            ("web/mysite/settings.py", ""),
+        ];
         let (root, project) = find_in(&files);
         assert_eq!(project.unwrap().root, root.path().join("web"));
     }
@@ -141,7 +150,11 @@ mod tests {
     #[test]
     fn the_settings_of_wsgi_py_win_over_those_of_manage_py_and_the_environment_over_both() {
         let wsgi = WSGI.replace("mysite.settings", "mysite.settings.production");
-        let files = [("manage.py", MANAGE), ("mysite/wsgi.py", wsgi.as_str()), ("mysite/settings/__init__.py", "")];
+        let files = [
+            ("manage.py", MANAGE),
+            ("mysite/wsgi.py", wsgi.as_str()),
+            ("mysite/settings/__init__.py", ""),
+        ];
         let (root, project) = find_in(&files);
         assert_eq!(project.unwrap().settings, "mysite.settings.production");
         let env = BTreeMap::from([(SETTINGS.to_owned(), "mysite.settings.live".to_owned())]);
@@ -150,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_project_with_asgi_alone_has_no_application() {
-        let (_root, project) = find_in(&[("manage.py", MANAGE), ("mysite/asgi.py", ""), ("mysite/settings.py", "")]);
+        let (_root, project) =
+            find_in(&[("manage.py", MANAGE), ("mysite/asgi.py", ""), ("mysite/settings.py", "")]);
         let project = project.unwrap();
         assert_eq!(project.application, None);
         assert!(project.has_asgi);

@@ -34,12 +34,24 @@ pub(super) fn persistent(modules: &[Module], root: &Path) -> Vec<PathBuf> {
     let sqlalchemy = uses("SQLALCHEMY_DATABASE_URI") || uses("flask_sqlalchemy");
     let base = modules.first().map_or(root, |module| module.base.as_path());
     let instance = base.join("instance");
-    if instance.is_dir() || sqlalchemy || uses("instance_path") || uses("instance_relative_config") {
+    let keeps_instance = instance.is_dir()
+        || sqlalchemy
+        || uses("instance_path")
+        || uses("instance_relative_config");
+    if keeps_instance {
         found.extend(instance.strip_prefix(root).map(Path::to_path_buf));
     }
     found.extend(database_files(root));
     if !sqlalchemy && (uses("sqlite3.connect") || uses("sqlite:///")) {
-        found.extend(modules.iter().flat_map(|module| module.source.texts()).filter_map(database_name));
+        // A bare name may be joined to the instance folder, which is kept anyway; one that is opened as it stands is not.
+        let names_it = |line: &str| {
+            let opens = line.contains("sqlite3.connect(") || line.contains("sqlite:///");
+            (opens || !keeps_instance) && !line.contains("instance_path")
+        };
+        let texts = modules.iter().flat_map(|module| module.source.texts());
+        found.extend(
+            texts.filter(|(line, _)| names_it(line)).filter_map(|(_, text)| database_name(text)),
+        );
     }
     found.sort_unstable();
     found.dedup();
@@ -49,7 +61,8 @@ pub(super) fn persistent(modules: &[Module], root: &Path) -> Vec<PathBuf> {
 /// SQLite files that lie in the site's root.
 fn database_files(root: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
-    let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let files =
+        entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
     files.filter_map(|entry| database_name(entry.file_name().to_str()?)).collect()
 }
 
@@ -77,14 +90,16 @@ mod tests {
     #[test]
     fn the_static_folder_lies_beside_the_file_that_makes_the_application() {
         let app = "from flask import Flask\napp = Flask(__name__)\n";
-        let root = site(&[("blog/__init__.py", app), ("blog/static/a.css", ""), ("static/b.css", "")]);
+        let root =
+            site(&[("blog/__init__.py", app), ("blog/static/a.css", ""), ("static/b.css", "")]);
         let found = static_folder(&modules(root.path()));
         assert_eq!(found, Some(("/static".to_owned(), root.path().join("blog/static"))));
     }
 
     #[test]
     fn static_arguments_are_obeyed() {
-        let app = "app = Flask(__name__, static_folder='public/assets', static_url_path='/files')\n";
+        let app =
+            "app = Flask(__name__, static_folder='public/assets', static_url_path='/files')\n";
         let root = site(&[("app.py", app), ("public/assets/a.css", "")]);
         let found = static_folder(&modules(root.path()));
         assert_eq!(found, Some(("/files".to_owned(), root.path().join("public/assets"))));
@@ -92,7 +107,10 @@ mod tests {
 
     #[test]
     fn a_prefix_that_would_shadow_the_site_and_a_missing_folder_are_left_out() {
-        let root = site(&[("app.py", "app = Flask(__name__, static_url_path='')\n"), ("static/a.css", "")]);
+        let root = site(&[
+            ("app.py", "app = Flask(__name__, static_url_path='')\n"),
+            ("static/a.css", ""),
+        ]);
         assert_eq!(static_folder(&modules(root.path())), None);
         let root = site(&[("app.py", "app = Flask(__name__)\n")]);
         assert_eq!(static_folder(&modules(root.path())), None);
@@ -104,8 +122,16 @@ mod tests {
         assert_eq!(kept(&[("app.py", "db = sqlite3.connect('book.db')\n")]), ["book.db"]);
         assert_eq!(kept(&[("app.py", "URI = 'sqlite:///data/book.db'\n")]), ["data/book.db"]);
         assert_eq!(kept(&[("app.py", "db = sqlite3.connect('/tmp/book.db')\n")]), [""; 0]);
-        assert_eq!(kept(&[("app.py", "from flask_sqlalchemy import SQLAlchemy\nURI = 'sqlite:///x.db'\n")]), ["instance"]);
+        assert_eq!(
+            kept(&[(
+                "app.py",
+                "from flask_sqlalchemy import SQLAlchemy\nURI = 'sqlite:///x.db'\n"
+            )]),
+            ["instance"]
+        );
         assert_eq!(kept(&[("app.py", "import os\n"), ("instance/x.cfg", "")]), ["instance"]);
         assert_eq!(kept(&[("app.py", "ENDING = '.db'\n")]), [""; 0]);
+        let joined = "import sqlite3\nD = os.path.join(app.instance_path, 'x.db')\nsqlite3.connect(D)\nN = 'y.db'\n";
+        assert_eq!(kept(&[("app.py", joined)]), ["instance"]);
     }
 }

@@ -18,6 +18,7 @@ use onebox_config::SiteConfig;
 pub(crate) use self::django::DjangoProject;
 
 use self::callable::Framework;
+use self::wsgi::Search;
 use super::error::DeployProblem;
 use super::plan::Kind;
 
@@ -62,7 +63,9 @@ pub(crate) fn detect(
     }
     if let Some(project) = &project {
         return match (&project.application, project.has_asgi) {
-            (Some(application), _) => Ok(site.with_application(Application::Module(application.clone()))),
+            (Some(application), _) => {
+                Ok(site.with_application(Application::Module(application.clone())))
+            }
             (None, true) => Err(DeployProblem::Asgi {
                 framework: "Django with asgi.py and no wsgi.py".to_owned(),
                 module: format!("{}.asgi:application", project.name()),
@@ -75,15 +78,15 @@ pub(crate) fn detect(
         };
     }
     match wsgi::find(&site.modules) {
-        Err(candidate) => {
+        Search::Asgi(candidate) => {
             let framework = match candidate.callable.framework {
                 Framework::Asgi(name) => name.to_owned(),
                 other => format!("{other:?}"),
             };
             Err(DeployProblem::Asgi { framework, module: candidate.path() })
         }
-        Ok(Some(candidate)) => Ok(site.with_candidate(&candidate)),
-        Ok(None) => match wsgi::wsgi_files(root).as_slice() {
+        Search::Found(candidate) => Ok(site.with_candidate(&candidate)),
+        Search::Nothing => match wsgi::wsgi_files(root).as_slice() {
             [file, ..] => Ok(site.with_application(wsgi_file(root, file))),
             [] if site.is_static() => Ok(site.of_files()),
             [] => Err(nothing_found()),
@@ -148,7 +151,9 @@ impl Site<'_> {
             application: Some(application),
             root: self.root.to_path_buf(),
             python_path,
-            static_folder: (kind == Kind::Flask).then(|| flask::static_folder(&self.modules)).flatten(),
+            static_folder: (kind == Kind::Flask)
+                .then(|| flask::static_folder(&self.modules))
+                .flatten(),
             django: self.project,
             persistent,
             text: format!("{name} ({place}){database}"),
@@ -231,16 +236,25 @@ pub(super) mod tests {
     #[test]
     fn a_django_site_says_what_it_is() {
         let settings = "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3'}}\n";
-        let root = site(&[("manage.py", MANAGE), ("mysite/wsgi.py", ""), ("mysite/settings.py", settings)]);
+        let root = site(&[
+            ("manage.py", MANAGE),
+            ("mysite/wsgi.py", ""),
+            ("mysite/settings.py", settings),
+        ]);
         let found = detect(root.path(), &config(), None).unwrap();
         assert_eq!(found.text, "Django project mysite (mysite.wsgi:application), SQLite");
     }
 
     #[test]
     fn django_with_asgi_alone_is_refused() {
-        let root = site(&[("manage.py", MANAGE), ("mysite/asgi.py", ""), ("mysite/settings.py", "")]);
+        let root =
+            site(&[("manage.py", MANAGE), ("mysite/asgi.py", ""), ("mysite/settings.py", "")]);
         let problem = detect(root.path(), &config(), None).unwrap_err();
-        assert!(problem.hint().contains("web: uvicorn mysite.asgi:application"), "{}", problem.hint());
+        assert!(
+            problem.hint().contains("web: uvicorn mysite.asgi:application"),
+            "{}",
+            problem.hint()
+        );
     }
 
     #[test]

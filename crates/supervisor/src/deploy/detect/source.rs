@@ -39,7 +39,8 @@ impl Source {
             if code.is_empty() || code.starts_with('#') {
                 continue;
             }
-            inside = ["\"\"\"", "'''"].into_iter().find(|quotes| line.matches(quotes).count() % 2 == 1);
+            inside =
+                ["\"\"\"", "'''"].into_iter().find(|quotes| line.matches(quotes).count() % 2 == 1);
             lines.push(line.to_owned());
         }
         Self { lines }
@@ -115,9 +116,9 @@ impl Source {
         quoted(rest).next().or_else(|| quoted(lines.next()?).next())
     }
 
-    /// Every quoted text of one line each.
-    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().flat_map(|line| quoted(line))
+    /// Every quoted text, with the line it stands in.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.lines.iter().flat_map(|line| quoted(line).map(move |text| (line.as_str(), text)))
     }
 
     fn top_level(&self) -> impl Iterator<Item = &str> {
@@ -206,8 +207,11 @@ mod tests {
 
     #[test]
     fn functions_have_parameters() {
-        let source = Source::parse("def application(environ, start_response):\n    pass\nasync def app(scope, receive, send): ...\n");
-        let found: Vec<_> = source.functions().map(|function| (function.name, function.is_async)).collect();
+        let source = Source::parse(
+            "def application(environ, start_response):\n    pass\nasync def app(scope, receive, send): ...\n",
+        );
+        let found: Vec<_> =
+            source.functions().map(|function| (function.name, function.is_async)).collect();
         assert_eq!(found, [("application", false), ("app", true)]);
     }
 
@@ -215,7 +219,8 @@ mod tests {
     fn the_text_after_a_marker_may_be_on_the_next_line() {
         let one = Source::parse("os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'a.settings')\n");
         assert_eq!(one.text_after("DJANGO_SETTINGS_MODULE"), Some("a.settings"));
-        let two = Source::parse("setdefault(\n    \"DJANGO_SETTINGS_MODULE\",\n    \"b.settings\",\n)\n");
+        let two =
+            Source::parse("setdefault(\n    \"DJANGO_SETTINGS_MODULE\",\n    \"b.settings\",\n)\n");
         assert_eq!(two.text_after("DJANGO_SETTINGS_MODULE"), Some("b.settings"));
         let three = Source::parse("os.environ[\"DJANGO_SETTINGS_MODULE\"] = \"c.settings\"\n");
         assert_eq!(three.text_after("DJANGO_SETTINGS_MODULE"), Some("c.settings"));

@@ -11,8 +11,17 @@ use super::source::Source;
 /// Tried before others, in this order.
 const FIRST: [&str; 6] = ["wsgi", "app", "application", "main", "run", "server"];
 /// Folders that hold no application.
-const NOT_PACKAGES: [&str; 9] =
-    ["docs", "env", "migrations", "node_modules", "scripts", "static", "templates", "test", "tests"];
+const NOT_PACKAGES: [&str; 9] = [
+    "docs",
+    "env",
+    "migrations",
+    "node_modules",
+    "scripts",
+    "static",
+    "templates",
+    "test",
+    "tests",
+];
 /// More files are not opened.
 const MAX_FILES: usize = 500;
 
@@ -58,31 +67,40 @@ pub(super) fn modules(root: &Path) -> Vec<Module> {
     modules
 }
 
+/// What a search through a site's files comes to.
+#[derive(Debug, Clone)]
+pub(super) enum Search {
+    /// An application that can be served.
+    Found(Box<Candidate>),
+    /// An ASGI application, and no other.
+    Asgi(Box<Candidate>),
+    /// None.
+    Nothing,
+}
+
 /// The site's application: the first file that has one of a kind that can be served.
-///
-/// # Errors
-/// The first ASGI application where there is nothing else.
-pub(super) fn find(modules: &[Module]) -> Result<Option<Candidate>, Candidate> {
-    let mut refused = None;
+pub(super) fn find(modules: &[Module]) -> Search {
+    let mut refused = Search::Nothing;
     for module in modules {
         let Some(mut callable) = callable::find(&module.source) else { continue };
         if callable.framework == Framework::Unknown {
             callable.framework = framework_of_site(modules);
         }
         let is_asgi = matches!(callable.framework, Framework::Asgi(_));
-        let candidate = Candidate { module: module.clone(), callable };
-        if is_asgi {
-            refused.get_or_insert(candidate);
-        } else {
-            return Ok(Some(candidate));
+        let candidate = Box::new(Candidate { module: module.clone(), callable });
+        match refused {
+            _ if !is_asgi => return Search::Found(candidate),
+            Search::Nothing => refused = Search::Asgi(candidate),
+            _ => {}
         }
     }
-    refused.map_or(Ok(None), Err)
+    refused
 }
 
 /// What the site as a whole is written with.
 pub(super) fn framework_of_site(modules: &[Module]) -> Framework {
-    let mut found = modules.iter().filter_map(|module| callable::framework_by_imports(&module.source));
+    let mut found =
+        modules.iter().filter_map(|module| callable::framework_by_imports(&module.source));
     found.next().unwrap_or(Framework::Wsgi)
 }
 
@@ -152,9 +170,9 @@ mod tests {
     fn found(files: &[(&str, &str)]) -> String {
         let root = site(files);
         match find(&modules(root.path())) {
-            Ok(Some(candidate)) => format!("{} {:?}", candidate.path(), candidate.callable.framework),
-            Ok(None) => "nothing".to_owned(),
-            Err(candidate) => format!("refused {}", candidate.path()),
+            Search::Found(found) => format!("{} {:?}", found.path(), found.callable.framework),
+            Search::Asgi(candidate) => format!("refused {}", candidate.path()),
+            Search::Nothing => "nothing".to_owned(),
         }
     }
 
@@ -163,10 +181,16 @@ mod tests {
         assert_eq!(found(&[("app.py", FLASK), ("zzz.py", FLASK)]), "app:app Flask");
         assert_eq!(found(&[("blog.py", FLASK)]), "blog:app Flask");
         assert_eq!(
-            found(&[("wsgi.py", "from blog import create_app\napp = create_app()\n"), ("blog/__init__.py", FLASK)]),
+            found(&[
+                ("wsgi.py", "from blog import create_app\napp = create_app()\n"),
+                ("blog/__init__.py", FLASK)
+            ]),
             "wsgi:app Flask"
         );
-        assert_eq!(found(&[("blog/__init__.py", FLASK), ("blog/main.py", FLASK)]), "blog:app Flask");
+        assert_eq!(
+            found(&[("blog/__init__.py", FLASK), ("blog/main.py", FLASK)]),
+            "blog:app Flask"
+        );
         assert_eq!(found(&[("src/blog/__init__.py", FLASK)]), "blog:app Flask");
         assert_eq!(found(&[("tests/__init__.py", FLASK), ("setup.py", FLASK)]), "nothing");
     }
@@ -176,6 +200,9 @@ mod tests {
         let asgi = "from fastapi import FastAPI\napp = FastAPI()\n";
         assert_eq!(found(&[("main.py", asgi)]), "refused main:app");
         assert_eq!(found(&[("app.py", asgi), ("main.py", FLASK)]), "main:app Flask");
-        assert_eq!(found(&[("wsgi.py", "from main import app\n"), ("main.py", asgi)]), "refused wsgi:app");
+        assert_eq!(
+            found(&[("wsgi.py", "from main import app\n"), ("main.py", asgi)]),
+            "refused wsgi:app"
+        );
     }
 }
