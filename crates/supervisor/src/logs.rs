@@ -276,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn output_is_split_into_lines_whatever_its_bytes() {
         let mut lines = Vec::new();
-        let long = "x".repeat(LONGEST_LINE + 10);
+        let long = "x".repeat(2 * LONGEST_LINE);
         let output = [b"one\r\n\n\xff\n".as_slice(), long.as_bytes()].concat();
         each_line(&output[..], |line| lines.push(line.to_owned())).await;
         assert_eq!(lines[..3], ["one", "", "\u{fffd}"]);
