@@ -112,7 +112,7 @@ def sign():
     return redirect(url_for("index"), 303)
 
 
-@app.get("/uploads/<name>")
+@app.get("/pictures/<name>")
 def picture(name):
     """Where nothing in front serves the folder: `flask run`, say."""
     if not name.endswith(tuple(PICTURES.values())):

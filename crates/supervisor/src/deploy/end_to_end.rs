@@ -166,7 +166,7 @@ async fn the_flask_example_keeps_its_data_and_shares_its_packages() {
         "{told:#?}"
     );
     let shared = this.paths().shared("my-site");
-    assert!(first.plan.statics.contains(&("/uploads".to_owned(), vec![shared.join("uploads")])));
+    assert!(first.plan.statics.contains(&("/pictures".to_owned(), vec![shared.join("uploads")])));
     let sign = "import app, io; c = app.app.test_client()\n\
         png = (io.BytesIO(b'\\x89PNG\\r\\n\\x1a\\n....'), 'a.png')\n\
         print(c.post('/', data={'name': 'Ada', 'message': 'Hello', 'picture': png}).status_code)";
@@ -212,7 +212,7 @@ async fn the_django_example_is_migrated_and_collected() {
     let shared = this.paths().shared("my-site");
     assert!(shared.join("db.sqlite3").metadata().unwrap().len() > 0);
     let (url, folders) = &prepared.plan.statics[0];
-    assert_eq!((url.as_str(), folders[0].join("notes/style.css").exists()), ("/static", true));
+    assert_eq!((url.as_str(), folders[0].join("entries/style.css").exists()), ("/static", true));
     assert!(folders[0].join("admin/css/base.css").exists());
     assert_eq!(prepared.plan.statics[1], ("/media".to_owned(), vec![shared.join("media")]));
     assert_eq!(prepared.plan.warnings, [""; 0]);

@@ -1,7 +1,8 @@
-"""The application ``notes``."""
+"""The entries of the guestbook."""
+
 from django.apps import AppConfig
 
 
-class NotesConfig(AppConfig):
-    name = "notes"
+class EntriesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
+    name = "entries"

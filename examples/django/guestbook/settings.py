@@ -1,4 +1,4 @@
-"""Settings of the project, for development and production alike: what differs comes from the environment.
+"""Settings of the guest book, for development and production alike: what differs comes from the environment.
 
 ``DEBUG=1``           error pages with everything in them; never on a public address
 ``SECRET_KEY``        else one is made once and kept in ``private/``
@@ -37,7 +37,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "notes",
+    "entries",
 ]
 
 MIDDLEWARE = [
@@ -50,8 +50,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-ROOT_URLCONF = "mysite.urls"
-WSGI_APPLICATION = "mysite.wsgi.application"
+ROOT_URLCONF = "guestbook.urls"
+WSGI_APPLICATION = "guestbook.wsgi.application"
 
 TEMPLATES = [
     {
