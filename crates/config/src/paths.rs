@@ -74,8 +74,8 @@ impl Paths {
         self.site_dir(name).join("shared")
     }
 
-    /// `sites/NAME/logs/`
+    /// `logs/NAME/`: what a site wrote and answered.
     pub fn logs(&self, name: &str) -> PathBuf {
-        self.site_dir(name).join("logs")
+        self.box_logs().join(name)
     }
 }
