@@ -1,5 +1,6 @@
 //! `onebox deploy` where no appliance runs: it starts one that stays.
 
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -63,10 +64,9 @@ fn a_deploy_starts_an_appliance_that_outlives_it() {
     assert_eq!(pid, status["pid"], "the same appliance");
 
     background.cli(&["shutdown"]).ok();
-    while background.cli(&["status"]).code() == 0 {
-        std::thread::yield_now();
-    }
     background.pid = None;
+    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it has ended when the command has");
+    background.cli(&["status"]).failed();
 }
 
 #[test]
