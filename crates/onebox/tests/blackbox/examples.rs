@@ -20,7 +20,7 @@ fn the_flask_example_goes_on_line_and_keeps_what_it_is_told() {
     );
 
     let mut connection = Connection::open(appliance.http, "localhost").unwrap();
-    assert!(connection.get("/").unwrap().text().contains("Nobody has signed"));
+    assert!(connection.get("/").unwrap().text().contains("Nobody has written"));
     let written = connection
         .send(form("/", "picture", &[("name", "Ada"), ("message", "first!")], ""))
         .unwrap();
@@ -38,11 +38,11 @@ fn the_django_example_goes_on_line_and_keeps_what_it_is_told() {
     let appliance = TestBox::start();
     let site = SiteFolder::example("django");
     let deployed = appliance.deploy(site.path()).ok();
-    assert!(deployed.stdout.contains("notes.0001_initial"), "it was migrated: {}", deployed.stdout);
+    assert!(deployed.stdout.contains("entries.0001_initial"), "it was migrated: {}", deployed.stdout);
     let status = appliance.site("django");
     assert_eq!((&status["kind"], &status["mode"]), (&"Django".into(), &"embedded".into()));
     // Collected from the example's own application and from Django's.
-    for path in ["/static/notes/style.css", "/static/admin/css/base.css"] {
+    for path in ["/static/entries/style.css", "/static/admin/css/base.css"] {
         assert!(
             get(appliance.http, "localhost", path).header("content-type").starts_with("text/css"),
             "{path}"
@@ -55,8 +55,8 @@ fn the_django_example_goes_on_line_and_keeps_what_it_is_told() {
     let text = page.text();
     let token =
         text.split("csrfmiddlewaretoken\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-    let fields = [("csrfmiddlewaretoken", token), ("title", "Ada"), ("text", "first!")];
-    let written = connection.send(form("/", "attachment", &fields, &cookie)).unwrap();
+    let fields = [("csrfmiddlewaretoken", token), ("name", "Ada"), ("message", "first!")];
+    let written = connection.send(form("/", "picture", &fields, &cookie)).unwrap();
     assert_eq!(written.status, 302, "{}", written.text());
 
     appliance.deploy(site.path()).ok();
