@@ -21,6 +21,7 @@ use super::settings::{self, DjangoSettings, Question};
 use super::statics;
 use super::venv::{Environment, blocking};
 use super::{owner, public_files, warnings};
+use crate::environment;
 
 /// How long the site's own files may take to be compiled; it goes on without.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60);
@@ -254,15 +255,18 @@ impl<'a> Stage<'a> {
 
     /// A command in the site's folder with the site's environment.
     fn job(&self, found: &Found, what: &str, program: &Path, limit: Duration) -> Job {
-        let mut job = Job::new(what, program, &found.root, limit).run_as(self.user);
-        if let Some(python) = &self.python {
-            job = job.with_python(&python.executable);
-        }
+        let mut job = Job::new(what, program, &found.root, limit);
+        job = match &self.python {
+            Some(python) => {
+                job.environment(environment::for_site(&python.executable, &self.variables))
+            }
+            None => job.envs(&self.variables),
+        };
         if !found.python_path.is_empty() {
-            job =
-                job.env("PYTHONPATH", std::env::join_paths(&found.python_path).unwrap_or_default());
+            let path = std::env::join_paths(&found.python_path).unwrap_or_default();
+            job = job.env("PYTHONPATH", path);
         }
-        job.envs(&self.variables)
+        job.run_as(self.user)
     }
 
     /// Compiles the site's own files where the application itself may not write beside them; faults are Python's to
