@@ -8,8 +8,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// Variables that are the supervisor's business alone.
-const PRIVATE: [&str; 6] =
-    ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID"];
+const PRIVATE: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
 
 /// An environment for one child, complete.
 pub(crate) type Environment = BTreeMap<OsString, OsString>;
@@ -86,8 +92,12 @@ mod tests {
 
     #[test]
     fn our_own_variables_do_not_reach_python() {
-        let environment =
-            given(&[("ONEBOX_HTTP", "x"), ("NOTIFY_SOCKET", "x"), ("LISTEN_FDS", "1"), ("HOME", "/h")]);
+        let environment = given(&[
+            ("ONEBOX_HTTP", "x"),
+            ("NOTIFY_SOCKET", "x"),
+            ("LISTEN_FDS", "1"),
+            ("HOME", "/h"),
+        ]);
         assert_eq!(get(&environment, "HOME"), Some("/h"));
         assert_eq!(environment.len(), 2, "and the locale: {environment:?}");
     }

@@ -119,10 +119,14 @@ fn place(
 fn needs_processes(python: &PythonFacts) -> Vec<String> {
     let mut reasons = Vec::new();
     if python.processes != 1 {
-        reasons.push(format!("`processes = {}`, and the engine has one interpreter", python.processes));
+        reasons.push(format!(
+            "`processes = {}`, and the engine has one interpreter",
+            python.processes
+        ));
     }
     if !python.can_be_loaded {
-        reasons.push("its Python has no shared library that could be loaded into the engine".into());
+        reasons
+            .push("its Python has no shared library that could be loaded into the engine".into());
     }
     reasons
 }
@@ -148,11 +152,8 @@ mod tests {
     use super::*;
 
     fn python(site: &str) -> Facts {
-        let python = PythonFacts {
-            choice: IsolationChoice::Auto,
-            processes: 1,
-            can_be_loaded: true,
-        };
+        let python =
+            PythonFacts { choice: IsolationChoice::Auto, processes: 1, can_be_loaded: true };
         Facts { site: site.into(), python: Some(python) }
     }
 
@@ -180,7 +181,9 @@ mod tests {
         let reasons = &derive(&sites).unwrap()["shop"].reasons;
         assert_eq!(
             reasons,
-            &["The box has several Python sites (blog, shop), and one process has one interpreter."]
+            &[
+                "The box has several Python sites (blog, shop), and one process has one interpreter."
+            ]
         );
     }
 

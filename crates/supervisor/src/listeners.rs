@@ -15,30 +15,27 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 /// Connections that may wait while no engine accepts; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// An address that could not be listened on.
+/// An address that could not be listened on, with what a person can do about it.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address}: {source}")]
+#[error("can't listen on {address}: {reason}{}", hint(.reason))]
 pub struct ListenError {
     address: String,
-    source: io::Error,
+    reason: io::Error,
 }
 
-impl ListenError {
-    /// What a person can do about it.
-    pub fn hint(&self) -> &'static str {
-        match self.source.kind() {
-            io::ErrorKind::AddrInUse => {
-                "Another program has this address: stop it, or choose another one."
-            }
-            io::ErrorKind::PermissionDenied => {
-                "Ports below 1024 need root or CAP_NET_BIND_SERVICE; or choose a higher port."
-            }
-            io::ErrorKind::AddrNotAvailable => "No interface of this machine has this address.",
-            io::ErrorKind::InvalidInput => {
-                "The path of a Unix socket has at most 107 bytes: choose a shorter state directory."
-            }
-            _ => "",
+fn hint(reason: &io::Error) -> &'static str {
+    match reason.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program has this address: stop it, or choose another one"
         }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher one"
+        }
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
+        io::ErrorKind::InvalidInput => {
+            "; the path of a Unix socket has at most 107 bytes: choose a shorter state directory"
+        }
+        _ => "",
     }
 }
 
@@ -50,8 +47,7 @@ pub(crate) fn bind_tcp(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Lis
     addresses
         .iter()
         .map(|address| {
-            tcp(*address)
-                .map_err(|source| ListenError { address: address.to_string(), source })
+            tcp(*address).map_err(|reason| ListenError { address: address.to_string(), reason })
         })
         .collect()
 }
@@ -76,7 +72,7 @@ pub(crate) fn bound_addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
 /// # Errors
 /// [`ListenError`] where the path is too long or can't be written.
 pub(crate) fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
-    unix(path).map_err(|source| ListenError { address: path.display().to_string(), source })
+    unix(path).map_err(|reason| ListenError { address: path.display().to_string(), reason })
 }
 
 fn unix(path: &Path) -> io::Result<UnixListener> {
@@ -130,7 +126,7 @@ mod tests {
         let taken = bind_tcp(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let error = bind_tcp(&bound_addresses(&taken)).unwrap_err();
         assert!(error.to_string().contains(&bound_addresses(&taken)[0].to_string()));
-        assert!(error.hint().contains("Another program"));
+        assert!(error.to_string().contains("another program"));
     }
 
     #[test]
@@ -147,6 +143,6 @@ mod tests {
     #[test]
     fn a_path_too_long_is_an_error_with_a_hint() {
         let error = bind_unix(Path::new(&format!("/tmp/{}", "x".repeat(200)))).unwrap_err();
-        assert!(error.hint().contains("shorter state directory"));
+        assert!(error.to_string().contains("shorter state directory"));
     }
 }

@@ -90,7 +90,11 @@ impl Logs {
     pub(crate) fn write(&self, site: &str, source: Source, text: &str) {
         let log = self.site(site);
         for text in text.lines() {
-            log.write(LogLine { at_ms: now_ms(), source: source.as_str().into(), text: text.into() });
+            log.write(LogLine {
+                at_ms: now_ms(),
+                source: source.as_str().into(),
+                text: text.into(),
+            });
         }
     }
 
@@ -207,11 +211,9 @@ fn last_lines(
 pub(crate) async fn each_line(output: impl AsyncRead + Unpin, mut line: impl FnMut(&str)) {
     let mut output = BufReader::new(output);
     let mut pending = Vec::new();
-    loop {
-        let Ok(available) = output.fill_buf().await else { break };
-        if available.is_empty() {
-            break;
-        }
+    while let Ok(available) = output.fill_buf().await
+        && !available.is_empty()
+    {
         let end = available.iter().position(|byte| *byte == b'\n');
         let taken = end.unwrap_or(available.len());
         pending.extend_from_slice(available.get(..taken).unwrap_or_default());

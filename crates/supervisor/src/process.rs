@@ -75,11 +75,7 @@ pub(crate) fn spawn(
     }
     let moves: Vec<(RawFd, RawFd)> =
         parked.iter().map(|(descriptor, number)| (descriptor.as_raw_fd(), *number)).collect();
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     // SAFETY: between fork and exec the closure calls only dup2(2), which is async-signal-safe, on descriptors that `parked`
     // keeps open until after the spawn; it allocates nothing and touches no lock. Their numbers are at or above
     // PARKING_FLOOR and the targets below it, so that no move overwrites the source of a later one.
@@ -100,8 +96,7 @@ pub(crate) fn spawn(
     let pidfd = Pid::from_raw(i32::try_from(pid).unwrap_or(0))
         .ok_or(io::ErrorKind::InvalidData.into())
         .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from));
-    let (Ok(pidfd), Some(stdout), Some(stderr)) =
-        (pidfd, child.stdout.take(), child.stderr.take())
+    let (Ok(pidfd), Some(stdout), Some(stderr)) = (pidfd, child.stdout.take(), child.stderr.take())
     else {
         child.kill().ok();
         child.wait().ok();

@@ -25,9 +25,10 @@ pub(crate) async fn run(appliance: Arc<Appliance>) {
             _ = second.tick() => {}
             () = appliance.shutdown.cancelled() => return,
         }
-        let totals = appliance.generations().into_iter().map(|generation| {
-            (generation.number, generation.take_samples())
-        });
+        let totals = appliance
+            .generations()
+            .into_iter()
+            .map(|generation| (generation.number, generation.take_samples()));
         let counted = sampler.count(totals.collect());
         let pids = appliance.pids();
         // Reading /proc is short, but not nothing.

@@ -49,7 +49,7 @@ pub enum ServeError {
         source: io::Error,
     },
     /// An address.
-    #[error("{0}. {hint}", hint = .0.hint())]
+    #[error(transparent)]
     Listen(#[from] ListenError),
     /// The database, the runtime library, the engine.
     #[error(transparent)]
@@ -93,11 +93,7 @@ pub fn run_in_place(
 ) -> Result<(), ServeError> {
     start_logging();
     let scratch = tempfile::Builder::new().prefix("onebox-run-").tempdir()?;
-    let config = BoxConfig {
-        state_dir: scratch.path().to_owned(),
-        admin: Vec::new(),
-        ..config
-    };
+    let config = BoxConfig { state_dir: scratch.path().to_owned(), admin: Vec::new(), ..config };
     let runtime = runtime()?;
     let mode = Mode::InPlace { root: root.to_owned(), site: Box::new(site) };
     let result = runtime.block_on(run(config, mode, on_ready));
@@ -132,7 +128,11 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-async fn run(config: BoxConfig, mode: Mode, on_ready: impl FnOnce(Ready)) -> Result<(), ServeError> {
+async fn run(
+    config: BoxConfig,
+    mode: Mode,
+    on_ready: impl FnOnce(Ready),
+) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let paths = Paths::new(&config.state_dir);
     let _lock = prepare_state_dir(&paths)?;
@@ -142,8 +142,7 @@ async fn run(config: BoxConfig, mode: Mode, on_ready: impl FnOnce(Ready)) -> Res
     let admin_addresses = bound_addresses(&admin);
     let setup = Setup { config, http, admin: admin_addresses.clone(), in_place };
     let appliance = Appliance::open(setup).await?;
-    let first_password =
-        if in_place { None } else { first_password(&appliance.store).await? };
+    let first_password = if in_place { None } else { first_password(&appliance.store).await? };
     match mode {
         Mode::Appliance => appliance.start().await?,
         Mode::InPlace { root, site } => {
@@ -188,11 +187,7 @@ fn prepare_state_dir(paths: &Paths) -> Result<File, ServeError> {
         (paths.box_logs(), 0o711),
     ];
     for (folder, mode) in folders {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(mode)
-            .create(&folder)
-            .map_err(failed(&folder))?;
+        DirBuilder::new().recursive(true).mode(mode).create(&folder).map_err(failed(&folder))?;
     }
     let path = paths.run_dir().join("lock");
     let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(failed(&path))?;
@@ -223,8 +218,8 @@ impl Servers {
         let until = &appliance.shutdown;
         for listener in admin {
             let listener = TcpListener::from_std(listener)?;
-            let service = public_router(state.clone())
-                .into_make_service_with_connect_info::<SocketAddr>();
+            let service =
+                public_router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
             let server = axum::serve(listener, service);
             let server = server.with_graceful_shutdown(until.clone().cancelled_owned());
             tasks.spawn(async move { server.await.ok() });

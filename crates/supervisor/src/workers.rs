@@ -120,7 +120,9 @@ impl Crew {
             let (context, worker) = (Arc::clone(context), Arc::clone(worker));
             let (spec, stop) = (crew.spec.clone(), crew.stop.clone());
             crew.tasks.spawn(async move {
-                Keeper { context: &context, spec: &spec, worker: &worker, listener }.run(&stop).await;
+                Keeper { context: &context, spec: &spec, worker: &worker, listener }
+                    .run(&stop)
+                    .await;
             });
         }
         crew.tasks.close();
@@ -225,7 +227,12 @@ impl Keeper<'_> {
                 Err(error) => format!("could not be started: {error}"),
             };
             let pause = back_off.after_end(Instant::now());
-            tracing::warn!(site = self.spec.site, worker = self.worker.name, reason, "worker ended");
+            tracing::warn!(
+                site = self.spec.site,
+                worker = self.worker.name,
+                reason,
+                "worker ended"
+            );
             self.log(&format!("worker {} {reason}; next start in {pause:?}", self.worker.name));
             self.set(|loaded| {
                 if !matches!(loaded, Loaded::Failed(_)) {
@@ -281,11 +288,20 @@ impl Keeper<'_> {
             .get_envs()
             .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
             .collect();
-        command.env_clear().envs(&self.spec.environment).envs(own).current_dir(&self.spec.spec.root);
+        command
+            .env_clear()
+            .envs(&self.spec.environment)
+            .envs(own)
+            .current_dir(&self.spec.spec.root);
         command
     }
 
-    async fn watch(&self, process: &Process, status: pipe::Receiver, stop: &CancellationToken) -> Exit {
+    async fn watch(
+        &self,
+        process: &Process,
+        status: pipe::Receiver,
+        stop: &CancellationToken,
+    ) -> Exit {
         tokio::select! {
             exit = async { self.hear(status).await; process.exited().await } => exit,
             () = stop.cancelled() => {
@@ -303,8 +319,8 @@ impl Keeper<'_> {
         match report {
             WorkerReport::Ready => self.set(|loaded| *loaded = Loaded::Ready),
             WorkerReport::Failed { summary, traceback } => {
-                self.log(&format!("worker {} can't load the application: {summary}", self.worker.name));
                 let failure = LoadFailure { summary, traceback };
+                self.context.logs.write(&self.spec.site, Source::Error, failure.text());
                 self.set(|loaded| *loaded = Loaded::Failed(failure));
             }
         }

@@ -29,8 +29,11 @@ pub(super) async fn serve(method: Method, uri: Uri) -> Response {
     }
     if let Some(file) = Assets::get(path) {
         // Vite puts a hash into these names, so that they never change.
-        let caching =
-            if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+        let caching = if path.starts_with("assets/") {
+            "public, max-age=31536000, immutable"
+        } else {
+            "no-cache"
+        };
         return file_response(file, caching);
     }
     match Assets::get("index.html") {

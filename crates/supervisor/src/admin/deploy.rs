@@ -1,11 +1,11 @@
 //! The long operations: their answer is a stream of events, a JSON object on a line each.
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -50,7 +50,9 @@ pub(super) async fn rollback(
     state.appliance.site_status(&site).await?;
     let appliance = state.appliance;
     let wanted = rollback.release;
-    Ok(stream(move |events| async move { appliance.rollback(&site, wanted.as_deref(), &events).await }))
+    Ok(stream(
+        move |events| async move { appliance.rollback(&site, wanted.as_deref(), &events).await },
+    ))
 }
 
 /// Runs an operation to its end, whether or not the client stays, and answers with what it tells.

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use rand::RngExt;
 
 use super::auth::{COOKIE, cookie, token_hash};
@@ -74,9 +74,7 @@ pub(super) async fn logout(
 /// `GET /api/v1/session`
 pub(super) async fn session(Extension(operator): Extension<Operator>) -> Json<Session> {
     Json(match operator {
-        Operator::User(session) => {
-            Session { user: session.user, csrf_token: session.csrf_token }
-        }
+        Operator::User(session) => Session { user: session.user, csrf_token: session.csrf_token },
         Operator::Local => Session { user: "local".to_owned(), csrf_token: String::new() },
     })
 }

@@ -25,14 +25,17 @@ pub(crate) async fn first_password(store: &Store) -> Result<Option<String>, Stor
     let password = random_password();
     let hashed = {
         let password = password.clone();
-        tokio::task::spawn_blocking(move || hash(&password)).await.map_err(std::io::Error::other)??
+        tokio::task::spawn_blocking(move || hash(&password))
+            .await
+            .map_err(std::io::Error::other)??
     };
     Ok(store.add_first_user(FIRST_USER, &hashed).await?.then_some(password))
 }
 
 fn random_password() -> String {
     let mut random = rand::rng();
-    let characters = (0..LENGTH).filter_map(|_| ALPHABET.get(random.random_range(0..ALPHABET.len())));
+    let characters =
+        (0..LENGTH).filter_map(|_| ALPHABET.get(random.random_range(0..ALPHABET.len())));
     characters.map(|byte| char::from(*byte)).collect()
 }
 

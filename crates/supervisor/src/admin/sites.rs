@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::Json;
 
 use super::{AdminError, AdminState};
 use crate::api::{ApplianceStatus, EnvVariable, Explanation, Release, SiteStatus};

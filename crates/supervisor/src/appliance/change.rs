@@ -139,8 +139,12 @@ impl Appliance {
         let release = &placed.release;
         let (host, check) = (release.probe_host(), &release.config.health);
         step(change.events, "health", format!("Asking for {} as {host}", check.path));
-        let probe =
-            Probe { socket: engine.probe(), host: &host, kind: release.plan.kind, site: change.site };
+        let probe = Probe {
+            socket: engine.probe(),
+            host: &host,
+            kind: release.plan.kind,
+            site: change.site,
+        };
         Ok(health::check(&probe, check).await?)
     }
 
@@ -181,7 +185,8 @@ impl Appliance {
             running.candidate = None;
             running.unreadable.retain(|site, _| change.target.site(site).is_none());
             running.layout = change.target;
-            let kept = |crew: &Arc<Crew>| staged.crews.values().any(|other| Arc::ptr_eq(other, crew));
+            let kept =
+                |crew: &Arc<Crew>| staged.crews.values().any(|other| Arc::ptr_eq(other, crew));
             let old_crews: Vec<Arc<Crew>> =
                 running.crews.values().filter(|crew| !kept(crew)).cloned().collect();
             running.crews = staged.crews;

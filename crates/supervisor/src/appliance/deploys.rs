@@ -87,8 +87,7 @@ impl Appliance {
             variables: self.store.variables(&site).await?,
         };
         let target = self.layout_with_release(release)?;
-        let commit =
-            Commit { site: &site, release: &release_id, domains: &domains, catch_all };
+        let commit = Commit { site: &site, release: &release_id, domains: &domains, catch_all };
         let change = Change { target, site: &site, renew: Renew::Keep, events };
         self.change(change, self.store.make_live(&commit)).await?;
         Ok(())

@@ -11,10 +11,10 @@ use onebox_config::site::IsolationChoice;
 use super::release::SiteRelease;
 use crate::api::Mode;
 use crate::engine::EmbeddedSite;
+use crate::engine::Loaded;
 use crate::engine::protocol::{BackendData, EngineConfig, SiteData};
 use crate::isolation::{CannotEmbed, Facts, derive};
 use crate::workers::Crew;
-use crate::engine::Loaded;
 
 /// Every site with a live release that can be read.
 #[derive(Debug, Clone, Default)]
@@ -65,8 +65,11 @@ impl Layout {
         let mut placements = derive(facts)?;
         let sites = releases.into_iter().filter_map(|release| {
             let placement = placements.remove(&release.site)?;
-            let placed =
-                Placed { mode: placement.mode, reasons: placement.reasons, release: Arc::clone(&release) };
+            let placed = Placed {
+                mode: placement.mode,
+                reasons: placement.reasons,
+                release: Arc::clone(&release),
+            };
             Some((release.site.clone(), placed))
         });
         Ok(Self { sites: sites.collect() })

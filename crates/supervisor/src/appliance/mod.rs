@@ -131,14 +131,22 @@ impl Appliance {
     }
 
     /// Lets an engine finish and end, in the background, then the workers it went to; too many engines at once are cut short.
-    fn retire(self: &Arc<Self>, generation: Arc<Generation>, crews: Vec<Arc<Crew>>, mercy: Duration) {
+    fn retire(
+        self: &Arc<Self>,
+        generation: Arc<Generation>,
+        crews: Vec<Arc<Crew>>,
+        mercy: Duration,
+    ) {
         let mut running = self.running.lock();
         running.draining.push(Arc::clone(&generation));
         let surplus = running.draining.len().saturating_sub(MOST_DRAINING);
         let cut_short: Vec<_> = running.draining.iter().take(surplus).cloned().collect();
         drop(running);
         for old in cut_short {
-            tracing::warn!(generation = old.number, "too many engines drain at once; the oldest is ended");
+            tracing::warn!(
+                generation = old.number,
+                "too many engines drain at once; the oldest is ended"
+            );
             self.tasks.spawn(async move { old.kill().await });
         }
         let appliance = Arc::clone(self);
@@ -167,7 +175,8 @@ impl Appliance {
     pub(crate) fn pids(&self) -> Vec<u32> {
         let running = self.running.lock();
         let engines = running.engine.iter().chain(&running.draining).map(|engine| engine.pid());
-        let workers = running.crews.values().flat_map(|crew| crew.status()).map(|worker| worker.pid);
+        let workers =
+            running.crews.values().flat_map(|crew| crew.status()).map(|worker| worker.pid);
         engines.chain(workers).collect()
     }
 

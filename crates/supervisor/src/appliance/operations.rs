@@ -56,8 +56,7 @@ impl Appliance {
         let release = self.release_to_go_back_to(&row, wanted).await?;
         let (domains, catch_all) = (row.domains.clone(), row.catch_all);
         let target = self.layout_with(SiteRow { stopped: false, ..row }, &release).await?;
-        let commit =
-            Commit { site, release: &release, domains: &domains, catch_all };
+        let commit = Commit { site, release: &release, domains: &domains, catch_all };
         let change = Change { target, site, renew: Renew::Keep, events };
         self.change(change, self.store.make_live(&commit)).await?;
         self.logs.write(site, Source::Onebox, &format!("rolled back to release {release}"));
@@ -78,7 +77,9 @@ impl Appliance {
         };
         found.map(|release| release.id.clone()).ok_or_else(|| {
             OperationError::NoRelease(match wanted {
-                Some(wanted) => format!("{} has no release {wanted} that could be served", row.name),
+                Some(wanted) => {
+                    format!("{} has no release {wanted} that could be served", row.name)
+                }
                 None => format!("{} has no release before the live one ({live})", row.name),
             })
         })
@@ -135,7 +136,8 @@ impl Appliance {
         self.running.lock().unreadable.remove(site);
         self.logs.forget(site);
         for folder in [self.paths.site_dir(site), self.paths.logs(site)] {
-            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
+            let removed =
+                tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
             match removed.map_err(std::io::Error::other)? {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(error.into());
@@ -224,7 +226,8 @@ impl Appliance {
         &self,
         release: SiteRelease,
     ) -> Result<Layout, OperationError> {
-        let others = self.layout().releases().into_iter().filter(|other| other.site != release.site);
+        let others =
+            self.layout().releases().into_iter().filter(|other| other.site != release.site);
         let mut releases: Vec<_> = others.collect();
         releases.push(Arc::new(release));
         Layout::new(releases).map_err(|error| OperationError::Failed(error.into()))
@@ -248,7 +251,10 @@ impl Appliance {
 
 fn live_release(row: &SiteRow) -> Result<String, OperationError> {
     row.live_release.clone().ok_or_else(|| {
-        OperationError::NoRelease(format!("{} has no live release: its deploy never succeeded", row.name))
+        OperationError::NoRelease(format!(
+            "{} has no live release: its deploy never succeeded",
+            row.name
+        ))
     })
 }
 

@@ -121,7 +121,8 @@ impl Appliance {
             released_ms: row.live_ms,
             domains: row.domains,
             catch_all: row.catch_all,
-            kind: release.map_or_else(|| "unknown".to_owned(), |release| release.plan.kind.to_string()),
+            kind: release
+                .map_or_else(|| "unknown".to_owned(), |release| release.plan.kind.to_string()),
             python: interpreter.map(|python| {
                 let (major, minor, patch) = python.version;
                 format!("{major}.{minor}.{patch}")

@@ -21,10 +21,11 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 
+use super::logging::{pass_on, told_by_engine};
 use super::protocol::{
-    CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, FromEngine, LimitsData, PROBE_FD, ToEngine,
+    CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, FromEngine, LimitsData, PROBE_FD,
+    ToEngine,
 };
-use super::told_by_engine;
 use crate::clock::now_ms;
 use crate::environment::{self, Environment};
 use crate::listeners::{SocketFile, bind_unix};
@@ -62,6 +63,13 @@ pub(crate) struct LoadFailure {
     pub(crate) summary: String,
     /// May be empty.
     pub(crate) traceback: String,
+}
+
+impl LoadFailure {
+    /// The traceback, else the summary.
+    pub(crate) fn text(&self) -> &str {
+        if self.traceback.is_empty() { &self.summary } else { &self.traceback }
+    }
 }
 
 /// Whether an application was loaded.
@@ -123,9 +131,10 @@ impl Generation {
             watch::channel(Heard { configured: 0, loaded: Loaded::Waiting });
         let samples = Arc::new(Mutex::new(VecDeque::new()));
         tokio::spawn(give_orders(writer, waiting));
-        tokio::spawn(listen(reader, heard_sender, Arc::clone(&samples)));
         let site = embedded.as_ref().map(|embedded| embedded.site.clone());
         let writer = LogWriter { logs: Arc::clone(&context.logs), site, number };
+        let ears = Ears { heard: heard_sender, samples: Arc::clone(&samples), log: writer.clone() };
+        tokio::spawn(ears.listen(reader));
         tokio::spawn(writer.clone().capture(output.stdout, Source::App));
         tokio::spawn(writer.capture(output.stderr, Source::Error));
         let generation = Arc::new(Self {
@@ -206,7 +215,9 @@ impl Generation {
         let summary = match loaded {
             Ok(Ok(Loaded::Failed(failure))) => return Err(failure),
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(_)) => format!("the engine {} while it loaded the application", self.exited().await),
+            Ok(Err(_)) => {
+                format!("the engine {} while it loaded the application", self.exited().await)
+            }
             Err(_) => format!("the application was not loaded within {limit:?}"),
         };
         Err(LoadFailure { summary, traceback: String::new() })
@@ -237,7 +248,10 @@ impl Generation {
     fn order(&self, order: ToEngine) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.orders.try_send(order) {
             // It takes nothing from its socket: it will not recover, and its successor starts with everything.
-            tracing::error!(generation = self.number, "the engine does not take orders; it is ended");
+            tracing::error!(
+                generation = self.number,
+                "the engine does not take orders; it is ended"
+            );
             self.process.signal(Signal::KILL);
         }
     }
@@ -269,35 +283,49 @@ async fn give_orders(mut writer: OwnedWriteHalf, mut orders: mpsc::Receiver<ToEn
     }
 }
 
-/// Ends with the engine; what waits for `heard` learns it by that.
-async fn listen(
-    reader: OwnedReadHalf,
+/// Takes in what an engine says.
+struct Ears {
     heard: watch::Sender<Heard>,
     samples: Arc<Mutex<VecDeque<Snapshot>>>,
-) {
-    let mut lines = BufReader::new(reader).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        match serde_json::from_str(&line) {
-            Ok(FromEngine::Configured { sequence }) => {
-                heard.send_modify(|heard| heard.configured = heard.configured.max(sequence));
+    log: LogWriter,
+}
+
+impl Ears {
+    /// Ends with the engine; what waits for [`Heard`] learns it by that.
+    async fn listen(self, reader: OwnedReadHalf) {
+        let mut lines = BufReader::new(reader).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            match serde_json::from_str(&line) {
+                Ok(message) => self.hear(message),
+                Err(error) => {
+                    tracing::warn!(%error, "the engine said something that is not understood");
+                }
             }
-            Ok(FromEngine::SiteReady { .. }) => {
-                heard.send_modify(|heard| heard.loaded = Loaded::Ready);
+        }
+    }
+
+    fn hear(&self, message: FromEngine) {
+        match message {
+            FromEngine::Configured { sequence } => {
+                self.heard.send_modify(|heard| heard.configured = heard.configured.max(sequence));
             }
-            Ok(FromEngine::SiteFailed { summary, traceback, .. }) => {
+            FromEngine::SiteReady { .. } => {
+                self.heard.send_modify(|heard| heard.loaded = Loaded::Ready);
+            }
+            FromEngine::SiteFailed { summary, traceback, .. } => {
                 let failure = LoadFailure { summary, traceback };
-                heard.send_modify(|heard| heard.loaded = Loaded::Failed(failure));
+                self.log.write(Source::Error, failure.text());
+                self.heard.send_modify(|heard| heard.loaded = Loaded::Failed(failure));
             }
-            Ok(FromEngine::Sample(snapshot)) => {
-                let mut samples = samples.lock();
+            FromEngine::Sample(snapshot) => {
+                let mut samples = self.samples.lock();
                 // Nobody takes samples before the sampler runs: the totals of the last few are enough.
                 if samples.len() >= 4 {
                     samples.pop_front();
                 }
                 samples.push_back(snapshot);
             }
-            Ok(FromEngine::Drained) => {}
-            Err(error) => tracing::warn!(%error, "the engine said something that is not understood"),
+            FromEngine::Drained => {}
         }
     }
 }
@@ -311,11 +339,17 @@ struct LogWriter {
 }
 
 impl LogWriter {
+    fn write(&self, source: Source, text: &str) {
+        match &self.site {
+            Some(site) => self.logs.write(site, source, text),
+            None => tracing::warn!(generation = self.number, text, "engine"),
+        }
+    }
+
     async fn capture(self, output: impl tokio::io::AsyncRead + Unpin, source: Source) {
-        each_line(output, |line| match (told_by_engine(line), &self.site) {
-            (Some(text), _) => tracing::info!(generation = self.number, text, "engine"),
-            (None, Some(site)) => self.logs.write(site, source, line),
-            (None, None) => tracing::warn!(generation = self.number, text = line, "engine"),
+        each_line(output, |line| match told_by_engine(line) {
+            Some(text) => pass_on(text),
+            None => self.write(source, line),
         })
         .await;
     }

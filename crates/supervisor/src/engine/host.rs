@@ -49,7 +49,8 @@ pub fn engine_main() -> Result<(), EngineError> {
     let inherited = Inherited::take().map_err(EngineError::NotStartedByAppliance)?;
     logging::start();
     raise_descriptor_limit();
-    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().min(MOST_THREADS));
+    let threads =
+        std::thread::available_parallelism().map_or(2, |cores| cores.get().min(MOST_THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("engine")
@@ -282,4 +283,3 @@ async fn ended(task: &mut Option<tokio::task::JoinHandle<()>>) {
         None => std::future::pending().await,
     }
 }
-

@@ -1,15 +1,21 @@
 //! The engine's own log among what applications write: both come through one pipe, and a mark at the line's start tells them apart.
 
+use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use std::io::{self, Write};
 
 /// Begins each line of the engine's own log; a control character that no program prints by accident.
 const MARK: &str = "\u{1e}onebox ";
 
 /// The text of a line that the engine itself wrote; `None`: an application wrote it.
-pub(crate) fn told_by_engine(line: &str) -> Option<&str> {
+pub(super) fn told_by_engine(line: &str) -> Option<&str> {
     line.strip_prefix(MARK)
+}
+
+/// In the supervisor: passes a line of the engine's log on to our own, which has the same form.
+pub(super) fn pass_on(text: &str) {
+    // Where nobody reads our log there is nobody to tell.
+    writeln!(io::stderr().lock(), "{text}").ok();
 }
 
 /// Sends the engine's log to its standard error, marked.
@@ -18,7 +24,6 @@ pub(super) fn start() {
     let started = tracing_subscriber::fmt()
         .with_env_filter(level)
         .with_ansi(false)
-        .without_time()
         .with_target(false)
         .with_writer(Marked)
         .try_init();

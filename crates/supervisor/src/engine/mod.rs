@@ -10,4 +10,3 @@ mod routes;
 
 pub(crate) use generation::{EmbeddedSite, EngineContext, Generation, LoadFailure, Loaded};
 pub use host::{EngineError, engine_main};
-pub(crate) use logging::told_by_engine;

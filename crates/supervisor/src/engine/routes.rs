@@ -62,12 +62,12 @@ impl Routes {
         self.metrics.retain(|name| live.iter().chain(&candidates).any(|site| site == name));
         close_others(&mut self.groups, &live);
         close_others(&mut self.candidate_groups, &candidates);
-        let import = self.to_import(&config);
+        let import = self.first_import(&config);
         self.config = config;
         import
     }
 
-    fn to_import(&mut self, config: &EngineConfig) -> Option<Import> {
+    fn first_import(&mut self, config: &EngineConfig) -> Option<Import> {
         if self.embedded.is_some() {
             return None;
         }
@@ -105,16 +105,16 @@ impl Routes {
     pub(super) fn tables(&mut self) -> (RouteTable, RouteTable) {
         let config = std::mem::take(&mut self.config);
         let live: Vec<Site> =
-            config.sites.iter().map(|site| self.to_site(site, Entrance::Public)).collect();
+            config.sites.iter().map(|site| self.site(site, Entrance::Public)).collect();
         let candidates: Vec<Site> =
-            config.candidates.iter().map(|site| self.to_site(site, Entrance::Probe)).collect();
+            config.candidates.iter().map(|site| self.site(site, Entrance::Probe)).collect();
         self.config = config;
         // The first site that claims a host has it, so that candidates stand before what is live.
         let probed = candidates.into_iter().chain(live.iter().cloned()).collect();
         (RouteTable::new(live), RouteTable::new(probed))
     }
 
-    fn to_site(&mut self, data: &SiteData, entrance: Entrance) -> Site {
+    fn site(&mut self, data: &SiteData, entrance: Entrance) -> Site {
         let statics = data.statics.iter();
         Site {
             name: data.name.clone(),

@@ -38,7 +38,10 @@ impl Store {
     }
 
     /// The session of a cookie, while it is good.
-    pub(crate) async fn session(&self, token_hash: &[u8]) -> Result<Option<SessionRow>, StoreError> {
+    pub(crate) async fn session(
+        &self,
+        token_hash: &[u8],
+    ) -> Result<Option<SessionRow>, StoreError> {
         let row = sqlx::query(
             "SELECT user, csrf_token FROM sessions WHERE token_hash = ?1 AND expires_ms > ?2",
         )

@@ -39,16 +39,18 @@ impl Store {
         {
             domains.entry(row.try_get("site")?).or_default().push(row.try_get("host")?);
         }
-        sqlx::query("SELECT name, live_release, live_ms, stopped, catch_all FROM sites ORDER BY name")
-            .fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(|row| {
-                let name: String = row.try_get("name")?;
-                let domains = domains.remove(&name).unwrap_or_default();
-                Ok(to_site(row, name, domains)?)
-            })
-            .collect()
+        sqlx::query(
+            "SELECT name, live_release, live_ms, stopped, catch_all FROM sites ORDER BY name",
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(|row| {
+            let name: String = row.try_get("name")?;
+            let domains = domains.remove(&name).unwrap_or_default();
+            Ok(to_site(row, name, domains)?)
+        })
+        .collect()
     }
 
     /// One site.
@@ -58,11 +60,13 @@ impl Store {
 
     /// Makes sure that the site is known; a new one has no live release.
     pub(crate) async fn add_site(&self, name: &str) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO sites (name, created_ms) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING")
-            .bind(name)
-            .bind(now_ms())
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "INSERT INTO sites (name, created_ms) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(name)
+        .bind(now_ms())
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -92,11 +96,13 @@ impl Store {
     pub(crate) async fn make_live(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         self.check_hosts(commit.site, commit.domains).await?;
         let mut transaction = self.pool.begin().await?;
-        sqlx::query("UPDATE releases SET state = 'ready', problem = NULL WHERE site = ?1 AND id = ?2")
-            .bind(commit.site)
-            .bind(commit.release)
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(
+            "UPDATE releases SET state = 'ready', problem = NULL WHERE site = ?1 AND id = ?2",
+        )
+        .bind(commit.site)
+        .bind(commit.release)
+        .execute(&mut *transaction)
+        .await?;
         sqlx::query("DELETE FROM domains WHERE site = ?1")
             .bind(commit.site)
             .execute(&mut *transaction)
