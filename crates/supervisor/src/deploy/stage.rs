@@ -97,16 +97,14 @@ impl<'a> Stage<'a> {
         events: &EventSink,
     ) -> Result<(), DeployProblem> {
         let Some(python) = self.python.clone() else { return Ok(()) };
-        let requirements = Requirements::find(&self.app, &found.root)?;
+        let requirements = Requirements::find(&self.app, &found.root)
+            .inspect_err(|_| events.step(Step::Install, "Reading the requirements"))?;
         let is_named = matches!(self.site.config.python, Some(PythonChoice::Path(_)));
         let is_environment = python.prefix != python.base_prefix;
         if is_named && (is_environment || requirements.is_none()) {
             let text = format!("Using {} as it is", python.executable.display());
             events.step(Step::Install, text);
             return Ok(());
-        }
-        if requirements.is_none() {
-            check_requirements(found)?;
         }
         events.step(
             Step::Install,
@@ -115,6 +113,9 @@ impl<'a> Stage<'a> {
                 None => "No requirements: an environment without packages".to_owned(),
             },
         );
+        if requirements.is_none() {
+            check_requirements(found)?;
+        }
         let environment = Environment {
             release: self.release,
             app: &self.app,
