@@ -49,10 +49,20 @@ impl Source {
     }
 }
 
+/// Where lines go besides to those who follow them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// To a file for each site.
+    Files,
+    /// To our own output and error output, as they came: a folder is served in place.
+    Terminal,
+}
+
 /// The logs of all sites.
 #[derive(Debug)]
 pub(crate) struct Logs {
     paths: Paths,
+    destination: Destination,
     sites: Mutex<HashMap<String, Arc<SiteLog>>>,
 }
 
@@ -71,8 +81,8 @@ struct OpenLog {
 
 impl Logs {
     /// The logs below a state directory; nothing is opened yet.
-    pub(crate) fn new(paths: Paths) -> Self {
-        Self { paths, sites: Mutex::default() }
+    pub(crate) fn new(paths: Paths, destination: Destination) -> Self {
+        Self { paths, destination, sites: Mutex::default() }
     }
 
     fn site(&self, name: &str) -> Arc<SiteLog> {
@@ -88,6 +98,9 @@ impl Logs {
 
     /// Adds lines to a site's log; each line of `text` is one.
     pub(crate) fn write(&self, site: &str, source: Source, text: &str) {
+        if self.destination == Destination::Terminal {
+            return print(source, text);
+        }
         let log = self.site(site);
         for text in text.lines() {
             log.write(LogLine {
@@ -115,6 +128,18 @@ impl Logs {
         })
     }
 
+    /// Puts access logs aside that have become large; the proxy begins new ones. Blocks on the disk.
+    pub(crate) fn rotate_access_logs(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.paths.box_logs())? {
+            let folder = entry?.path();
+            let size = fs::metadata(folder.join("access.log")).map_or(0, |file| file.len());
+            if size >= ROTATE_BYTES {
+                rotate(&folder, "access.log")?;
+            }
+        }
+        Ok(())
+    }
+
     /// Closes a site's log, so that its folder can be removed.
     pub(crate) fn forget(&self, site: &str) {
         self.sites.lock().remove(site);
@@ -134,7 +159,7 @@ impl SiteLog {
         let mut slot = self.file.lock();
         if slot.as_ref().is_some_and(|open| open.size_bytes >= ROTATE_BYTES) {
             *slot = None;
-            rotate(&self.folder)?;
+            rotate(&self.folder, "app.log")?;
         }
         let open = match &mut *slot {
             Some(open) => open,
@@ -156,18 +181,29 @@ impl OpenLog {
 }
 
 /// `app.log` becomes `app.log.1`, that `app.log.2`, and so on; the oldest is overwritten.
-fn rotate(folder: &Path) -> io::Result<()> {
+fn rotate(folder: &Path, name: &str) -> io::Result<()> {
     for number in (0..KEPT_FILES).rev() {
         let from = match number {
-            0 => folder.join("app.log"),
-            number => folder.join(format!("app.log.{number}")),
+            0 => folder.join(name),
+            number => folder.join(format!("{name}.{number}")),
         };
-        match fs::rename(from, folder.join(format!("app.log.{}", number + 1))) {
+        match fs::rename(from, folder.join(format!("{name}.{}", number + 1))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Passes on what an application wrote; what the supervisor has to say is in its own log.
+fn print(source: Source, text: &str) {
+    let text = format!("{}\n", text.trim_end_matches('\n'));
+    // Where nobody reads it there is nobody to tell.
+    match source {
+        Source::App => io::stdout().lock().write_all(text.as_bytes()).ok(),
+        Source::Error => io::stderr().lock().write_all(text.as_bytes()).ok(),
+        Source::Onebox => None,
+    };
 }
 
 fn format(line: &LogLine) -> String {
@@ -234,7 +270,7 @@ mod tests {
 
     fn logs() -> (tempfile::TempDir, Logs) {
         let folder = tempfile::tempdir().unwrap();
-        let logs = Logs::new(Paths::new(folder.path()));
+        let logs = Logs::new(Paths::new(folder.path()), Destination::Files);
         (folder, logs)
     }
 
@@ -273,10 +309,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_large_access_log_is_put_aside_and_a_small_one_stays() {
+        let (_folder, logs) = logs();
+        for (site, size) in [("large", ROTATE_BYTES), ("small", 10)] {
+            let folder = logs.paths.logs(site);
+            fs::create_dir_all(&folder).unwrap();
+            File::create(folder.join("access.log")).unwrap().set_len(size).unwrap();
+        }
+        logs.rotate_access_logs().unwrap();
+        assert!(logs.paths.logs("large").join("access.log.1").exists());
+        assert!(!logs.paths.logs("large").join("access.log").exists());
+        assert!(logs.paths.logs("small").join("access.log").exists());
+    }
+
     #[tokio::test]
     async fn output_is_split_into_lines_whatever_its_bytes() {
         let mut lines = Vec::new();
-        let long = "x".repeat(LONGEST_LINE + 10);
+        let long = "x".repeat(2 * LONGEST_LINE);
         let output = [b"one\r\n\n\xff\n".as_slice(), long.as_bytes()].concat();
         each_line(&output[..], |line| lines.push(line.to_owned())).await;
         assert_eq!(lines[..3], ["one", "", "\u{fffd}"]);

@@ -150,6 +150,10 @@ async fn run(
                 .await
                 .map_err(ServeError::InPlace)?;
             appliance.start_with(Layout::at_any_rate(vec![Arc::new(release)])).await?;
+            if let Err(failure) = appliance.loaded().await {
+                appliance.shut_down().await;
+                return Err(ServeError::InPlace(failure.summary));
+            }
         }
     }
     let control = bind_unix(&paths.control_socket())?;

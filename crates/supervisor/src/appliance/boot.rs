@@ -14,9 +14,9 @@ use super::layout::Crews;
 use super::{Appliance, EVENTS, Layout, Running, SiteRelease};
 use crate::clock::now_ms;
 use crate::deploy::release::clean_half_made;
-use crate::engine::EngineContext;
+use crate::engine::{EngineContext, LoadFailure};
 use crate::listeners::bound_addresses;
-use crate::logs::{Logs, Source};
+use crate::logs::{Destination, Logs, Source};
 use crate::store::{SiteRow, Store, StoreError};
 use crate::workers::WorkerContext;
 
@@ -55,10 +55,12 @@ impl Appliance {
         let library = tokio::task::spawn_blocking(move || RuntimeLibrary::install(&runtime_dir))
             .await
             .map_err(std::io::Error::other)??;
-        let logs = Arc::new(Logs::new(paths.clone()));
+        let destination = if setup.in_place { Destination::Terminal } else { Destination::Files };
+        let logs = Arc::new(Logs::new(paths.clone(), destination));
         let engines = EngineContext {
             paths: paths.clone(),
             limits: setup.config.limits.clone(),
+            access_logs: (!setup.in_place).then(|| paths.box_logs()),
             logs: Arc::clone(&logs),
             http: setup.http,
         };
@@ -124,7 +126,27 @@ impl Appliance {
         }
         self.install(engine).await;
         self.watch_workers();
+        self.watch_logs();
         Ok(())
+    }
+
+    /// Waits until every site was loaded once.
+    ///
+    /// # Errors
+    /// [`LoadFailure`] of the first site that can't be.
+    pub(crate) async fn loaded(&self) -> Result<(), LoadFailure> {
+        let (engine, crews, patience) = {
+            let running = self.running.lock();
+            let patience = running.layout.sites().map(|placed| placed.release.patience()).max();
+            (running.engine.clone(), running.crews.clone(), patience.unwrap_or_default())
+        };
+        for crew in crews.values() {
+            crew.ready(patience).await?;
+        }
+        match engine {
+            Some(engine) => engine.loaded(patience).await,
+            None => Ok(()),
+        }
     }
 
     /// Reads a release and what the database says of its site.

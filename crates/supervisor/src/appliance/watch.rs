@@ -1,11 +1,14 @@
 //! What is seen to by itself: an engine that dies is replaced at once, and the engine learns of workers that come and go.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Appliance;
 use crate::engine::Generation;
 use crate::logs::Source;
+
+/// How often the sizes of access logs are looked at.
+const LOG_CHECKS: Duration = Duration::from_secs(60);
 
 impl Appliance {
     /// Watches the current engine until it is replaced or the appliance ends.
@@ -78,6 +81,24 @@ impl Appliance {
         // What changed since its configuration was made.
         self.publish();
         self.watch_engine(engine);
+    }
+
+    /// Looks now and then whether an access log has become large.
+    pub(super) fn watch_logs(self: &Arc<Self>) {
+        let appliance = Arc::clone(self);
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(LOG_CHECKS) => {}
+                    () = appliance.shutdown.cancelled() => return,
+                }
+                let logs = Arc::clone(&appliance.logs);
+                let rotated = tokio::task::spawn_blocking(move || logs.rotate_access_logs()).await;
+                if let Ok(Err(error)) = rotated {
+                    tracing::warn!(%error, "an access log could not be put aside");
+                }
+            }
+        });
     }
 
     /// Passes on to the engine which workers there are, whenever one comes or goes.

@@ -43,6 +43,8 @@ pub(crate) struct EngineContext {
     pub(crate) paths: Paths,
     pub(crate) limits: Limits,
     pub(crate) http: Vec<TcpListener>,
+    /// Where access logs go; `None`: nowhere.
+    pub(crate) access_logs: Option<PathBuf>,
     pub(crate) logs: Arc<Logs>,
 }
 
@@ -151,7 +153,7 @@ impl Generation {
         generation.order(ToEngine::Start(EngineStart {
             http_listeners: u16::try_from(context.http.len()).unwrap_or(u16::MAX),
             limits: LimitsData::from(&context.limits),
-            state_dir: context.paths.state_dir().to_owned(),
+            access_logs: context.access_logs.clone(),
             temp_dir: context.paths.temp_dir(),
         }));
         generation.configure(config);

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onebox_app_server::{Embedded, RuntimeLibrary, StartError, embed};
-use onebox_config::Paths;
 use onebox_metrics::Registry;
 use onebox_proxy::{AccessLog, Proxy, ProxySettings};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -165,7 +164,10 @@ impl Engine {
         outbox: mpsc::Sender<FromEngine>,
     ) -> io::Result<Self> {
         let metrics = Arc::new(Registry::new());
-        let access_log = AccessLog::to_folder(Paths::new(&start.state_dir).box_logs())?;
+        let access_log = match &start.access_logs {
+            Some(folder) => AccessLog::to_folder(folder.clone())?,
+            None => AccessLog::disabled(),
+        };
         let settings = ProxySettings {
             limits: start.limits.clone().into(),
             temp_dir: Some(start.temp_dir.clone()),

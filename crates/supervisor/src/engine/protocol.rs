@@ -78,8 +78,8 @@ pub(crate) struct EngineStart {
     pub(crate) http_listeners: u16,
     /// What clients may ask of them.
     pub(crate) limits: LimitsData,
-    /// Where logs and runtime files lie.
-    pub(crate) state_dir: PathBuf,
+    /// Where access logs go, a folder for each site; `None`: nowhere.
+    pub(crate) access_logs: Option<PathBuf>,
     /// Where large request bodies are spooled.
     pub(crate) temp_dir: PathBuf,
 }
