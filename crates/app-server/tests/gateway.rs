@@ -148,6 +148,10 @@ fn cases() -> Vec<(Question, Check)> {
             assert_eq!(answer.reason, "D\u{e9}j\u{e0}");
             assert_eq!(answer.headers[0].1, "Andr\u{e9}");
         }),
+        (get("/endless/iterate").and_leave(), |answer| assert_eq!(answer.status, 200)),
+        (get("/endless/closed"), |answer| assert_eq!(answer.text(), "True")),
+        (get("/endless/write").and_leave(), |answer| assert_eq!(answer.status, 200)),
+        (get("/endless/closed"), |answer| assert_eq!(answer.text(), "True")),
         (get("/process"), |_| {}),
         (get("/process"), |_| {}),
         (get("/process"), |answer| {
@@ -223,6 +227,7 @@ fn both_ways_answer_alike_and_right_under_every_python() {
             assert!(log.contains("the handler for SIGTERM is not set"), "{log}");
             assert!(log.contains("the body is longer than its Content-Length"), "{log}");
             assert!(!log.contains("panicked"), "{log}");
+            assert!(!log.contains("/endless"), "a client that left is no error: {log}");
         }
     }
     println!("served under {} Pythons", pythons.len());

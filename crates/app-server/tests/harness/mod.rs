@@ -30,6 +30,8 @@ pub struct Question {
     pub path: String,
     pub body: Vec<u8>,
     pub extra: Vec<(String, String)>,
+    /// Whether the client leaves when it has seen some of the answer.
+    pub leaves: bool,
 }
 
 pub fn get(path: &str) -> Question {
@@ -48,6 +50,10 @@ impl Question {
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.extra.push((key.into(), value.into()));
         self
+    }
+
+    pub fn and_leave(self) -> Self {
+        Self { leaves: true, ..self }
     }
 
     fn request(&self) -> Request {
@@ -99,7 +105,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    async fn collect(mut stream: ResponseStream) -> Self {
+    async fn collect(mut stream: ResponseStream, question: &Question) -> Self {
         let latin1 = |bytes: &[u8]| bytes.iter().map(|&byte| char::from(byte)).collect::<String>();
         let mut answer = Self::default();
         while let Some(frame) = stream.next().await {
@@ -114,6 +120,9 @@ impl Answer {
                 ResponseFrame::Data(bytes) => {
                     answer.body.extend_from_slice(&bytes);
                     answer.pieces += 1;
+                    if question.leaves {
+                        break;
+                    }
                 }
                 ResponseFrame::End => {}
                 ResponseFrame::Aborted(reason) => {
@@ -245,7 +254,7 @@ fn ask_memory(connector: &Connector, questions: &[Question]) -> Vec<Answer> {
         let mut answers = Vec::new();
         for question in questions {
             let stream = connector.dispatch(question.request(), BufferLimits::default()).unwrap();
-            answers.push(Answer::collect(stream).await);
+            answers.push(Answer::collect(stream, question).await);
         }
         answers
     })
@@ -295,29 +304,34 @@ impl Worker {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// The answers, all over one connection that stays open.
+    /// The answers, all over one connection that stays open unless the client leaves.
     pub fn ask(&self, questions: &[Question]) -> Vec<Answer> {
-        let stream = self.connect().unwrap();
-        stream.set_nonblocking(true).unwrap();
         runtime().block_on(async {
-            let mut stream = tokio::net::UnixStream::from_std(stream).unwrap();
+            let mut open = None;
             let mut answers = Vec::new();
             for question in questions {
+                let mut stream = match open.take() {
+                    Some(stream) => stream,
+                    None => self.connect_async(),
+                };
                 let (sink, response) = socket::response(BufferLimits::default());
                 let (connection, answer) = tokio::join!(
                     socket::exchange(&mut stream, question.request(), sink),
-                    Answer::collect(response)
+                    Answer::collect(response, question)
                 );
-                assert_eq!(
-                    connection.ok(),
-                    Some(socket::Connection::Reusable),
-                    "{}",
-                    question.path
-                );
+                let reusable = connection.ok() == Some(socket::Connection::Reusable);
+                assert_ne!(reusable, question.leaves, "{}", question.path);
+                open = reusable.then_some(stream);
                 answers.push(answer);
             }
             answers
         })
+    }
+
+    fn connect_async(&self) -> tokio::net::UnixStream {
+        let stream = self.connect().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        tokio::net::UnixStream::from_std(stream).unwrap()
     }
 
     pub fn terminate(&self) {
