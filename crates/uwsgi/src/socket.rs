@@ -3,6 +3,7 @@
 //! The request is a uwsgi packet and its body; the answer comes in [`crate::frame`]s, so the connection stays open.
 
 use std::io::{self, ErrorKind};
+use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -31,7 +32,8 @@ pub fn response(limits: BufferLimits) -> (ResponseSink, ResponseStream) {
     answer(limits)
 }
 
-/// Sends `request` over `stream` and copies the answer into `sink`.
+/// Sends `request` over `stream` and copies the answer into `sink`, both at once: a worker may answer before it has read
+/// the body, and would wait for ever for somebody who only writes.
 ///
 /// # Errors
 /// [`io::Error`] where the request could not be sent whole, with the sink given back: nothing of an answer was seen.
@@ -43,28 +45,44 @@ pub async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if let Err(error) = send_request(stream, request).await {
-        return Err((error, sink));
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut sending = pin!(send_request(&mut writer, request));
+    let mut sent = None;
+    let mut answered = false;
+    let received = {
+        let mut receiving = pin!(receive_answer(&mut reader, &mut sink, &mut answered));
+        tokio::select! {
+            biased;
+            outcome = &mut sending => {
+                sent = Some(outcome);
+                receiving.await
+            }
+            received = &mut receiving => received,
+        }
+    };
+    match received {
+        Ok(()) => sink.finish(),
+        Err(Interrupted::Aborted(reason)) => sink.abort(reason),
+        Err(interrupted) => {
+            match interrupted {
+                // The request did not arrive whole, and the worker has said nothing.
+                Interrupted::Lost if !answered && !matches!(sent, Some(Ok(()))) => {
+                    let error = sent.and_then(Result::err);
+                    return Err((error.unwrap_or(ErrorKind::BrokenPipe.into()), sink));
+                }
+                Interrupted::Lost => sink.abort(AbortReason::WorkerLost),
+                Interrupted::Protocol => sink.abort(AbortReason::Protocol),
+                Interrupted::Aborted(_) | Interrupted::Unwanted => {}
+            }
+            return Ok(Connection::Spent);
+        }
     }
-    match receive_answer(stream, &mut sink).await {
-        Ok(()) => {
-            sink.finish();
-            Ok(Connection::Reusable)
-        }
-        Err(Interrupted::Aborted(reason)) => {
-            sink.abort(reason);
-            Ok(Connection::Reusable)
-        }
-        Err(Interrupted::Lost) => {
-            sink.abort(AbortReason::WorkerLost);
-            Ok(Connection::Spent)
-        }
-        Err(Interrupted::Protocol) => {
-            sink.abort(AbortReason::Protocol);
-            Ok(Connection::Spent)
-        }
-        Err(Interrupted::Unwanted) => Ok(Connection::Spent),
-    }
+    // A worker that answered before it had the whole request reads the rest, or closes the connection.
+    let sent = match sent {
+        Some(sent) => sent,
+        None => sending.await,
+    };
+    Ok(if sent.is_ok() { Connection::Reusable } else { Connection::Spent })
 }
 
 async fn send_request<S: AsyncWrite + Unpin>(stream: &mut S, request: Request) -> io::Result<()> {
@@ -118,12 +136,15 @@ enum Interrupted {
     Unwanted,
 }
 
+/// Sets `answered` as soon as a frame has come.
 async fn receive_answer<S: AsyncRead + Unpin>(
     stream: &mut S,
     sink: &mut ResponseSink,
+    answered: &mut bool,
 ) -> Result<(), Interrupted> {
     loop {
         let (kind, payload) = receive_frame(stream).await?;
+        *answered = true;
         match kind {
             FrameKind::Head => {
                 let head = ResponseHead::decode(&payload).map_err(|_| Interrupted::Protocol)?;

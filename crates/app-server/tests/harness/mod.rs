@@ -1,8 +1,16 @@
 //! Real Pythons, both ways: an isolated worker over its socket, an embedded interpreter in a child process of its own.
-#![allow(dead_code, unsafe_code, unreachable_pub, missing_docs)]
+#![allow(
+    dead_code,
+    unsafe_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use std::fs::File;
-use std::io::{PipeReader, PipeWriter, Read};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -22,6 +30,11 @@ use serde::{Deserialize, Serialize};
 
 /// Names the file with the [`Errand`] of an embedded child process.
 const ERRAND: &str = "ONEBOX_TEST_ERRAND";
+
+/// Longer bodies are spooled to a file, as the proxy does it.
+const SPOOLED_BYTES: usize = 100_000;
+/// Bodies that are unread and longer than this cost an isolated worker's connection.
+const DRAINED_BYTES: usize = 1 << 20;
 
 /// A request of a test.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -80,6 +93,10 @@ impl Question {
         }
         let body = if self.body.is_empty() {
             Body::Empty
+        } else if self.body.len() > SPOOLED_BYTES {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&self.body).unwrap();
+            Body::File { file, size: self.body.len() as u64 }
         } else {
             Body::Memory(Bytes::from(self.body.clone()))
         };
@@ -320,8 +337,9 @@ impl Worker {
                     Answer::collect(response, question)
                 );
                 let reusable = connection.ok() == Some(socket::Connection::Reusable);
-                assert_ne!(reusable, question.leaves, "{}", question.path);
-                open = reusable.then_some(stream);
+                let spent = question.leaves || question.body.len() > DRAINED_BYTES;
+                assert!(reusable || spent, "{}", question.path);
+                open = (!spent).then_some(stream);
                 answers.push(answer);
             }
             answers
