@@ -242,4 +242,33 @@ mod tests {
         assert_eq!(connection, Connection::Reusable);
         assert_eq!(frames, [ResponseFrame::Aborted(AbortReason::Application("ValueError".into()))]);
     }
+
+    fn large() -> Request {
+        let body = Body::Memory(Bytes::from(vec![b'u'; 100_000]));
+        Request { vars: VarsBuilder::new(100).finish(), body }
+    }
+
+    #[tokio::test]
+    async fn a_worker_may_answer_before_it_has_read_the_request() {
+        let (mut ours, mut theirs) = tokio::io::duplex(1024);
+        let (sink, mut stream) = response(BufferLimits::default());
+        let worker = async move {
+            let bytes = [frame(FrameKind::Data, &[b'x'; 5000]), frame(FrameKind::End, b"")];
+            theirs.write_all(&bytes.concat()).await.unwrap();
+        };
+        let (connection, ()) = tokio::join!(exchange(&mut ours, large(), sink), worker);
+        assert_eq!(connection.ok(), Some(Connection::Spent));
+        assert!(
+            matches!(stream.next().await, Some(ResponseFrame::Data(data)) if data.len() == 5000)
+        );
+        assert_eq!(stream.next().await, Some(ResponseFrame::End));
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_closes_without_a_word_gives_the_sink_back() {
+        let (mut ours, theirs) = tokio::io::duplex(1024);
+        drop(theirs);
+        let (sink, _stream) = response(BufferLimits::default());
+        assert!(exchange(&mut ours, large(), sink).await.is_err());
+    }
 }
