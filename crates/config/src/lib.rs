@@ -1,3 +1,21 @@
 //! Every setting of a box and of a site: parsed once, merged, checked, and handed on as plain data.
+//!
+//! Owns [`load_box`] (`box.toml`, `ONEBOX_*`, flags), [`load_site`] (`onebox.toml`), [`procfile`], the layout of the
+//! state directory ([`Paths`]) and the names that others must keep ([`SiteName`], [`HostName`]). Everything that is
+//! wrong is told at once, with its place and a hint ([`ConfigError`]). Must not know what the settings do.
 
+mod box_config;
+mod document;
+mod error;
+mod paths;
+pub mod procfile;
+mod section;
 pub mod site;
+mod types;
+mod value;
+
+pub use box_config::{BoxConfig, BoxFlags, Limits, load_box};
+pub use error::{ConfigError, Origin, Problem};
+pub use paths::Paths;
+pub use site::{SITE_FILE, SiteConfig, load_site, parse_site};
+pub use types::{HostName, Invalid, SiteName};

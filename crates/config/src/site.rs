@@ -1,8 +1,17 @@
-//! The configuration of one site, checked: its `onebox.toml`, and what its `Procfile` says.
+//! The configuration of one site, checked: what its `onebox.toml` says, and the default of every key.
+//!
+//! Meaning, unit, default and range of each key stand in `config/onebox.toml`, which a test holds to this code.
+
+mod check;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::{ConfigError, Origin, Problem, document};
+
+/// The file in a site's root.
+pub const SITE_FILE: &str = "onebox.toml";
 
 /// One site's configuration; `None` and empty lists mean: found by detection, or not wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +36,7 @@ pub struct SiteConfig {
     pub reload_mercy: Duration,
     /// `queue-size`: requests that may wait for a thread
     pub queue_size: u32,
-    /// `buffer-size`, bytes
+    /// `buffer-size`, bytes: the vars of one request; 65535 at most, which is what a uwsgi packet holds
     pub buffer_size: u64,
     /// `post-buffering`, bytes
     pub post_buffering: u64,
@@ -47,6 +56,33 @@ pub struct SiteConfig {
     pub health: HealthCheck,
     /// `[hooks] release`; `None`: by detection (Django: migrate and collectstatic)
     pub release_hooks: Option<Vec<String>>,
+}
+
+impl Default for SiteConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            domains: Vec::new(),
+            application: None,
+            python: None,
+            isolation: IsolationChoice::default(),
+            processes: 1,
+            threads: 4,
+            harakiri: Duration::from_secs(60),
+            reload_mercy: Duration::from_secs(10),
+            queue_size: 100,
+            buffer_size: check::LARGEST_PACKET_BYTES,
+            post_buffering: 64 << 10,
+            max_body: 100 << 20,
+            response_buffering: 256 << 10,
+            max_temp_file: 1 << 30,
+            persist: Vec::new(),
+            static_folders: Vec::new(),
+            env: BTreeMap::new(),
+            health: HealthCheck::default(),
+            release_hooks: None,
+        }
+    }
 }
 
 /// Where the WSGI callable is.
@@ -88,4 +124,100 @@ pub struct HealthCheck {
     pub status: Vec<u16>,
     /// `timeout`: how long the application may take to load and to answer
     pub timeout: Duration,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self { path: "/".to_owned(), status: Vec::new(), timeout: Duration::from_secs(30) }
+    }
+}
+
+/// Reads a site's configuration: `override_file`, else `onebox.toml` in the site's root, else the defaults.
+///
+/// # Errors
+/// Every problem of the file at once.
+pub fn load_site(root: &Path, override_file: Option<&Path>) -> Result<SiteConfig, ConfigError> {
+    let path = override_file.map_or_else(|| root.join(SITE_FILE), Path::to_owned);
+    match document::read(&path)? {
+        Some(text) => parse_site(&text, &path),
+        None if override_file.is_none() => Ok(SiteConfig::default()),
+        None => Err(ConfigError::from(Problem {
+            key: String::new(),
+            origin: Origin::File { path, line: None },
+            message: "there is no such file".to_owned(),
+            hint: None,
+        })),
+    }
+}
+
+/// Reads the text of an `onebox.toml`; `shown_as` names the file in problems.
+///
+/// # Errors
+/// Every problem of the text at once.
+pub fn parse_site(text: &str, shown_as: &Path) -> Result<SiteConfig, ConfigError> {
+    let table = document::parse(text, shown_as).map_err(|problems| ConfigError { problems })?;
+    check::check(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parsed(text: &str) -> SiteConfig {
+        parse_site(text, Path::new(SITE_FILE)).unwrap()
+    }
+
+    #[test]
+    fn a_folder_without_a_file_has_the_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(load_site(folder.path(), None), Ok(SiteConfig::default()));
+        assert_eq!(parsed(""), SiteConfig::default());
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = load_site(folder.path(), Some(&folder.path().join("other.toml"))).unwrap_err();
+        assert!(error.to_string().ends_with("other.toml: there is no such file"), "{error}");
+    }
+
+    #[test]
+    fn a_buffer_of_64_kb_ends_where_a_packet_does() {
+        assert_eq!(parsed("buffer-size = '64KB'").buffer_size, 65_535);
+        assert_eq!(parsed("buffer-size = '32KB'").buffer_size, 32_768);
+    }
+
+    #[test]
+    fn one_domain_needs_no_list_and_the_same_one_twice_counts_once() {
+        assert_eq!(parsed("domains = 'A.example.com'").domains, ["a.example.com"]);
+        assert_eq!(parsed("domains = ['a.b', 'A.b.']").domains, ["a.b"]);
+    }
+
+    #[test]
+    fn a_file_is_an_application_too() {
+        let file = Application::File("conf/site.wsgi".into(), "app".to_owned());
+        assert_eq!(parsed("wsgi-file = './conf/site.wsgi:app'").application, Some(file));
+    }
+
+    #[test]
+    fn no_hooks_is_something_else_than_hooks_by_detection() {
+        assert_eq!(parsed("[hooks]\nrelease = []").release_hooks, Some(Vec::new()));
+        assert_eq!(parsed("[hooks]").release_hooks, None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,200}") {
+            let _ = parse_site(&text, Path::new(SITE_FILE));
+        }
+
+        #[test]
+        fn no_value_of_any_key_makes_the_reader_panic(
+            key in "name|domains|module|wsgi-file|python|threads|harakiri|max-body|persist|static|env|health|hooks",
+            value in "-?[0-9]{1,19}|\"[^\"\\\\\n]{0,12}\"|true|[0-9]\\.[0-9]{1,3}|\\[(1|\"a\"|\\[\\])\\]|\\{ a = 1 \\}",
+        ) {
+            let _ = parse_site(&format!("{key} = {value}\n"), Path::new(SITE_FILE));
+        }
+    }
 }

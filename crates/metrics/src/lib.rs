@@ -1,1 +1,17 @@
-//! Skeleton.
+//! Counters and histograms of the request path, and what they say at one moment.
+//!
+//! Owns [`SiteMetrics`] (atomics only: recording takes no lock and allocates nothing), the [`PhaseClock`] of one
+//! request, and [`Snapshot`], which is data: it travels from the engine to the supervisor, is subtracted, merged and
+//! stored. Must not know HTTP, files, or who reads it.
+
+mod histogram;
+mod phases;
+mod registry;
+mod site;
+mod snapshot;
+
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use phases::{Phase, PhaseClock, PhaseDurations};
+pub use registry::Registry;
+pub use site::{Finished, InFlight, ServedBy, SiteMetrics};
+pub use snapshot::{SiteSnapshot, Snapshot};

@@ -1,5 +1,115 @@
 //! The proxy: listeners, HTTP, routes, static files and upstreams.
+//!
+//! Bytes come in through a listener and the connection loop (`http1`), pass the pipeline (`service`), and leave as an
+//! answer. Must not know Python, releases or the database: the supervisor tells it which sites there are.
 
-#![allow(dead_code, reason = "the connection loop and the pipeline are joined in the next commits")]
-
+mod access_log;
+mod compress;
+mod error;
+mod error_page;
+mod exchange;
+mod http1;
+mod lifecycle;
+mod listener;
 mod message;
+mod path;
+mod request_id;
+mod route;
+mod service;
+mod spool;
+mod static_files;
+mod upstream;
+mod vars;
+
+#[cfg(test)]
+mod testing;
+
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onebox_metrics::Registry;
+
+pub use access_log::AccessLog;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use http1::fuzzing::parse_request_head;
+pub use route::{Backend, RouteTable, Site, StaticMount};
+pub use upstream::{WorkerAddress, WorkerGroup};
+
+use listener::{Acceptor, Listener};
+use message::Entrance;
+use service::Service;
+
+/// The proxy of a process; a clone is the same one.
+#[derive(Clone)]
+pub struct Proxy {
+    service: Arc<Service>,
+    acceptor: Arc<Acceptor<Service>>,
+}
+
+/// What a proxy needs to know from the start.
+pub struct ProxySettings {
+    /// Limits and timeouts of connections.
+    pub limits: onebox_config::Limits,
+    /// Where large request bodies are spooled; `None`: the system's folder for temporary files.
+    pub temp_dir: Option<PathBuf>,
+}
+
+impl Proxy {
+    /// A proxy without sites or listeners.
+    pub fn new(settings: ProxySettings, metrics: Arc<Registry>, access_log: AccessLog) -> Self {
+        let service = Service::new(settings.limits, settings.temp_dir, metrics, access_log);
+        let service = Arc::new(service);
+        Self { acceptor: Arc::new(Acceptor::new(Arc::clone(&service))), service }
+    }
+
+    /// From the next request on these are the sites.
+    pub fn set_routes(&self, table: RouteTable) {
+        self.service.set_routes(table);
+    }
+
+    /// The sites behind the probe entrance, where release candidates stand before live sites. Until they are set it has
+    /// the public ones.
+    pub fn set_probe_routes(&self, table: RouteTable) {
+        self.service.set_probe_routes(table);
+    }
+
+    /// Accepts on a public listener until the proxy drains. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Where the socket can't be used.
+    pub fn serve_tcp(&self, listener: TcpListener) -> io::Result<()> {
+        self.acceptor.listen(Listener::from_tcp(listener)?, Entrance::Public);
+        Ok(())
+    }
+
+    /// Accepts on the supervisor's private listener, the probe entrance, until the proxy drains. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// Where the socket can't be used.
+    pub fn serve_unix(&self, listener: UnixListener) -> io::Result<()> {
+        self.acceptor.listen(Listener::from_unix(listener)?, Entrance::Probe);
+        Ok(())
+    }
+
+    /// Stops accepting. Open connections stay, and close after their next answer.
+    pub fn drain(&self) {
+        self.acceptor.drain();
+    }
+
+    /// After [`Proxy::drain`]: resolves when no request is in flight and idle connections are closed, at the latest when
+    /// `limit` is over and what is left was cut.
+    pub async fn drained(&self, limit: Duration) {
+        self.acceptor.drained(limit).await;
+    }
+
+    /// What was counted.
+    pub fn metrics(&self) -> &Registry {
+        self.service.metrics()
+    }
+}

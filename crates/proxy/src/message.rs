@@ -68,7 +68,10 @@ impl RequestHead {
 
     /// All values of a header, by its name in lower case.
     pub(crate) fn header_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers.iter().filter(move |(key, _)| key == name.as_bytes()).map(|(_, value)| value.as_ref())
+        self.headers
+            .iter()
+            .filter(move |(key, _)| key == name.as_bytes())
+            .map(|(_, value)| value.as_ref())
     }
 }
 
@@ -99,16 +102,9 @@ pub(crate) enum ResponseBody {
     /// Whole, in memory.
     Full(Bytes),
     /// A part of a file, sent from `offset`.
-    File {
-        file: std::fs::File,
-        offset: u64,
-        size: u64,
-    },
+    File { file: std::fs::File, offset: u64, size: u64 },
     /// As it comes. Chunked where `size` is unknown (HTTP/1.0: until the connection closes).
-    Stream {
-        stream: BodyStream,
-        size: Option<u64>,
-    },
+    Stream { stream: BodyStream, size: Option<u64> },
 }
 
 /// Pieces of an answer; an error cuts the connection, so that a short body never looks complete.

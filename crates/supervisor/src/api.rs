@@ -281,3 +281,13 @@ pub struct Rollback {
     /// The release to go back to; else the one before the live one.
     pub release: Option<String>,
 }
+
+/// `GET /api/v1/sites/{name}/env`: one environment variable that was given to a site. `PUT` takes an object of names and
+/// values, `DELETE …/env/{variable}` removes one; both restart the site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvVariable {
+    /// Its name.
+    pub name: String,
+    /// Its value; may be a secret.
+    pub value: String,
+}

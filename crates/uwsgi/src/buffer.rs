@@ -258,6 +258,10 @@ impl ResponseBuffer {
         self.state.lock().taken_at
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.lock().end.is_some()
+    }
+
     pub(crate) fn leave(&self) {
         let mut state = self.state.lock();
         state.reader_gone = true;

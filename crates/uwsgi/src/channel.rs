@@ -347,6 +347,11 @@ impl ResponseStream {
     pub fn taken_at(&self) -> Option<Instant> {
         self.buffer.taken_at()
     }
+
+    /// Whether the worker has finished or aborted the answer; frames of it may still wait here.
+    pub fn is_complete(&self) -> bool {
+        self.buffer.has_ended()
+    }
 }
 
 impl Drop for ResponseStream {

@@ -2,11 +2,13 @@
 //!
 //! The request is a uwsgi packet and its body; the answer comes in [`crate::frame`]s, so the connection stays open.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::pin;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::channel::answer;
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
@@ -17,6 +19,8 @@ use crate::{
 
 /// How much of a spooled body is sent at once, in bytes.
 const SEND_BYTES: usize = 128 << 10;
+/// How much of an answer is read at once, in bytes; longer frames are read straight into their own memory.
+const RECEIVE_BYTES: usize = 8 << 10;
 
 /// Whether the connection can carry another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +36,12 @@ pub fn response(limits: BufferLimits) -> (ResponseSink, ResponseStream) {
     answer(limits)
 }
 
-/// Sends `request` over `stream` and copies the answer into `sink`, both at once: a worker may answer before it has read
-/// the body, and would wait for ever for somebody who only writes.
+/// Sends `request` over `stream` and copies the answer into `sink`.
+///
+/// Both at once: an application may answer before it has read its request's body, or without reading it.
 ///
 /// # Errors
-/// [`io::Error`] where the request could not be sent whole, with the sink given back: nothing of an answer was seen.
+/// [`io::Error`] where the request could not be sent whole and nothing of an answer was seen, with the sink given back.
 pub async fn exchange<S>(
     stream: &mut S,
     request: Request,
@@ -45,44 +50,63 @@ pub async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut sending = pin!(send_request(&mut writer, request));
-    let mut sent = None;
-    let mut answered = false;
-    let received = {
-        let mut receiving = pin!(receive_answer(&mut reader, &mut sink, &mut answered));
-        tokio::select! {
-            biased;
-            outcome = &mut sending => {
-                sent = Some(outcome);
-                receiving.await
-            }
-            received = &mut receiving => received,
-        }
-    };
-    match received {
-        Ok(()) => sink.finish(),
-        Err(Interrupted::Aborted(reason)) => sink.abort(reason),
-        Err(interrupted) => {
-            match interrupted {
-                // The request did not arrive whole, and the worker has said nothing.
-                Interrupted::Lost if !answered && !matches!(sent, Some(Ok(()))) => {
-                    let error = sent.and_then(Result::err);
-                    return Err((error.unwrap_or(ErrorKind::BrokenPipe.into()), sink));
-                }
-                Interrupted::Lost => sink.abort(AbortReason::WorkerLost),
-                Interrupted::Protocol => sink.abort(AbortReason::Protocol),
-                Interrupted::Aborted(_) | Interrupted::Unwanted => {}
-            }
+    let (sent, received) = converse(stream, request, &mut sink).await;
+    let is_reusable = sent.is_ok() && received.is_exact;
+    let connection = if is_reusable { Connection::Reusable } else { Connection::Spent };
+    match (received.end, sent) {
+        (Err(Interrupted::Lost), Err(error)) if !received.began => return Err((error, sink)),
+        (Ok(()), _) => sink.finish(),
+        (Err(Interrupted::Aborted(reason)), _) => sink.abort(reason),
+        (Err(Interrupted::Lost), _) => {
+            sink.abort(AbortReason::WorkerLost);
             return Ok(Connection::Spent);
         }
+        (Err(Interrupted::Protocol), _) => {
+            sink.abort(AbortReason::Protocol);
+            return Ok(Connection::Spent);
+        }
+        (Err(Interrupted::Unwanted), _) => return Ok(Connection::Spent),
     }
-    // A worker that answered before it had the whole request reads the rest, or closes the connection.
-    let sent = match sent {
-        Some(sent) => sent,
-        None => sending.await,
-    };
-    Ok(if sent.is_ok() { Connection::Reusable } else { Connection::Spent })
+    Ok(connection)
+}
+
+/// What came back for a request.
+struct Received {
+    /// Whether a frame was seen.
+    began: bool,
+    /// Whether nothing came behind the answer.
+    is_exact: bool,
+    end: Result<(), Interrupted>,
+}
+
+/// Sends and receives until the answer is complete or can't be; an error of the first where the request was not sent whole.
+async fn converse<S>(
+    stream: &mut S,
+    request: Request,
+    sink: &mut ResponseSink,
+) -> (io::Result<()>, Received)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut sending = pin!(send_request(&mut writer, request));
+    let mut receiving = pin!(receive_answer(&mut reader, sink));
+    let sent = poll_fn(|context| match sending.as_mut().poll(context) {
+        Poll::Ready(sent) => Poll::Ready(Ok(sent)),
+        Poll::Pending => receiving.as_mut().poll(context).map(Err),
+    });
+    match sent.await {
+        // The worker closed its end: what it said before that is still to be read.
+        Ok(Err(error)) if !is_closed(&error) => {
+            (Err(error), Received { began: false, is_exact: false, end: Err(Interrupted::Lost) })
+        }
+        Ok(sent) => (sent, receiving.await),
+        Err(received) => (Err(ErrorKind::Interrupted.into()), received),
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 async fn send_request<S: AsyncWrite + Unpin>(stream: &mut S, request: Request) -> io::Result<()> {
@@ -136,15 +160,22 @@ enum Interrupted {
     Unwanted,
 }
 
-/// Sets `answered` as soon as a frame has come.
-async fn receive_answer<S: AsyncRead + Unpin>(
+async fn receive_answer<S: AsyncRead + Unpin>(stream: &mut S, sink: &mut ResponseSink) -> Received {
+    // The frames of a small answer come with one read.
+    let mut stream = BufReader::with_capacity(RECEIVE_BYTES, stream);
+    let mut began = false;
+    let end = receive_frames(&mut stream, sink, &mut began).await;
+    Received { began, is_exact: stream.buffer().is_empty(), end }
+}
+
+async fn receive_frames<S: AsyncRead + Unpin>(
     stream: &mut S,
     sink: &mut ResponseSink,
-    answered: &mut bool,
+    began: &mut bool,
 ) -> Result<(), Interrupted> {
     loop {
         let (kind, payload) = receive_frame(stream).await?;
-        *answered = true;
+        *began = true;
         match kind {
             FrameKind::Head => {
                 let head = ResponseHead::decode(&payload).map_err(|_| Interrupted::Protocol)?;
@@ -223,6 +254,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_worker_that_says_more_than_its_answer_loses_the_connection() {
+        let (connection, frames) =
+            run(&[frame(FrameKind::End, b""), frame(FrameKind::Data, b"x")].concat()).await;
+        assert_eq!(connection, Connection::Spent);
+        assert_eq!(frames, [ResponseFrame::End]);
+    }
+
+    #[tokio::test]
     async fn a_truncated_answer_is_a_lost_worker() {
         let (connection, frames) = run(&frame(FrameKind::Data, b"x")[..5]).await;
         assert_eq!(connection, Connection::Spent);
@@ -243,32 +282,55 @@ mod tests {
         assert_eq!(frames, [ResponseFrame::Aborted(AbortReason::Application("ValueError".into()))]);
     }
 
-    fn large() -> Request {
-        let body = Body::Memory(Bytes::from(vec![b'u'; 100_000]));
-        Request { vars: VarsBuilder::new(100).finish(), body }
+    #[tokio::test]
+    async fn an_answer_to_a_body_that_nobody_read_still_arrives() {
+        let (mut ours, mut theirs) = tokio::io::duplex(1000);
+        let (sink, mut stream) = response(BufferLimits::default());
+        let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
+        let request = Request { vars: VarsBuilder::new(100).finish(), body };
+        let head = ResponseHead { status: 401, ..ResponseHead::default() };
+        let answer =
+            [frame(FrameKind::Head, &head.encode().unwrap()), frame(FrameKind::End, b"")].concat();
+        let worker = async move {
+            theirs.read_exact(&mut [0; 500]).await.unwrap();
+            theirs.write_all(&answer).await.unwrap();
+        };
+        let (connection, ()) = tokio::join!(exchange(&mut ours, request, sink), worker);
+        assert_eq!(connection.ok(), Some(Connection::Spent));
+        assert_eq!(stream.next().await, Some(ResponseFrame::Head(head)));
+        assert_eq!(stream.next().await, Some(ResponseFrame::End));
     }
 
     #[tokio::test]
-    async fn a_worker_may_answer_before_it_has_read_the_request() {
-        let (mut ours, mut theirs) = tokio::io::duplex(1024);
+    async fn an_answer_that_begins_before_its_request_was_read_blocks_nobody() {
+        let (mut ours, mut theirs) = tokio::io::duplex(1000);
         let (sink, mut stream) = response(BufferLimits::default());
+        let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
+        let request = Request { vars: VarsBuilder::new(100).finish(), body };
         let worker = async move {
-            let bytes = [frame(FrameKind::Data, &[b'x'; 5000]), frame(FrameKind::End, b"")];
-            theirs.write_all(&bytes.concat()).await.unwrap();
+            let data = frame(FrameKind::Data, &[b'y'; 100_000]);
+            theirs.write_all(&data).await.unwrap();
+            AsyncReadExt::take(&mut theirs, (1 << 20) + 4)
+                .read_to_end(&mut Vec::new())
+                .await
+                .unwrap();
+            theirs.write_all(&frame(FrameKind::End, b"")).await.unwrap();
         };
-        let (connection, ()) = tokio::join!(exchange(&mut ours, large(), sink), worker);
-        assert_eq!(connection.ok(), Some(Connection::Spent));
+        let (connection, ()) = tokio::join!(exchange(&mut ours, request, sink), worker);
+        assert_eq!(connection.ok(), Some(Connection::Reusable));
         assert!(
-            matches!(stream.next().await, Some(ResponseFrame::Data(data)) if data.len() == 5000)
+            matches!(stream.next().await, Some(ResponseFrame::Data(data)) if data.len() == 100_000)
         );
         assert_eq!(stream.next().await, Some(ResponseFrame::End));
     }
 
     #[tokio::test]
-    async fn a_worker_that_closes_without_a_word_gives_the_sink_back() {
-        let (mut ours, theirs) = tokio::io::duplex(1024);
-        drop(theirs);
+    async fn a_request_that_was_not_sent_whole_and_not_answered_gives_its_sink_back() {
+        let (mut ours, theirs) = tokio::io::duplex(1000);
         let (sink, _stream) = response(BufferLimits::default());
-        assert!(exchange(&mut ours, large(), sink).await.is_err());
+        let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
+        let request = Request { vars: VarsBuilder::new(100).finish(), body };
+        drop(theirs);
+        assert!(exchange(&mut ours, request, sink).await.is_err());
     }
 }

@@ -1,0 +1,86 @@
+//! The configuration of the box: what `box.toml`, `ONEBOX_*` and the flags say, checked.
+//!
+//! Meaning, unit, default and range of each key stand in `config/box.toml`, which a test holds to this code.
+
+mod load;
+mod merge;
+mod sources;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::sources::Surroundings;
+use crate::ConfigError;
+
+/// The configuration of the whole appliance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoxConfig {
+    /// Where everything that onebox keeps lies: `--state-dir`, `ONEBOX_STATE_DIR`.
+    pub state_dir: PathBuf,
+    /// Where `box.toml` lies: `ONEBOX_CONFIG_DIR`.
+    pub config_dir: PathBuf,
+    /// `listen.http`: where sites are served; port 0 means any free one.
+    pub http: Vec<SocketAddr>,
+    /// `listen.admin`: where the dashboard and its API are served.
+    pub admin: Vec<SocketAddr>,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `releases.keep`: how many releases of a site stay, the live one among them.
+    pub keep_releases: usize,
+}
+
+/// What a client may ask of a listener: `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// `max-connections`: open connections on all listeners for sites together.
+    pub max_connections: usize,
+    /// `header-timeout`: from the first byte of a request until its head is complete.
+    pub header_timeout: Duration,
+    /// `body-timeout`: between two reads of a request's body.
+    pub body_timeout: Duration,
+    /// `idle-timeout`: how long a connection stays open without a request.
+    pub idle_timeout: Duration,
+    /// `send-timeout`: between two writes that the client takes in.
+    pub send_timeout: Duration,
+    /// `max-head`: request line and fields together.
+    pub max_head_bytes: usize,
+    /// `max-target`: the request target, path and query.
+    pub max_target_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 8192,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(75),
+            send_timeout: Duration::from_secs(60),
+            max_head_bytes: 64 * 1024,
+            max_target_bytes: 16 * 1024,
+        }
+    }
+}
+
+/// What the command line says about the box; `None` where a flag was not given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BoxFlags {
+    /// `--state-dir`
+    pub state_dir: Option<PathBuf>,
+    /// The folder of `box.toml`.
+    pub config_dir: Option<PathBuf>,
+    /// `--http`: addresses separated by commas.
+    pub http: Option<String>,
+    /// `--admin`: addresses separated by commas.
+    pub admin: Option<String>,
+}
+
+/// Reads the configuration of the box: the flags, else `ONEBOX_*`, else `box.toml` in the configuration folder, else
+/// the defaults, which differ for root and for anyone else.
+///
+/// # Errors
+/// Every problem of every source at once.
+pub fn load_box(flags: BoxFlags) -> Result<BoxConfig, ConfigError> {
+    load::load(flags, &Surroundings::of_this_process())
+}

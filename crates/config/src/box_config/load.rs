@@ -1,0 +1,264 @@
+//! The box's configuration: its sources merged, then each key read and checked.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::merge::merge;
+use super::sources::{Surroundings, User, flag_settings};
+use super::{BoxConfig, BoxFlags, Limits};
+use crate::section::{NONE, Section, Unsupported};
+use crate::types::{Invalid, addresses, duration, number, size};
+use crate::value::{Table, Value};
+use crate::{ConfigError, Problem, document};
+
+/// The file in the configuration folder.
+const BOX_FILE: &str = "box.toml";
+
+const KB: u64 = 1 << 10;
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Sections of later versions.
+const UNSUPPORTED: &Unsupported =
+    &Unsupported { later: &["acme", "alerts", "backup", "tls"], foreign: &[] };
+const UNSUPPORTED_LISTEN: &Unsupported = &Unsupported { later: &["https"], foreign: &[] };
+
+pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxConfig, ConfigError> {
+    let state_dir = surroundings.state_dir(&flags)?;
+    let config_dir = surroundings.config_dir(&flags)?;
+    let file = read_file(&config_dir.join(BOX_FILE))?;
+    let merged = merge([file, surroundings.settings(), flag_settings(&flags)]);
+    let mut problems = Vec::new();
+    let mut top = Section::top(merged);
+    let listen = read_listen(top.section("listen"), surroundings, &mut problems);
+    let config = BoxConfig {
+        state_dir,
+        config_dir,
+        http: listen.http,
+        admin: listen.admin,
+        limits: read_limits(top.section("limits"), &mut problems),
+        keep_releases: read_keep(top.section("releases"), &mut problems),
+    };
+    top.finish(UNSUPPORTED, &mut problems);
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    problems.sort_by_key(Problem::line);
+    Err(ConfigError { problems })
+}
+
+fn read_file(path: &Path) -> Result<Table, ConfigError> {
+    match document::read(path)? {
+        Some(text) => document::parse(&text, path).map_err(|problems| ConfigError { problems }),
+        None => Ok(Table::new()),
+    }
+}
+
+struct Listen {
+    http: Vec<SocketAddr>,
+    admin: Vec<SocketAddr>,
+}
+
+fn read_listen(
+    mut section: Section,
+    surroundings: &Surroundings,
+    problems: &mut Vec<Problem>,
+) -> Listen {
+    let parse = addresses(surroundings.families);
+    let mut read = |key: &'static str, default: &str| {
+        let given = section.read_texts(key, &parse).map(|lists| lists.concat());
+        // The default is an address of ours, which the parser takes.
+        given.unwrap_or_else(|| parse(default).unwrap_or_default())
+    };
+    let listen = Listen {
+        http: read("http", default_http(surroundings.user)),
+        admin: read("admin", DEFAULT_ADMIN),
+    };
+    section.finish(UNSUPPORTED_LISTEN, problems);
+    listen
+}
+
+const DEFAULT_ADMIN: &str = "127.0.0.1:8081";
+
+fn default_http(user: User) -> &'static str {
+    match user {
+        User::Root => ":80",
+        User::Other => ":8080",
+    }
+}
+
+fn read_limits(mut section: Section, problems: &mut Vec<Problem>) -> Limits {
+    let default = Limits::default();
+    let waiting = || duration(SECOND..=HOUR);
+    let bytes = |section: &mut Section, key, default: usize| {
+        let read = section.read(key, size(KB..=1024 * KB));
+        read.map_or(default, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    };
+    let limits = Limits {
+        max_connections: section
+            .read("max-connections", connections)
+            .unwrap_or(default.max_connections),
+        header_timeout: section.read("header-timeout", waiting()).unwrap_or(default.header_timeout),
+        body_timeout: section.read("body-timeout", waiting()).unwrap_or(default.body_timeout),
+        idle_timeout: section.read("idle-timeout", waiting()).unwrap_or(default.idle_timeout),
+        send_timeout: section.read("send-timeout", waiting()).unwrap_or(default.send_timeout),
+        max_head_bytes: bytes(&mut section, "max-head", default.max_head_bytes),
+        max_target_bytes: bytes(&mut section, "max-target", default.max_target_bytes),
+    };
+    section.finish(NONE, problems);
+    limits
+}
+
+fn connections(value: &Value) -> Result<usize, Invalid> {
+    number(1_u32..=1_000_000)(value).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+fn read_keep(mut section: Section, problems: &mut Vec<Problem>) -> usize {
+    let keep = section.read("keep", number(1_u16..=1000)).map_or(5, usize::from);
+    section.finish(NONE, problems);
+    keep
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Origin;
+    use crate::types::Families;
+
+    fn surroundings(user: User, variables: &[(&str, &str)]) -> Surroundings {
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Surroundings { variables: variables.collect(), user, families: Families::Both }
+    }
+
+    fn shown(addresses: &[SocketAddr]) -> Vec<String> {
+        addresses.iter().map(ToString::to_string).collect()
+    }
+
+    /// A folder with a `box.toml`, and the flag that names it.
+    fn folder_with(text: &str) -> (tempfile::TempDir, BoxFlags) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(BOX_FILE), text).unwrap();
+        let config_dir = Some(folder.path().to_owned());
+        (folder, BoxFlags { config_dir, ..BoxFlags::default() })
+    }
+
+    #[test]
+    fn root_gets_the_folders_and_the_port_of_the_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = BoxFlags { config_dir: Some(folder.path().to_owned()), ..BoxFlags::default() };
+        let config = load(flags, &surroundings(User::Root, &[("HOME", "/root")])).unwrap();
+        assert_eq!(config.state_dir, Path::new("/var/lib/onebox"));
+        assert_eq!(shown(&config.http), ["[::]:80"]);
+        assert_eq!(shown(&config.admin), ["127.0.0.1:8081"]);
+        assert_eq!(config.keep_releases, 5);
+    }
+
+    #[test]
+    fn anyone_else_gets_folders_below_home_and_a_port_above_1024() {
+        let config =
+            load(BoxFlags::default(), &surroundings(User::Other, &[("HOME", "/nonexistent")]))
+                .unwrap();
+        assert_eq!(config.state_dir, Path::new("/nonexistent/.local/state/onebox"));
+        assert_eq!(config.config_dir, Path::new("/nonexistent/.config/onebox"));
+        assert_eq!(shown(&config.http), ["[::]:8080"]);
+    }
+
+    #[test]
+    fn xdg_variables_move_the_folders_unless_they_are_relative() {
+        let set = [
+            ("HOME", "/nonexistent"),
+            ("XDG_STATE_HOME", "/state"),
+            ("XDG_CONFIG_HOME", "relative"),
+        ];
+        let config = load(BoxFlags::default(), &surroundings(User::Other, &set)).unwrap();
+        assert_eq!(config.state_dir, Path::new("/state/onebox"));
+        assert_eq!(config.config_dir, Path::new("/nonexistent/.config/onebox"));
+    }
+
+    #[test]
+    fn without_any_folder_the_error_says_what_to_set() {
+        let error = load(BoxFlags::default(), &surroundings(User::Other, &[])).unwrap_err();
+        assert_eq!(error.problems[0].hint.as_deref(), Some("set ONEBOX_STATE_DIR"));
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
+        let (_folder, mut flags) = folder_with("[listen]\nhttp = ':1'\nadmin = '127.0.0.1:1'\n");
+        let set = [
+            ("HOME", "/nonexistent"),
+            ("ONEBOX_HTTP", "127.0.0.1:2"),
+            ("ONEBOX_ADMIN", "127.0.0.1:2"),
+        ];
+        let surroundings = surroundings(User::Other, &set);
+        let config = load(flags.clone(), &surroundings).unwrap();
+        assert_eq!(shown(&config.http), ["127.0.0.1:2"]);
+        flags.http = Some("127.0.0.1:3".to_owned());
+        let config = load(flags, &surroundings).unwrap();
+        assert_eq!(shown(&config.http), ["127.0.0.1:3"]);
+        assert_eq!(shown(&config.admin), ["127.0.0.1:2"]);
+    }
+
+    #[test]
+    fn a_variable_of_one_key_leaves_the_files_other_keys() {
+        let (_folder, flags) = folder_with("[limits]\nmax-head = '8KB'\nmax-target = '4KB'\n");
+        let set = [
+            ("HOME", "/nonexistent"),
+            ("ONEBOX_LIMITS__MAX_HEAD", "16384"),
+            ("ONEBOX_LIMITS__MAX_CONNECTIONS", "7"),
+        ];
+        let limits = load(flags, &surroundings(User::Other, &set)).unwrap().limits;
+        assert_eq!(
+            (limits.max_head_bytes, limits.max_target_bytes, limits.max_connections),
+            (16_384, 4096, 7)
+        );
+    }
+
+    #[test]
+    fn addresses_may_be_a_list() {
+        let (_folder, flags) =
+            folder_with("[listen]\nhttp = ['127.0.0.1:1', '127.0.0.1:2,[::1]:3']\n");
+        let config = load(flags, &surroundings(User::Root, &[])).unwrap();
+        assert_eq!(shown(&config.http), ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]);
+    }
+
+    #[test]
+    fn problems_of_every_source_are_told_at_once_each_with_its_place() {
+        let (_folder, mut flags) =
+            folder_with("[limits]\nmax-head = '1B'\n\n[relases]\nkeep = 3\n");
+        flags.admin = Some("nowhere".to_owned());
+        let set =
+            [("HOME", "/nonexistent"), ("ONEBOX_LIMITS__IDLE_TIMEOUT", "75"), ("ONEBOX_FDS", "{}")];
+        let error = load(flags, &surroundings(User::Other, &set)).unwrap_err();
+        let told: Vec<_> =
+            error.problems.iter().map(|problem| (problem.key.as_str(), problem.line())).collect();
+        let expected = [
+            ("listen.admin", None),
+            ("limits.idle-timeout", None),
+            ("limits.max-head", Some(2)),
+            ("relases", Some(4)),
+        ];
+        assert_eq!(told, expected, "{error}");
+        assert_eq!(error.problems[0].origin, Origin::Flag("--admin".to_owned()));
+        assert_eq!(
+            error.problems[1].origin,
+            Origin::Variable("ONEBOX_LIMITS__IDLE_TIMEOUT".to_owned())
+        );
+        assert_eq!(error.problems[3].hint.as_deref(), Some("did you mean `releases`?"));
+    }
+
+    #[test]
+    fn sections_of_later_versions_are_refused() {
+        let (_folder, flags) =
+            folder_with("[acme]\nemail = 'me@example.com'\n[listen]\nhttps = ':443'\n");
+        let error = load(flags, &surroundings(User::Root, &[])).unwrap_err();
+        assert_eq!(error.problems.len(), 2);
+        assert!(
+            error
+                .problems
+                .iter()
+                .all(|problem| problem.message.contains("not supported by this version"))
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! The annotated files in `config/` name every key, and the defaults they show are the defaults of the code.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test"
+)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use onebox_config::site::{Application, PythonChoice};
+use onebox_config::{BoxConfig, BoxFlags, ConfigError, SiteConfig, load_box, parse_site};
+
+fn annotated(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
+/// The file with its settings switched on: `#key = value` and `#[section]`, where prose has a space after the `#`.
+fn switched_on(text: &str) -> String {
+    let setting = |line: &str| match line.strip_prefix('#') {
+        Some(rest)
+            if rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '[' || c == '"') =>
+        {
+            rest.to_owned()
+        }
+        _ => line.to_owned(),
+    };
+    text.lines().map(setting).collect::<Vec<_>>().join("\n")
+}
+
+/// The keys that a text sets or shows.
+fn keys(text: &str) -> BTreeSet<String> {
+    let key = |line: &str| {
+        let line = line.trim_start_matches(['#', ' ']);
+        let (key, _) = line.split_once(" = ")?;
+        (!key.contains(' ')).then(|| key.to_owned())
+    };
+    text.lines().filter_map(key).collect()
+}
+
+/// The keys that the code knows: what it offers when it is asked for one that nothing resembles.
+fn known(error: &ConfigError) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    for problem in &error.problems {
+        let offered =
+            problem.hint.as_deref().and_then(|hint| hint.strip_prefix("the keys here are: "));
+        known.extend(offered.unwrap().split(", ").map(str::to_owned));
+    }
+    known
+}
+
+/// A `box.toml` read without any other source that a developer's machine could have.
+fn load(text: &str) -> Result<BoxConfig, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("box.toml"), text).unwrap();
+    let config_dir = Some(folder.path().to_owned());
+    let state_dir = Some(folder.path().to_owned());
+    load_box(BoxFlags { config_dir, state_dir, ..BoxFlags::default() })
+}
+
+#[test]
+fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
+    let text = annotated("onebox.toml");
+    let unknown = "0123456789 = 1\n[health]\n0123456789 = 1\n[hooks]\n0123456789 = 1\n";
+    let mut expected = known(&parse_site(unknown, Path::new("onebox.toml")).unwrap_err());
+    for section in ["static", "env", "health", "hooks"] {
+        assert!(expected.remove(section), "{section}");
+    }
+    expected.extend(["\"/static\"".to_owned(), "DJANGO_SETTINGS_MODULE".to_owned()]);
+    assert_eq!(keys(&text), expected);
+    assert_eq!(parse_site(&text, Path::new("onebox.toml")).unwrap(), SiteConfig::default());
+
+    let shown = parse_site(&switched_on(&text), Path::new("onebox.toml")).unwrap();
+    // What has no default is shown as an example; everything else must be the default.
+    let expected = SiteConfig {
+        name: Some("mysite".to_owned()),
+        domains: vec!["mysite.example.com".to_owned(), "www.mysite.example.com".to_owned()],
+        application: Some(Application::Module("mysite.wsgi:application".to_owned())),
+        python: Some(PythonChoice::Version("3.11".to_owned())),
+        persist: vec![PathBuf::from("db.sqlite3"), PathBuf::from("media")],
+        static_folders: vec![("/static".to_owned(), PathBuf::from("static"))],
+        env: [("DJANGO_SETTINGS_MODULE".to_owned(), "mysite.settings".to_owned())].into(),
+        release_hooks: Some(vec![
+            "python manage.py migrate --noinput".to_owned(),
+            "python manage.py collectstatic --noinput".to_owned(),
+        ]),
+        ..SiteConfig::default()
+    };
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
+    let text = annotated("box.toml");
+    let unknown =
+        "[listen]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n";
+    assert_eq!(keys(&text), known(&load(unknown).unwrap_err()));
+    let (default, shown) = (load(&text).unwrap(), load(&switched_on(&text)).unwrap());
+    // The one default that depends on who asks: root's port is 80.
+    assert_eq!(shown.http[0].port(), 8080);
+    assert!([80, 8080].contains(&default.http[0].port()));
+    assert_eq!(
+        (shown.admin, shown.limits, shown.keep_releases),
+        (default.admin, default.limits, default.keep_releases)
+    );
+}

@@ -1,0 +1,186 @@
+//! The live counters of one site. Everything here is on the request path: relaxed atomics and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{Histogram, PhaseDurations, SiteSnapshot};
+
+/// Who made an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServedBy {
+    /// The Python application.
+    App,
+    /// A file, without Python.
+    Static,
+    /// The proxy itself: a refusal or an error page.
+    Proxy,
+}
+
+/// One answered request, as it is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished {
+    /// The status that was sent; 0 where no head was sent any more.
+    pub status: u16,
+    /// Who made the answer.
+    pub served_by: ServedBy,
+    /// Bytes of the request, head and body.
+    pub bytes_in: u64,
+    /// Bytes of the answer, head and body.
+    pub bytes_out: u64,
+    /// Where the time went.
+    pub phases: PhaseDurations,
+}
+
+/// The counters of one site since the process started.
+#[derive(Debug, Default)]
+pub struct SiteMetrics {
+    by_class: [AtomicU64; 6],
+    app: AtomicU64,
+    static_files: AtomicU64,
+    proxy: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    in_flight: AtomicU64,
+    total: Histogram,
+    accept: Histogram,
+    queue: Histogram,
+    app_time: Histogram,
+    body: Histogram,
+    send: Histogram,
+}
+
+impl SiteMetrics {
+    /// Counters that are all zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts a request as being served until the guard is dropped.
+    #[must_use = "the request is in flight while the guard lives"]
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight { metrics: Arc::clone(self) }
+    }
+
+    /// Counts an answer that was sent, or that could not be.
+    pub fn finish(&self, finished: &Finished) {
+        let class = match finished.status {
+            100..=599 => usize::from(finished.status / 100),
+            _ => 0,
+        };
+        if let Some(counter) = self.by_class.get(class) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let served = match finished.served_by {
+            ServedBy::App => &self.app,
+            ServedBy::Static => &self.static_files,
+            ServedBy::Proxy => &self.proxy,
+        };
+        served.fetch_add(1, Ordering::Relaxed);
+        self.bytes_in.fetch_add(finished.bytes_in, Ordering::Relaxed);
+        self.bytes_out.fetch_add(finished.bytes_out, Ordering::Relaxed);
+        self.record_phases(&finished.phases);
+    }
+
+    /// What was counted so far.
+    pub fn snapshot(&self) -> SiteSnapshot {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        SiteSnapshot {
+            by_class: self.by_class.each_ref().map(load),
+            app: load(&self.app),
+            r#static: load(&self.static_files),
+            proxy: load(&self.proxy),
+            bytes_in: load(&self.bytes_in),
+            bytes_out: load(&self.bytes_out),
+            in_flight: load(&self.in_flight),
+            total: self.total.snapshot(),
+            accept: self.accept.snapshot(),
+            queue: self.queue.snapshot(),
+            app_time: self.app_time.snapshot(),
+            body: self.body.snapshot(),
+            send: self.send.snapshot(),
+        }
+    }
+
+    fn record_phases(&self, phases: &PhaseDurations) {
+        self.total.record(phases.total);
+        let measured = [
+            (&self.accept, phases.accept),
+            (&self.queue, phases.queue),
+            (&self.app_time, phases.app),
+            (&self.body, phases.body),
+            (&self.send, phases.send),
+        ];
+        for (histogram, duration) in measured {
+            if let Some(duration) = duration {
+                histogram.record(duration);
+            }
+        }
+    }
+}
+
+/// A request that is being served; dropping it ends that.
+#[derive(Debug)]
+pub struct InFlight {
+    metrics: Arc<SiteMetrics>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn answer(status: u16, served_by: ServedBy) -> Finished {
+        let app = Some(Duration::from_millis(3));
+        let total = Duration::from_millis(4);
+        let phases = PhaseDurations { app, total, ..PhaseDurations::default() };
+        Finished { status, served_by, bytes_in: 10, bytes_out: 100, phases }
+    }
+
+    #[test]
+    fn an_answer_is_counted_once_by_class_and_once_by_maker() {
+        let metrics = SiteMetrics::new();
+        metrics.finish(&answer(200, ServedBy::App));
+        metrics.finish(&answer(304, ServedBy::Static));
+        metrics.finish(&answer(503, ServedBy::Proxy));
+        let snapshot = metrics.snapshot();
+        assert_eq!(snapshot.by_class, [0, 0, 1, 1, 0, 1]);
+        assert_eq!((snapshot.app, snapshot.r#static, snapshot.proxy), (1, 1, 1));
+        assert_eq!((snapshot.bytes_in, snapshot.bytes_out), (30, 300));
+        assert_eq!(snapshot.requests(), 3);
+        assert_eq!(snapshot.total.count, 3);
+    }
+
+    #[test]
+    fn a_status_that_no_class_knows_is_counted_as_other() {
+        let metrics = SiteMetrics::new();
+        for status in [0, 99, 600, u16::MAX] {
+            metrics.finish(&answer(status, ServedBy::App));
+        }
+        assert_eq!(metrics.snapshot().by_class, [4, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_phase_that_was_not_measured_is_not_recorded_as_zero() {
+        let metrics = SiteMetrics::new();
+        metrics.finish(&answer(200, ServedBy::App));
+        let snapshot = metrics.snapshot();
+        assert_eq!(snapshot.app_time.count, 1);
+        assert_eq!(snapshot.queue.count, 0);
+    }
+
+    #[test]
+    fn a_request_is_in_flight_until_its_guard_is_dropped() {
+        let metrics = Arc::new(SiteMetrics::new());
+        let guard = metrics.begin();
+        assert_eq!(metrics.snapshot().in_flight, 1);
+        drop(guard);
+        assert_eq!(metrics.snapshot().in_flight, 0);
+    }
+}

@@ -1,0 +1,174 @@
+//! Counters at one moment, as data: what the engine sends to the supervisor every second.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::HistogramSnapshot;
+
+/// Every site's counters since the process started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// By name.
+    pub sites: BTreeMap<String, SiteSnapshot>,
+}
+
+impl Snapshot {
+    /// What happened between `earlier` and this one, both of the same process. Sites that are gone are left out.
+    pub fn delta(&self, earlier: &Self) -> Self {
+        let nothing = SiteSnapshot::default();
+        let sites = self.sites.iter().map(|(name, now)| {
+            (name.clone(), now.delta(earlier.sites.get(name).unwrap_or(&nothing)))
+        });
+        Self { sites: sites.collect() }
+    }
+
+    /// Adds what another process counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, site) in &other.sites {
+            self.sites.entry(name.clone()).or_default().merge(site);
+        }
+    }
+}
+
+/// One site's counters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteSnapshot {
+    /// Answers by the first digit of their status; at 0 those without a proper one.
+    pub by_class: [u64; 6],
+    /// Answers made by the application.
+    pub app: u64,
+    /// Answers made from files, without Python.
+    pub r#static: u64,
+    /// Answers made by the proxy itself.
+    pub proxy: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Requests being served at this moment.
+    pub in_flight: u64,
+    /// From the first byte to the last.
+    pub total: HistogramSnapshot,
+    /// [`Phase::Accept`](crate::Phase::Accept)
+    pub accept: HistogramSnapshot,
+    /// [`Phase::Queue`](crate::Phase::Queue)
+    pub queue: HistogramSnapshot,
+    /// [`Phase::App`](crate::Phase::App)
+    pub app_time: HistogramSnapshot,
+    /// [`Phase::Body`](crate::Phase::Body)
+    pub body: HistogramSnapshot,
+    /// [`Phase::Send`](crate::Phase::Send)
+    pub send: HistogramSnapshot,
+}
+
+impl SiteSnapshot {
+    /// All answers.
+    pub fn requests(&self) -> u64 {
+        self.by_class.iter().sum()
+    }
+
+    /// Answers with a status from 500 to 599.
+    pub fn errors(&self) -> u64 {
+        let [_, _, _, _, _, errors] = self.by_class;
+        errors
+    }
+
+    /// What happened between `earlier` and this one; `in_flight` is this one's.
+    pub fn delta(&self, earlier: &Self) -> Self {
+        let mut by_class = self.by_class;
+        for (mine, before) in by_class.iter_mut().zip(earlier.by_class) {
+            *mine = mine.saturating_sub(before);
+        }
+        Self {
+            by_class,
+            app: self.app.saturating_sub(earlier.app),
+            r#static: self.r#static.saturating_sub(earlier.r#static),
+            proxy: self.proxy.saturating_sub(earlier.proxy),
+            bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
+            bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
+            in_flight: self.in_flight,
+            total: self.total.delta(&earlier.total),
+            accept: self.accept.delta(&earlier.accept),
+            queue: self.queue.delta(&earlier.queue),
+            app_time: self.app_time.delta(&earlier.app_time),
+            body: self.body.delta(&earlier.body),
+            send: self.send.delta(&earlier.send),
+        }
+    }
+
+    /// Adds what another process counted for the same site.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, more) in self.by_class.iter_mut().zip(other.by_class) {
+            *mine = mine.saturating_add(more);
+        }
+        self.app = self.app.saturating_add(other.app);
+        self.r#static = self.r#static.saturating_add(other.r#static);
+        self.proxy = self.proxy.saturating_add(other.proxy);
+        self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+        self.in_flight = self.in_flight.saturating_add(other.in_flight);
+        self.total.merge(&other.total);
+        self.accept.merge(&other.accept);
+        self.queue.merge(&other.queue);
+        self.app_time.merge(&other.app_time);
+        self.body.merge(&other.body);
+        self.send.merge(&other.send);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Finished, PhaseDurations, Registry, ServedBy};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn counted(answers: &[(u16, u64)]) -> Snapshot {
+        let registry = Registry::default();
+        for &(status, us) in answers {
+            let total = Duration::from_micros(us);
+            let phases = PhaseDurations { total, send: Some(total), ..PhaseDurations::default() };
+            let served_by = if status < 300 { ServedBy::App } else { ServedBy::Static };
+            let site = registry.site(if us % 2 == 0 { "even" } else { "odd" });
+            site.finish(&Finished { status, served_by, bytes_in: us, bytes_out: 7, phases });
+        }
+        registry.snapshot()
+    }
+
+    fn answers() -> impl Strategy<Value = Vec<(u16, u64)>> {
+        prop::collection::vec((0_u16..700, 0_u64..100_000_000), 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_counting_everything_in_one(a in answers(), b in answers()) {
+            let mut merged = counted(&a);
+            merged.merge(&counted(&b));
+            prop_assert_eq!(merged, counted(&[a, b].concat()));
+        }
+
+        #[test]
+        fn a_delta_and_what_was_before_make_the_whole(a in answers(), b in answers()) {
+            let before = counted(&a);
+            let after = counted(&[a, b].concat());
+            let mut whole = after.delta(&before);
+            whole.merge(&before);
+            prop_assert_eq!(whole, after);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_survives_the_way_to_the_supervisor() {
+        let snapshot = counted(&[(200, 5), (404, 123_456), (0, 8)]);
+        let line = serde_json::to_string(&snapshot).unwrap();
+        assert_eq!(serde_json::from_str::<Snapshot>(&line).unwrap(), snapshot);
+    }
+
+    #[test]
+    fn requests_in_flight_are_told_as_they_are_and_not_as_a_difference() {
+        let now = SiteSnapshot { in_flight: 3, ..SiteSnapshot::default() };
+        let before = SiteSnapshot { in_flight: 5, ..SiteSnapshot::default() };
+        assert_eq!(now.delta(&before).in_flight, 3);
+    }
+}

@@ -1,0 +1,332 @@
+//! The command line as types: verbs, flags and their help. What they do is in [`crate::cmd`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+/// One binary that puts Python sites on line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "onebox",
+    version,
+    about,
+    propagate_version = false,
+    max_term_width = 100,
+    after_help = "Start with `onebox deploy ./mysite`: it starts the appliance too, when none runs."
+)]
+pub(crate) struct Cli {
+    /// Which appliance.
+    #[command(flatten)]
+    pub(crate) appliance: ApplianceArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Which appliance is meant; every verb takes these.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ApplianceArgs {
+    /// Where the appliance keeps its state [default: /var/lib/onebox for root, else the XDG state folder]
+    #[arg(long, global = true, value_name = "DIR", env = "ONEBOX_STATE_DIR", hide_env_values = true, value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Where box.toml is [default: /etc/onebox for root, else the XDG configuration folder]
+    #[arg(long, global = true, value_name = "DIR", env = "ONEBOX_CONFIG_DIR", hide_env_values = true, value_hint = ValueHint::DirPath)]
+    pub(crate) config_dir: Option<PathBuf>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Put a folder on line, or a new release of it
+    Deploy(DeployArgs),
+    /// Serve a folder in place, in the foreground: nothing is copied, installed or kept
+    Run(RunArgs),
+    /// Run the appliance in the foreground
+    Serve(ServeArgs),
+    /// Show the appliance and its sites
+    Status(StatusArgs),
+    /// Show what a site wrote, and what it answered
+    Logs(LogsArgs),
+    /// Load a site's live release anew; nobody waits for it
+    Restart(SiteArg),
+    /// Take a site off line; it stays deployed
+    Stop(SiteArg),
+    /// Put a stopped site back on line
+    Start(SiteArg),
+    /// Go back to an earlier release
+    Rollback(RollbackArgs),
+    /// List a site's releases, the newest first
+    Releases(SiteJsonArgs),
+    /// Remove a site with its releases and its data
+    Rm(RmArgs),
+    /// Show, set and unset a site's environment variables
+    Env(EnvArgs),
+    /// Say how a site runs, and why
+    Explain(SiteJsonArgs),
+    /// Check onebox.toml, or box.toml, and list every problem
+    Check(CheckArgs),
+    /// Write an annotated onebox.toml for a folder
+    Init(InitArgs),
+    /// Stop the appliance and all its sites
+    Shutdown,
+    /// Print the version
+    Version(JsonArg),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// The process that serves the sites; started by the appliance
+    #[command(hide = true)]
+    Engine,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ListenArgs {
+    /// Where sites are served, several separated by commas; port 0 takes a free one [default: port 80 for root, else 8080]
+    #[arg(long, value_name = "ADDR:PORT", env = "ONEBOX_HTTP", hide_env_values = true)]
+    pub(crate) http: Option<String>,
+}
+
+/// `onebox serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen.
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    /// Where the dashboard is served [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR:PORT", env = "ONEBOX_ADMIN", hide_env_values = true)]
+    pub(crate) admin: Option<String>,
+}
+
+/// `onebox run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The site's folder
+    #[arg(value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub(crate) path: PathBuf,
+    /// Where the WSGI callable is, as in `mysite.wsgi:application`
+    #[arg(long, value_name = "MODULE:APP")]
+    pub(crate) module: Option<String>,
+    /// A version, a python or a virtual environment
+    #[arg(long, value_name = "PYTHON")]
+    pub(crate) python: Option<String>,
+    /// Another file than PATH/onebox.toml
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen.
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+}
+
+/// `onebox deploy`
+#[derive(Debug, Args)]
+pub(crate) struct DeployArgs {
+    /// The site's folder
+    #[arg(value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub(crate) path: PathBuf,
+    /// The site's name [default: `name` in onebox.toml, else the folder's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// A host that the site answers to; may be given several times
+    #[arg(long = "domain", value_name = "HOST")]
+    pub(crate) domains: Vec<String>,
+    /// Another file than PATH/onebox.toml
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// One JSON object a line, as things happen
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `onebox status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Only this site
+    #[arg(value_name = "SITE")]
+    pub(crate) site: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `onebox logs`
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The site's name
+    #[arg(value_name = "SITE")]
+    pub(crate) site: String,
+    /// Keep printing what comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// The access log too
+    #[arg(short, long, conflicts_with = "follow")]
+    pub(crate) access: bool,
+    /// How many lines from the end
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
+    pub(crate) lines: u32,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A verb that takes a site.
+#[derive(Debug, Args)]
+pub(crate) struct SiteArg {
+    /// The site's name
+    #[arg(value_name = "SITE")]
+    pub(crate) site: String,
+}
+
+/// A verb that takes a site and can print JSON.
+#[derive(Debug, Args)]
+pub(crate) struct SiteJsonArgs {
+    /// The site's name
+    #[arg(value_name = "SITE")]
+    pub(crate) site: String,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `onebox rollback`
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// The site's name
+    #[arg(value_name = "SITE")]
+    pub(crate) site: String,
+    /// Which release [default: the one before the live one]
+    #[arg(value_name = "RELEASE")]
+    pub(crate) release: Option<String>,
+}
+
+/// `onebox rm`
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// The site's name
+    #[arg(value_name = "SITE")]
+    pub(crate) site: String,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// `onebox env`
+#[derive(Debug, Args)]
+pub(crate) struct EnvArgs {
+    /// What to do with the variables.
+    #[command(subcommand)]
+    pub(crate) action: EnvAction,
+}
+
+/// What to do with the variables.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnvAction {
+    /// List them
+    List {
+        /// The site's name
+        #[arg(value_name = "SITE")]
+        site: String,
+        /// Print the values too, not `***`
+        #[arg(long)]
+        show: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set variables and restart the site
+    Set {
+        /// The site's name
+        #[arg(value_name = "SITE")]
+        site: String,
+        /// `NAME=value`, several allowed
+        #[arg(value_name = "NAME=VALUE", required = true, value_parser = parse_assignment)]
+        assignments: Vec<(String, String)>,
+    },
+    /// Unset variables and restart the site
+    Unset {
+        /// The site's name
+        #[arg(value_name = "SITE")]
+        site: String,
+        /// Their names
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+}
+
+/// `onebox check`
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// A site's folder, its onebox.toml, or a box.toml
+    #[arg(value_name = "PATH", default_value = ".", value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `onebox init`
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The site's folder
+    #[arg(value_name = "PATH", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) path: PathBuf,
+}
+
+/// A verb that only takes `--json`.
+#[derive(Debug, Args)]
+pub(crate) struct JsonArg {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `onebox completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `NAME=value`; the value may hold further `=`.
+fn parse_assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=value".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_assignment_keeps_later_equals_signs() {
+        assert_eq!(parse_assignment("URL=a=b"), Ok(("URL".into(), "a=b".into())));
+        assert!(parse_assignment("=b").is_err());
+        assert!(parse_assignment("URL").is_err());
+    }
+
+    #[test]
+    fn the_state_folder_may_follow_the_verb() {
+        let cli = Cli::try_parse_from(["onebox", "status", "--state-dir", "/tmp/x"]).unwrap();
+        assert_eq!(cli.appliance.state_dir, Some(PathBuf::from("/tmp/x")));
+    }
+
+    #[test]
+    fn env_lists_sets_and_unsets() {
+        for line in [
+            &["onebox", "env", "list", "blog"][..],
+            &["onebox", "env", "set", "blog", "A=1", "B=2"],
+            &["onebox", "env", "unset", "blog", "A"],
+        ] {
+            assert!(Cli::try_parse_from(line).is_ok(), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `onebox check`: every problem of a configuration, at once. No appliance is needed.
+
+use std::path::{Path, PathBuf};
+
+use onebox_config::{BoxFlags, ConfigError};
+use serde::Serialize;
+
+use crate::cli::CheckArgs;
+use crate::print::{self, style};
+use crate::report::Failure;
+
+/// One problem as JSON.
+#[derive(Debug, Serialize)]
+struct ProblemLine {
+    key: String,
+    place: String,
+    message: String,
+    hint: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Verdict {
+    file: String,
+    ok: bool,
+    problems: Vec<ProblemLine>,
+}
+
+/// Checks a site's folder, one `onebox.toml` or one `box.toml`; exit code 1 when there is a problem.
+pub(crate) fn check(arguments: CheckArgs) -> Result<(), Failure> {
+    let target = Target::of(&arguments.path)?;
+    let file = target.file().display().to_string();
+    let result = target.load();
+    if arguments.json {
+        let problems = result.as_ref().err().map(|error| error.problems.iter().map(line).collect());
+        let verdict = Verdict {
+            file: file.clone(),
+            ok: result.is_ok(),
+            problems: problems.unwrap_or_default(),
+        };
+        print::json(&verdict)?;
+    } else if result.is_ok() {
+        let absent = if target.file().exists() {
+            ""
+        } else {
+            " is not there; every setting is the default and"
+        };
+        anstream::println!("{} {file}{absent} is fine", style::good("✓"));
+    }
+    result.map_err(|error| Failure::config(file, error))
+}
+
+/// What is checked.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    Site { root: PathBuf, file: Option<PathBuf> },
+    Box { folder: PathBuf },
+}
+
+impl Target {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        if path.is_dir() {
+            return Ok(Self::Site { root: path.to_owned(), file: None });
+        }
+        if !path.is_file() {
+            let source = std::io::ErrorKind::NotFound.into();
+            return Err(Failure::File { path: path.to_owned(), source });
+        }
+        let folder =
+            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if path.file_name().is_some_and(|name| name == "box.toml") {
+            return Ok(Self::Box { folder: folder.to_owned() });
+        }
+        Ok(Self::Site { root: folder.to_owned(), file: Some(path.to_owned()) })
+    }
+
+    fn file(&self) -> PathBuf {
+        match self {
+            Self::Site { file: Some(file), .. } => file.clone(),
+            Self::Site { root, file: None } => root.join("onebox.toml"),
+            Self::Box { folder } => folder.join("box.toml"),
+        }
+    }
+
+    fn load(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Site { root, file } => onebox_config::load_site(root, file.as_deref()).map(drop),
+            Self::Box { folder } => {
+                let flags = BoxFlags { config_dir: Some(folder.clone()), ..BoxFlags::default() };
+                onebox_config::load_box(flags).map(drop)
+            }
+        }
+    }
+}
+
+fn line(problem: &onebox_config::Problem) -> ProblemLine {
+    ProblemLine {
+        key: problem.key.clone(),
+        place: problem.origin.to_string(),
+        message: problem.message.clone(),
+        hint: problem.hint.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_file_says_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["box.toml", "staging.toml"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let of = |name: &str| Target::of(&folder.path().join(name)).unwrap();
+        assert_eq!(of("box.toml"), Target::Box { folder: folder.path().to_owned() });
+        assert_eq!(of("staging.toml").file(), folder.path().join("staging.toml"));
+        assert_eq!(of("").file(), folder.path().join("onebox.toml"));
+        assert!(Target::of(&folder.path().join("none.toml")).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! `onebox restart`, `stop`, `start`, `rollback` and `shutdown`: one request each.
+
+use std::os::fd::OwnedFd;
+
+use http::Method;
+use onebox_supervisor::api::{ApplianceStatus, Rollback};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::de::IgnoredAny;
+
+use crate::cli::RollbackArgs;
+use crate::client::{Client, segment};
+use crate::cmd::operation::{self, Show};
+use crate::print::style;
+use crate::report::Failure;
+
+/// Loads the live release anew.
+pub(crate) async fn restart(client: &Client, site: &str) -> Result<(), Failure> {
+    let path = format!("/api/v1/sites/{}/restart", segment(site));
+    let lines = client.lines(Method::POST, &path, None::<&()>).await?;
+    operation::follow(lines, &format!("the restart of {site}"), Show::Steps).await?;
+    done(&format!("restarted {site}"));
+    Ok(())
+}
+
+/// Goes back to an earlier release.
+pub(crate) async fn rollback(client: &Client, arguments: RollbackArgs) -> Result<(), Failure> {
+    let site = arguments.site;
+    let path = format!("/api/v1/sites/{}/rollback", segment(&site));
+    let body = Rollback { release: arguments.release };
+    let lines = client.lines(Method::POST, &path, Some(&body)).await?;
+    let outcome = operation::follow(lines, &format!("the rollback of {site}"), Show::Steps).await?;
+    done(&format!("{site} is back at {}", outcome.release));
+    Ok(())
+}
+
+/// Takes a site off line.
+pub(crate) async fn stop(client: &Client, site: &str) -> Result<(), Failure> {
+    client
+        .call::<IgnoredAny>(
+            Method::POST,
+            &format!("/api/v1/sites/{}/stop", segment(site)),
+            None::<&()>,
+        )
+        .await?;
+    done(&format!("stopped {site}"));
+    Ok(())
+}
+
+/// Puts it back on line.
+pub(crate) async fn start(client: &Client, site: &str) -> Result<(), Failure> {
+    client
+        .call::<IgnoredAny>(
+            Method::POST,
+            &format!("/api/v1/sites/{}/start", segment(site)),
+            None::<&()>,
+        )
+        .await?;
+    done(&format!("started {site}"));
+    Ok(())
+}
+
+/// Ends the appliance and waits for its end; requests in flight are finished first.
+pub(crate) async fn shutdown(client: &Client) -> Result<(), Failure> {
+    let status: ApplianceStatus = client.get("/api/v1/status").await?;
+    // Opened before it ends, so that it cannot be another process that got the number; `None` where it is in another container.
+    let process = i32::try_from(status.pid).ok().and_then(Pid::from_raw);
+    let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    client.call::<IgnoredAny>(Method::POST, "/api/v1/shutdown", None::<&()>).await?;
+    if let Some(process) = process {
+        let waiting = tokio::task::spawn_blocking(move || wait_for_end(&process));
+        waiting.await.map_err(std::io::Error::other).map_err(Failure::Runtime)?;
+    }
+    done("the appliance has ended");
+    Ok(())
+}
+
+/// A process's descriptor is readable once it has ended.
+fn wait_for_end(process: &OwnedFd) {
+    retry_on_intr(|| poll(&mut [PollFd::new(process, PollFlags::IN)], None)).ok();
+}
+
+fn done(text: &str) {
+    anstream::println!("{} {text}", style::good("✓"));
+}

@@ -1,0 +1,92 @@
+//! The verbs, one file each, and the one place that chooses between them.
+
+mod check;
+mod completions;
+mod deploy;
+mod env;
+mod explain;
+mod init;
+mod lifecycle;
+mod logs;
+mod operation;
+mod releases;
+mod rm;
+mod run;
+mod serve;
+mod status;
+mod version;
+
+use onebox_config::{BoxConfig, BoxFlags, Paths};
+
+use crate::cli::{ApplianceArgs, Cli, Verb};
+use crate::client::Client;
+use crate::report::Failure;
+
+/// Does what the command line asks for.
+pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let appliance = cli.appliance;
+    match cli.verb {
+        Verb::Serve(arguments) => serve::serve(&appliance, arguments),
+        Verb::Engine => serve::engine(),
+        Verb::Run(arguments) => run::run(&appliance, arguments),
+        Verb::Check(arguments) => check::check(arguments),
+        Verb::Init(arguments) => init::init(arguments),
+        Verb::Version(arguments) => version::version(arguments),
+        Verb::Completions(arguments) => {
+            completions::completions(arguments);
+            Ok(())
+        }
+        verb => ask(&appliance, verb),
+    }
+}
+
+/// The verbs that talk to an appliance.
+fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
+    let config = load_box(flags(appliance))?;
+    let client = Client::new(&config.state_dir, Paths::new(&config.state_dir).control_socket());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    let result = runtime.block_on(async {
+        match verb {
+            Verb::Deploy(arguments) => deploy::deploy(&client, &config, arguments).await,
+            Verb::Status(arguments) => status::status(&client, arguments).await,
+            Verb::Logs(arguments) => logs::logs(&client, arguments).await,
+            Verb::Restart(arguments) => lifecycle::restart(&client, &arguments.site).await,
+            Verb::Stop(arguments) => lifecycle::stop(&client, &arguments.site).await,
+            Verb::Start(arguments) => lifecycle::start(&client, &arguments.site).await,
+            Verb::Rollback(arguments) => lifecycle::rollback(&client, arguments).await,
+            Verb::Releases(arguments) => releases::releases(&client, arguments).await,
+            Verb::Rm(arguments) => rm::rm(&client, arguments).await,
+            Verb::Env(arguments) => env::env(&client, arguments.action).await,
+            Verb::Explain(arguments) => explain::explain(&client, arguments).await,
+            Verb::Shutdown => lifecycle::shutdown(&client).await,
+            // Chosen by `dispatch` already.
+            Verb::Serve(_)
+            | Verb::Run(_)
+            | Verb::Check(_)
+            | Verb::Init(_)
+            | Verb::Version(_)
+            | Verb::Completions(_)
+            | Verb::Engine => Ok(()),
+        }
+    });
+    // A thread that still waits for a silent appliance must not keep the command.
+    runtime.shutdown_background();
+    result
+}
+
+/// The flags that every verb takes.
+fn flags(appliance: &ApplianceArgs) -> BoxFlags {
+    BoxFlags {
+        state_dir: appliance.state_dir.clone(),
+        config_dir: appliance.config_dir.clone(),
+        ..BoxFlags::default()
+    }
+}
+
+fn load_box(flags: BoxFlags) -> Result<BoxConfig, Failure> {
+    onebox_config::load_box(flags)
+        .map_err(|error| Failure::config("the configuration of the box", error))
+}

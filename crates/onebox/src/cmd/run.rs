@@ -1,0 +1,55 @@
+//! `onebox run`: a folder served in place, in the foreground.
+
+use onebox_config::BoxFlags;
+use onebox_config::site::{Application, PythonChoice};
+
+use crate::cli::{ApplianceArgs, RunArgs};
+use crate::cmd::{flags, load_box};
+use crate::print::{status::with_scheme, style};
+use crate::report::Failure;
+
+/// Serves until a signal ends it.
+pub(crate) fn run(appliance: &ApplianceArgs, arguments: RunArgs) -> Result<(), Failure> {
+    let root = crate::cmd::deploy::folder(&arguments.path)?;
+    let mut site = onebox_config::load_site(&arguments.path, arguments.config.as_deref()).map_err(
+        |error| {
+            let file =
+                arguments.config.clone().unwrap_or_else(|| arguments.path.join("onebox.toml"));
+            Failure::config(file.display().to_string(), error)
+        },
+    )?;
+    if let Some(module) = arguments.module {
+        site.application = Some(Application::Module(module));
+    }
+    if let Some(python) = arguments.python {
+        site.python = Some(python_choice(python));
+    }
+    let config = load_box(BoxFlags { http: arguments.listen.http, ..flags(appliance) })?;
+    onebox_supervisor::run_in_place(config, &root, site, |ready| {
+        anstream::println!("ready  {}", style::address(with_scheme(&ready.http)));
+    })
+    .map_err(|error| Failure::serve(&error))
+}
+
+/// A number is a version, everything else a path.
+fn python_choice(text: String) -> PythonChoice {
+    if text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains('/') {
+        PythonChoice::Version(text)
+    } else {
+        PythonChoice::Path(text.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_version_and_the_rest_a_path() {
+        assert_eq!(python_choice("3.11".into()), PythonChoice::Version("3.11".into()));
+        assert_eq!(
+            python_choice("venv/bin/python".into()),
+            PythonChoice::Path("venv/bin/python".into())
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! `onebox serve`: the appliance in the foreground; and the hidden `onebox engine` that it starts.
+
+use onebox_config::BoxFlags;
+use onebox_supervisor::ready::{Readiness, Ready, ReadySignal};
+
+use crate::cli::{ApplianceArgs, ServeArgs};
+use crate::cmd::{flags, load_box};
+use crate::print::{status::with_scheme, style};
+use crate::report::{self, Failure};
+
+/// Serves until a signal or `onebox shutdown` ends it.
+pub(crate) fn serve(appliance: &ApplianceArgs, arguments: ServeArgs) -> Result<(), Failure> {
+    let mut signal = ReadySignal::from_environment();
+    if signal.is_awaited() {
+        // Started in the background: a session of its own, so that the terminal's end is not ours. A process that leads one
+        // already has nothing to do.
+        rustix::process::setsid().ok();
+    }
+    let flags =
+        BoxFlags { http: arguments.listen.http, admin: arguments.admin, ..flags(appliance) };
+    let result = load_box(flags).and_then(|config| {
+        onebox_supervisor::serve(config, |ready| announce(&mut signal, ready))
+            .map_err(|error| Failure::serve(&error))
+    });
+    if let Err(failure) = &result {
+        signal.tell(&Readiness::Failed { error: report::one_line(failure) });
+    }
+    result
+}
+
+/// The process that serves the sites.
+pub(crate) fn engine() -> Result<(), Failure> {
+    onebox_supervisor::engine_main().map_err(|error| Failure::serve(&error))
+}
+
+/// Tells whoever waits, else whoever looks at the terminal.
+fn announce(signal: &mut ReadySignal, ready: Ready) {
+    if !signal.is_awaited()
+        && let Some(password) = &ready.first_password
+    {
+        anstream::println!(
+            "the dashboard's user is {}, its password {password} (shown only this once)",
+            style::strong("admin")
+        );
+    }
+    let (sites, dashboard) = (with_scheme(&ready.http), with_scheme(&ready.admin));
+    anstream::println!(
+        "ready  sites {}  dashboard {}",
+        style::address(sites),
+        style::address(dashboard)
+    );
+    signal.tell(&Readiness::Ready(ready));
+}

@@ -1,0 +1,37 @@
+//! How results look on a terminal. Data comes in, text goes out; nothing here talks to the appliance.
+//!
+//! Colours appear on a terminal only and never with `NO_COLOR`: `anstream` takes them out elsewhere.
+
+pub(crate) mod clock;
+pub(crate) mod log;
+pub(crate) mod progress;
+pub(crate) mod status;
+pub(crate) mod style;
+pub(crate) mod table;
+
+use std::io::IsTerminal;
+
+use serde::Serialize;
+
+use crate::report::Failure;
+
+/// How wide the terminal is; `None` where standard output is none.
+pub(crate) fn terminal_width() -> Option<u16> {
+    let stdout = std::io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(stdout))?;
+    Some(size.map_or(80, |size| size.ws_col).max(40))
+}
+
+/// Prints a value as indented JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::Json)?;
+    anstream::println!("{text}");
+    Ok(())
+}
+
+/// Prints a value as one line of JSON.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(Failure::Json)?;
+    anstream::println!("{text}");
+    Ok(())
+}

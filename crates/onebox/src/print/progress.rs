@@ -1,0 +1,103 @@
+//! A deploy as it happens: one line for each finished step, without spinners.
+//!
+//! On a terminal the running step stands at the bottom and is written over by its result; elsewhere only results are printed.
+
+use std::io::{IsTerminal, Write};
+use std::time::Instant;
+
+use super::{clock, style};
+
+/// Where a step's name ends.
+const NAME_WIDTH: usize = 8;
+
+/// The steps of one operation on the terminal.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    live: bool,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    step: String,
+    text: String,
+    since: Instant,
+}
+
+impl Progress {
+    /// Nothing is running yet.
+    pub(crate) fn new() -> Self {
+        Self { live: std::io::stdout().is_terminal(), running: None }
+    }
+
+    /// A step begins, which ends the one before; the same step again only says something new.
+    pub(crate) fn step(&mut self, step: &str, text: &str) {
+        match &mut self.running {
+            Some(running) if running.step == step => text.clone_into(&mut running.text),
+            _ => {
+                self.finish();
+                self.running = Some(Running {
+                    step: step.to_owned(),
+                    text: text.to_owned(),
+                    since: Instant::now(),
+                });
+            }
+        }
+        self.show();
+    }
+
+    /// A line of output; shown where it is the user's own commands that speak.
+    pub(crate) fn output(&mut self, line: &str) {
+        if self.running.as_ref().is_some_and(|running| running.step == "hooks") {
+            self.erase();
+            anstream::println!("  {:NAME_WIDTH$} {}", "", style::faint(line));
+            self.show();
+        }
+    }
+
+    /// Something to know; the operation goes on.
+    pub(crate) fn warning(&mut self, text: &str) {
+        self.erase();
+        anstream::println!("{} {text}", style::warning(format!("! {:NAME_WIDTH$}", "warning")));
+        self.show();
+    }
+
+    /// All went well.
+    pub(crate) fn finish(&mut self) {
+        self.erase();
+        if let Some(running) = self.running.take() {
+            let took = clock::span(running.since.elapsed());
+            anstream::println!(
+                "{} {:NAME_WIDTH$} {} {}",
+                style::good("✓"),
+                running.step,
+                running.text,
+                style::faint(format!("({took})"))
+            );
+        }
+    }
+
+    /// The step failed.
+    pub(crate) fn fail(&mut self, step: &str) {
+        self.erase();
+        let text = self.running.take().map(|running| running.text).unwrap_or_default();
+        anstream::println!("{} {step:NAME_WIDTH$} {text}", style::bad("✗"));
+    }
+
+    fn show(&self) {
+        if let (true, Some(running)) = (self.live, &self.running) {
+            // A line that folds could not be written over.
+            let room =
+                usize::from(super::terminal_width().unwrap_or(80)).saturating_sub(NAME_WIDTH + 4);
+            let text: String = running.text.chars().take(room).collect();
+            anstream::print!("{} {:NAME_WIDTH$} {text}", style::faint("·"), running.step);
+            std::io::stdout().flush().ok();
+        }
+    }
+
+    fn erase(&self) {
+        if self.live && self.running.is_some() {
+            anstream::print!("\r\x1b[2K");
+        }
+    }
+}

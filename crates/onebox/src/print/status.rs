@@ -1,0 +1,170 @@
+//! The appliance and its sites as `onebox status` shows them.
+
+use std::fmt::Write;
+
+use onebox_supervisor::api::{ApplianceStatus, Mode, SiteState, SiteStatus};
+
+use super::table::Columns;
+use super::{clock, style};
+
+/// Everything, a site a line.
+pub(crate) fn appliance(status: &ApplianceStatus, now_ms: i64) -> String {
+    let mut text = String::new();
+    let engine = match &status.engine {
+        Some(engine) => format!("engine generation {} (pid {})", engine.generation, engine.pid),
+        None => "engine starting".to_owned(),
+    };
+    let started = clock::ago(status.started_ms, now_ms);
+    let _ = writeln!(
+        text,
+        "{} {}, pid {}, started {started}, {engine}",
+        style::strong("onebox"),
+        status.version,
+        status.pid
+    );
+    let _ = writeln!(text, "sites      {}", style::address(with_scheme(&status.http)));
+    let _ = writeln!(text, "dashboard  {}", style::address(with_scheme(&status.admin)));
+    let _ = writeln!(text, "state      {}", status.state_dir);
+    text.push('\n');
+    if status.sites.is_empty() {
+        text.push_str("no site yet; `onebox deploy PATH` makes one");
+        return text;
+    }
+    let mut table = Columns::new(&["site", "state", "mode", "kind", "release", "address"]);
+    for site in &status.sites {
+        table.row([
+            site.name.as_str(),
+            state(site.state),
+            mode(site.mode),
+            &site.kind,
+            site.release.as_deref().unwrap_or("-"),
+            site.urls.first().map_or("-", String::as_str),
+        ]);
+    }
+    text.push_str(&table.render());
+    for site in &status.sites {
+        if let Some(problem) = &site.problem {
+            let _ = write!(text, "\n{} {}: {problem}", style::bad("✗"), site.name);
+        }
+    }
+    text
+}
+
+/// One site in full.
+pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
+    let mut text = String::new();
+    let shown = match site.state {
+        SiteState::Running => style::good(state(site.state)),
+        SiteState::Failed => style::bad(state(site.state)),
+        SiteState::Starting | SiteState::Stopped => style::warning(state(site.state)),
+    };
+    let _ = writeln!(text, "{}  {shown}", style::strong(&site.name));
+    if let Some(problem) = &site.problem {
+        let _ = writeln!(text, "problem    {problem}");
+    }
+    let python =
+        site.python.as_ref().map(|version| format!(", Python {version}")).unwrap_or_default();
+    let _ = writeln!(text, "kind       {}, {}{python}", site.kind, mode(site.mode));
+    let release = match (&site.release, site.released_ms) {
+        (Some(release), Some(at_ms)) => {
+            format!("{release}, went live {}", clock::ago(at_ms, now_ms))
+        }
+        (Some(release), None) => release.clone(),
+        (None, _) => "none".to_owned(),
+    };
+    let _ = writeln!(text, "release    {release}");
+    for url in &site.urls {
+        let _ = writeln!(text, "address    {}", style::address(url));
+    }
+    if !site.workers.is_empty() {
+        let mut table = Columns::new(&["worker", "pid", "release", "threads", "started"]);
+        for worker in &site.workers {
+            table.row([
+                worker.name.clone(),
+                worker.pid.to_string(),
+                worker.release.clone(),
+                worker.threads.to_string(),
+                clock::ago(worker.started_ms, now_ms),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table.render());
+    }
+    text.trim_end().to_owned()
+}
+
+/// `running` and the like.
+fn state(state: SiteState) -> &'static str {
+    match state {
+        SiteState::Starting => "starting",
+        SiteState::Running => "running",
+        SiteState::Stopped => "stopped",
+        SiteState::Failed => "failed",
+    }
+}
+
+/// `embedded` and the like.
+pub(crate) fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Embedded => "embedded",
+        Mode::Isolated => "isolated",
+        Mode::Static => "static",
+    }
+}
+
+/// Addresses as something to open; an address for every interface is opened as this machine.
+pub(crate) fn with_scheme(addresses: &[String]) -> String {
+    let url = |address: &String| {
+        let address = address.replace("0.0.0.0", "localhost").replace("[::]", "localhost");
+        if address.contains("://") { address } else { format!("http://{address}/") }
+    };
+    addresses.iter().map(url).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use onebox_supervisor::api::EngineStatus;
+
+    use super::*;
+
+    fn blog() -> SiteStatus {
+        SiteStatus {
+            name: "blog".into(),
+            state: SiteState::Failed,
+            problem: Some("ModuleNotFoundError: No module named 'flask'".into()),
+            mode: Mode::Embedded,
+            release: Some("20261120-114213-3f2a".into()),
+            released_ms: Some(0),
+            domains: vec![],
+            catch_all: true,
+            urls: vec!["http://localhost:8080/".into()],
+            kind: "Flask".into(),
+            python: Some("3.11.7".into()),
+            workers: vec![],
+        }
+    }
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn the_appliance_lists_its_sites_and_their_problems() {
+        let status = ApplianceStatus {
+            version: "0.1.0".into(),
+            pid: 7,
+            started_ms: 0,
+            state_dir: "/var/lib/onebox".into(),
+            http: vec!["0.0.0.0:8080".into()],
+            admin: vec!["127.0.0.1:8081".into()],
+            engine: Some(EngineStatus { generation: 2, pid: 8, started_ms: 0, crashes: 0 }),
+            sites: vec![blog()],
+        };
+        insta::assert_snapshot!(plain(&appliance(&status, 30_000)));
+    }
+
+    #[test]
+    fn a_site_is_shown_in_full() {
+        insta::assert_snapshot!(plain(&site(&blog(), 30_000)));
+    }
+}

@@ -1,0 +1,15 @@
+//! What the tests stand on: an appliance to itself, a folder to deploy, an HTTP client that keeps connections, a client that never stops asking.
+
+mod appliance;
+mod command;
+mod fifo;
+mod http;
+mod poller;
+mod site;
+
+pub(crate) use appliance::TestBox;
+pub(crate) use command::{DEADLINE, Finished, onebox, run};
+pub(crate) use fifo::Fifo;
+pub(crate) use http::{Connection, get};
+pub(crate) use poller::Poller;
+pub(crate) use site::SiteFolder;

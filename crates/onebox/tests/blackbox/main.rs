@@ -1,0 +1,27 @@
+//! The black-box suite: the real binary, real Pythons, real sockets. A file for each theme; one test binary, so that the suite links once.
+//!
+//! Every appliance has a temporary state directory and ports of its own, readiness is an event and never a sleep, and what a
+//! test started it ends by process id.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that meets the unexpected ends there"
+)]
+
+mod harness;
+
+mod background;
+mod cli;
+mod engine;
+mod examples;
+mod failures;
+mod isolation;
+mod lifecycle;
+mod persistence;
+mod run;
+mod static_files;
+mod switching;

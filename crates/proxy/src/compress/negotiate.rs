@@ -1,0 +1,128 @@
+//! Which coding a client prefers.
+
+use bytes::Bytes;
+
+use crate::message::RequestHead;
+
+/// A content coding that is spoken here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coding {
+    Zstd,
+    Brotli,
+    Gzip,
+    /// None.
+    Identity,
+}
+
+impl Coding {
+    /// Those that change bytes; of two that a client likes equally the first one is taken.
+    pub(crate) const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
+
+    /// Its name in `Content-Encoding`.
+    pub(crate) fn name(self) -> Bytes {
+        Bytes::from_static(self.token().as_bytes())
+    }
+
+    /// Its registered token.
+    pub(crate) const fn token(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Brotli => "br",
+            Self::Gzip => "gzip",
+            Self::Identity => "identity",
+        }
+    }
+
+    fn is_named(self, token: &[u8]) -> bool {
+        token.eq_ignore_ascii_case(self.token().as_bytes())
+            || (self == Self::Gzip && token.eq_ignore_ascii_case(b"x-gzip"))
+    }
+}
+
+/// The coding for an answer to this request. A client that accepts nothing gets plain bytes all the same.
+pub(crate) fn choose(head: &RequestHead) -> Coding {
+    let mut best = (Coding::Identity, 0);
+    for coding in Coding::ALL {
+        let weight = weight(head, coding).unwrap_or(0);
+        if weight > best.1 {
+            best = (coding, weight);
+        }
+    }
+    // Plain bytes stand behind every coding that is accepted, unless the client says how much it wants them.
+    match named_weight(head, Coding::Identity) {
+        Some(plain) if plain > best.1 => Coding::Identity,
+        _ => best.0,
+    }
+}
+
+/// How much a client wants a coding, in thousandths; `None`: it says nothing about it.
+fn weight(head: &RequestHead, coding: Coding) -> Option<u16> {
+    named_weight(head, coding)
+        .or_else(|| weights(head).find(|(token, _)| *token == b"*").map(|(_, weight)| weight))
+}
+
+fn named_weight(head: &RequestHead, coding: Coding) -> Option<u16> {
+    weights(head).find(|(token, _)| coding.is_named(token)).map(|(_, weight)| weight)
+}
+
+fn weights(head: &RequestHead) -> impl Iterator<Item = (&[u8], u16)> {
+    head.header_values("accept-encoding").flat_map(|value| value.split(|b| *b == b',')).map(
+        |item| {
+            let mut parts = item.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let token = parts.next().unwrap_or_default();
+            let weight = parts.find_map(|part| match part {
+                [b'q' | b'Q', b'=', digits @ ..] => Some(thousandths(digits)),
+                _ => None,
+            });
+            (token, weight.unwrap_or(1000))
+        },
+    )
+}
+
+/// `1`, `0.25`, `0.5` (RFC 9110 §12.4.2); what is none counts as 0.
+fn thousandths(text: &[u8]) -> u16 {
+    let (whole, fraction) = match text {
+        [whole @ (b'0' | b'1')] => (*whole, &[][..]),
+        [whole @ (b'0' | b'1'), b'.', fraction @ ..] if fraction.len() <= 3 => (*whole, fraction),
+        _ => return 0,
+    };
+    if !fraction.iter().all(u8::is_ascii_digit) {
+        return 0;
+    }
+    let digit = |index: usize| u16::from(fraction.get(index).map_or(0, |byte| byte - b'0'));
+    (u16::from(whole - b'0') * 1000 + digit(0) * 100 + digit(1) * 10 + digit(2)).min(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn the_coding_follows_the_clients_weights() {
+        let table = [
+            (&["gzip, deflate, br, zstd"][..], Coding::Zstd),
+            (&["gzip, br"], Coding::Brotli),
+            (&["gzip"], Coding::Gzip),
+            (&["x-gzip"], Coding::Gzip),
+            (&["GZIP;Q=0.5"], Coding::Gzip),
+            (&["gzip;q=1.0, br;q=0.5"], Coding::Gzip),
+            (&["zstd;q=0, gzip;q=0.001"], Coding::Gzip),
+            (&["*"], Coding::Zstd),
+            (&["*, zstd;q=0"], Coding::Brotli),
+            (&["gzip;q=0.2", "br ; q=0.3"], Coding::Brotli),
+            (&["identity, gzip;q=0.5"], Coding::Identity),
+            (&["identity;q=0.5, gzip;q=0.5"], Coding::Gzip),
+            (&["identity;q=0"], Coding::Identity),
+            (&["gzip;q=0"], Coding::Identity),
+            (&["gzip;q=nonsense"], Coding::Identity),
+            (&["deflate"], Coding::Identity),
+            (&[""], Coding::Identity),
+            (&[], Coding::Identity),
+        ];
+        for (values, expected) in table {
+            let headers: Vec<_> = values.iter().map(|value| ("accept-encoding", *value)).collect();
+            assert_eq!(choose(&testing::get("/", &headers)), expected, "{values:?}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What can go wrong with a request, whose fault it is, and the status that says so: one `match`.
+
+use std::io;
+use std::time::Duration;
+
+use onebox_uwsgi::{AbortReason, DispatchError, EncodeError};
+
+use crate::message::BodyError;
+
+/// A request that gets an error page instead of an answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProxyError {
+    /// No site has this host.
+    #[error("no site answers to this host")]
+    UnknownHost,
+    /// The path can't be decoded.
+    #[error("the path is not valid percent-encoding")]
+    BadPath,
+    /// There is no such file, and no application to ask.
+    #[error("no such file")]
+    NotFound,
+    /// The request's body could not be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The request's variables don't fit into a packet.
+    #[error(transparent)]
+    VarsTooLarge(#[from] EncodeError),
+    /// The queue is full or draining.
+    #[error(transparent)]
+    NotTaken(#[from] DispatchError),
+    /// The site was stopped on purpose.
+    #[error("the site is stopped")]
+    Stopped,
+    /// The site's release does not start.
+    #[error("the site failed to start: {0}")]
+    Failed(String),
+    /// The application raised before its head, or its worker was lost.
+    #[error("no answer: {0:?}")]
+    Aborted(AbortReason),
+    /// The worker ended the answer before its head.
+    #[error("the answer ended without a head")]
+    NoHead,
+    /// The application took longer than `harakiri`.
+    #[error("no answer within {0:?} (harakiri)")]
+    DeadlineExceeded(Duration),
+    /// A temporary file for a request's body could not be written.
+    #[error("the request's body could not be spooled: {0}")]
+    Spool(#[source] io::Error),
+    /// A static file could not be read.
+    #[error("a static file could not be read: {0}")]
+    File(#[source] io::Error),
+    /// A task of ours ended early.
+    #[error("a task was lost")]
+    TaskLost,
+}
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The client's.
+    Downstream,
+    /// The application's or its worker's.
+    Upstream,
+    /// Ours or the machine's.
+    Internal,
+}
+
+impl ProxyError {
+    /// The status of the error page.
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::UnknownHost => 421,
+            Self::BadPath | Self::Body(BodyError::Malformed | BodyError::ClientGone) => 400,
+            Self::NotFound => 404,
+            Self::Body(BodyError::TimedOut) => 408,
+            Self::Body(BodyError::TooLarge { .. }) => 413,
+            Self::VarsTooLarge(_) => 431,
+            Self::NotTaken(_) | Self::Stopped | Self::Failed(_) => 503,
+            Self::Aborted(AbortReason::Application(_)) => 500,
+            Self::Aborted(_) | Self::NoHead => 502,
+            Self::DeadlineExceeded(_) => 504,
+            Self::Spool(_) | Self::File(_) | Self::TaskLost => 500,
+        }
+    }
+
+    /// Whose fault it is.
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Self::Spool(_)
+            | Self::File(_)
+            | Self::TaskLost
+            | Self::Aborted(AbortReason::BufferFailed) => Origin::Internal,
+            _ if self.status() < 500 => Origin::Downstream,
+            _ => Origin::Upstream,
+        }
+    }
+
+    /// Whether a person should look at it each time: what is stopped, failed or full says so elsewhere.
+    pub(crate) fn is_surprising(&self) -> bool {
+        matches!(self, Self::Aborted(_) | Self::NoHead | Self::DeadlineExceeded(_))
+    }
+
+    /// What the visitor is told: one sentence, without a secret of the site.
+    pub(crate) fn sentence(&self) -> String {
+        match self {
+            Self::UnknownHost => "No site on this server answers to this address.".into(),
+            Self::BadPath => "The address is not valid.".into(),
+            Self::NotFound => "There is no page at this address.".into(),
+            Self::Body(BodyError::TooLarge { limit }) => {
+                format!("The request is larger than the {limit} bytes this site takes.")
+            }
+            Self::Body(BodyError::TimedOut) => "The request was sent too slowly.".into(),
+            Self::Body(_) => "The request was not complete.".into(),
+            Self::VarsTooLarge(EncodeError::BlockTooLarge { limit, largest, largest_bytes }) => {
+                format!(
+                    "The request's headers are larger than buffer-size ({limit} bytes); the largest is {} ({largest_bytes} bytes).",
+                    header_name(largest)
+                )
+            }
+            Self::VarsTooLarge(EncodeError::FieldTooLong { name }) => {
+                format!("The header {} is longer than 65535 bytes.", header_name(name))
+            }
+            Self::NotTaken(_) => "The site is busy; please try again in a moment.".into(),
+            Self::Stopped => "This site is stopped.".into(),
+            Self::Failed(_) => "This site could not be started.".into(),
+            Self::DeadlineExceeded(_) => "The application took too long to answer.".into(),
+            Self::Aborted(AbortReason::Application(_)) => {
+                "The application failed to answer this request.".into()
+            }
+            Self::Aborted(_) | Self::NoHead => "The application gave no valid answer.".into(),
+            Self::Spool(_) | Self::File(_) | Self::TaskLost => {
+                "The server failed to answer this request.".into()
+            }
+        }
+    }
+
+    /// Seconds after which the client may try again.
+    pub(crate) fn retry_after_s(&self) -> Option<u32> {
+        matches!(self, Self::NotTaken(_)).then_some(1)
+    }
+
+    /// Whether the rest of the request can't be read any more.
+    pub(crate) fn breaks_connection(&self) -> bool {
+        matches!(self, Self::Body(_))
+    }
+}
+
+/// `HTTP_X_NAME` as the client wrote it: `X-Name`.
+fn header_name(variable: &str) -> String {
+    let name = variable.strip_prefix("HTTP_").unwrap_or(variable);
+    let words = name.split('_').map(|word| {
+        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+        format!("{first}{}", rest.to_ascii_lowercase())
+    });
+    words.collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_the_status_that_the_design_names() {
+        let table = [
+            (ProxyError::UnknownHost, 421, Origin::Downstream),
+            (ProxyError::BadPath, 400, Origin::Downstream),
+            (ProxyError::Body(BodyError::TooLarge { limit: 1 }), 413, Origin::Downstream),
+            (ProxyError::Body(BodyError::TimedOut), 408, Origin::Downstream),
+            (ProxyError::NotTaken(DispatchError::QueueFull), 503, Origin::Upstream),
+            (ProxyError::NotTaken(DispatchError::Draining), 503, Origin::Upstream),
+            (ProxyError::Aborted(AbortReason::Application("x".into())), 500, Origin::Upstream),
+            (ProxyError::Aborted(AbortReason::WorkerLost), 502, Origin::Upstream),
+            (ProxyError::Aborted(AbortReason::Protocol), 502, Origin::Upstream),
+            (ProxyError::Aborted(AbortReason::BufferFailed), 502, Origin::Internal),
+            (ProxyError::NoHead, 502, Origin::Upstream),
+            (ProxyError::DeadlineExceeded(Duration::from_secs(1)), 504, Origin::Upstream),
+            (ProxyError::TaskLost, 500, Origin::Internal),
+        ];
+        for (error, status, origin) in table {
+            assert_eq!((error.status(), error.origin()), (status, origin), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_431_names_the_limit_and_the_header_as_the_client_wrote_it() {
+        let error = ProxyError::VarsTooLarge(EncodeError::BlockTooLarge {
+            limit: 4096,
+            largest: "HTTP_X_LONG_STORY".into(),
+            largest_bytes: 5000,
+        });
+        let sentence = error.sentence();
+        assert!(sentence.contains("4096") && sentence.contains("X-Long-Story (5000 bytes)"));
+    }
+
+    #[test]
+    fn what_the_application_raised_is_not_told_to_visitors() {
+        let error = ProxyError::Aborted(AbortReason::Application("KeyError: 'password'".into()));
+        assert!(!error.sentence().contains("password"));
+    }
+}

@@ -1,0 +1,235 @@
+//! The loop of one connection: wait without a buffer, read a head, have it answered, send the answer, again.
+//!
+//! The waiting part is small, because most connections wait most of the time; all that a request needs lives in one box that is
+//! gone between requests.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use onebox_config::Limits;
+use tokio::time::{timeout, timeout_at};
+
+use super::answer::{Asked, prepare};
+use super::body::{BodyPatience, RequestBody, Rest};
+use super::handler::Handler;
+use super::linger;
+use super::parse::{Parsed, parse_head};
+use super::refusal::Refusal;
+use super::scan::{HeadLimits, HeadScan};
+use super::send::Sender;
+use super::socket::{Reader, Socket};
+use crate::lifecycle::Lifecycle;
+use crate::message::{ConnectionInfo, Response};
+
+/// The size of a read buffer: most heads fit, in bytes.
+const READ_BYTES: usize = 8 << 10;
+
+/// How long the unread rest of a request may take after its answer.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
+/// What a connection does after a burst of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Wait for another request; `blank_line`: a stray empty line came already.
+    Wait { blank_line: bool },
+    /// Close so that the client can read the last answer.
+    Close,
+    /// Close so that the client notices that the last answer is not whole.
+    Reset,
+    /// The client is gone.
+    Gone,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve<H: Handler>(
+    mut socket: Socket,
+    connection: ConnectionInfo,
+    handler: Arc<H>,
+    lifecycle: Arc<Lifecycle>,
+) {
+    let limits = handler.limits();
+    let mut patience = pin!(tokio::time::sleep(limits.header_timeout));
+    let mut ending = pin!(lifecycle.close_idle());
+    let mut blank_line = false;
+    loop {
+        // After the end was called there is one last look for a request that has just come.
+        let is_last = tokio::select! {
+            biased;
+            readable = socket.readable() => match readable {
+                Ok(()) => false,
+                Err(_) => return,
+            },
+            () = patience.as_mut() => return,
+            () = ending.as_mut() => true,
+        };
+        let burst = Burst { connection: &connection, handler: &*handler, lifecycle: &lifecycle };
+        match Box::pin(burst.serve(&mut socket, blank_line)).await {
+            Next::Wait { .. } if is_last => return,
+            Next::Wait { blank_line: seen } => blank_line = seen,
+            Next::Close => {
+                tokio::select! {
+                    () = Box::pin(linger::close(&mut socket)) => {}
+                    () = lifecycle.cut() => {}
+                }
+                return;
+            }
+            Next::Reset => {
+                socket.reset_on_close();
+                return;
+            }
+            Next::Gone => return,
+        }
+        patience.as_mut().reset(tokio::time::Instant::now() + limits.idle_timeout);
+    }
+}
+
+/// Requests that come without a pause between them.
+struct Burst<'c, H> {
+    connection: &'c ConnectionInfo,
+    handler: &'c H,
+    lifecycle: &'c Lifecycle,
+}
+
+/// Why there is no request.
+enum NoHead {
+    Refused(Refusal),
+    /// Nothing but perhaps an empty line was sent.
+    Nothing,
+    Gone,
+}
+
+impl<H: Handler> Burst<'_, H> {
+    async fn serve(&self, socket: &mut Socket, mut blank_line: bool) -> Next {
+        let _busy = self.lifecycle.begin();
+        let mut buf = BytesMut::with_capacity(READ_BYTES);
+        let mut head_buf = Vec::with_capacity(512);
+        match socket.split().0.read_now(&mut buf).await {
+            None => return Next::Wait { blank_line },
+            Some(Ok(0) | Err(_)) => return Next::Gone,
+            Some(Ok(_)) => {}
+        }
+        loop {
+            let (mut reader, _) = socket.split();
+            let next = match self.read_head(&mut reader, &mut buf, &mut blank_line).await {
+                Ok(parsed) => self.exchange(socket, &mut buf, parsed, &mut head_buf).await,
+                Err(NoHead::Nothing) => return Next::Wait { blank_line },
+                Err(NoHead::Gone) => return Next::Gone,
+                Err(NoHead::Refused(refusal)) => {
+                    self.refuse(socket, refusal, &mut head_buf).await;
+                    return Next::Close;
+                }
+            };
+            blank_line = false;
+            match next {
+                Next::Wait { .. } if !buf.is_empty() => {}
+                next => return next,
+            }
+        }
+    }
+
+    /// Reads on until a head is complete.
+    async fn read_head(
+        &self,
+        reader: &mut Reader<'_>,
+        buf: &mut BytesMut,
+        blank_line: &mut bool,
+    ) -> Result<Parsed, NoHead> {
+        let limits = self.limits();
+        let head_limits =
+            HeadLimits { head_bytes: limits.max_head_bytes, target_bytes: limits.max_target_bytes };
+        let received_at = Instant::now();
+        let deadline = tokio::time::Instant::from_std(received_at) + limits.header_timeout;
+        let mut scan = HeadScan::default();
+        loop {
+            if skip_blank_line(buf, blank_line).map_err(NoHead::Refused)? {
+                let end = scan.advance(buf, head_limits).map_err(NoHead::Refused)?;
+                if let Some(end) = end {
+                    return parse_head(buf.split_to(end), head_limits, received_at)
+                        .map_err(NoHead::Refused);
+                }
+            }
+            if buf.is_empty() {
+                return Err(NoHead::Nothing);
+            }
+            buf.reserve(READ_BYTES / 4);
+            match timeout_at(deadline, reader.read(buf)).await {
+                Err(_) => return Err(NoHead::Refused(Refusal::HEAD_TIMED_OUT)),
+                Ok(Ok(0) | Err(_)) => return Err(NoHead::Gone),
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Has one request answered, and sends the answer.
+    async fn exchange(
+        &self,
+        socket: &mut Socket,
+        buf: &mut BytesMut,
+        parsed: Parsed,
+        head_buf: &mut Vec<u8>,
+    ) -> Next {
+        let Parsed { head, fields } = parsed;
+        let limits = self.limits();
+        let patience = BodyPatience { read: limits.body_timeout, write: limits.send_timeout };
+        let (reader, writer) = socket.split();
+        let mut body = RequestBody::new(reader, &writer, buf, fields, patience);
+        let (response, exchange) = tokio::select! {
+            biased;
+            answer = self.handler.handle(&head, &mut body, self.connection) => answer,
+            () = writer.reset_by_client() => return Next::Gone,
+            () = self.lifecycle.cut() => return Next::Reset,
+        };
+        let rest = body.rest();
+        let keep_alive =
+            fields.keep_alive && rest != Rest::TooMuch && !self.lifecycle.is_draining();
+        let answer = prepare(response, Asked::by(&head, keep_alive), std::mem::take(head_buf));
+        let keep_alive = answer.keep_alive;
+        let sender =
+            Sender { writer: &writer, lifecycle: self.lifecycle, patience: limits.send_timeout };
+        let (sent, buffer) = sender.send(answer).await;
+        *head_buf = buffer;
+        self.handler.sent(exchange, sent);
+        if !sent.complete {
+            return Next::Reset;
+        }
+        if !keep_alive {
+            return Next::Close;
+        }
+        match rest {
+            Rest::Little if timeout(DISCARD_TIME, body.discard()).await != Ok(true) => Next::Close,
+            _ => Next::Wait { blank_line: false },
+        }
+    }
+
+    /// Answers a message that is no request.
+    async fn refuse(&self, socket: &mut Socket, refusal: Refusal, head_buf: &mut Vec<u8>) {
+        let (response, exchange): (Response, _) = self.handler.refuse(&refusal, self.connection);
+        let answer = prepare(response, Asked::NOTHING, std::mem::take(head_buf));
+        let patience = self.limits().send_timeout;
+        let (_, writer) = socket.split();
+        let sender = Sender { writer: &writer, lifecycle: self.lifecycle, patience };
+        let (sent, _) = sender.send(answer).await;
+        self.handler.sent(exchange, sent);
+    }
+
+    fn limits(&self) -> &Limits {
+        self.handler.limits()
+    }
+}
+
+/// Drops one empty line before a request line (RFC 9112 §2.2: some clients send one behind a body); more than one is refused.
+/// Whether what stands in front now is the beginning of a request line.
+fn skip_blank_line(buf: &mut BytesMut, seen: &mut bool) -> Result<bool, Refusal> {
+    match buf.as_ref() {
+        [] | [b'\r'] => Ok(false),
+        [b'\r', b'\n', ..] if *seen => Err(Refusal::bad_request("The request line is empty.")),
+        [b'\r', b'\n', ..] => {
+            *seen = true;
+            buf.advance(2);
+            skip_blank_line(buf, seen)
+        }
+        _ => Ok(true),
+    }
+}

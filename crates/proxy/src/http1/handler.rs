@@ -1,0 +1,58 @@
+//! What answers requests: the seam between connections and the pipeline.
+
+use onebox_config::Limits;
+
+use super::body::RequestBody;
+use super::refusal::Refusal;
+use super::send::Sent;
+use crate::exchange::Exchange;
+use crate::message::{ConnectionInfo, RequestHead, Response};
+use crate::service::Service;
+
+/// Answers requests. There are two: the pipeline, and the fixture of this module's tests.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// What is kept until the answer was sent.
+    type Exchange: Send;
+
+    /// What clients may do.
+    fn limits(&self) -> &Limits;
+
+    /// Answers a request; may leave its body unread.
+    fn handle(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_>,
+        connection: &ConnectionInfo,
+    ) -> impl Future<Output = (Response, Self::Exchange)> + Send;
+
+    /// Answers a message that is no request.
+    fn refuse(&self, refusal: &Refusal, connection: &ConnectionInfo) -> (Response, Self::Exchange);
+
+    /// An answer was sent, or was cut.
+    fn sent(&self, exchange: Self::Exchange, outcome: Sent);
+}
+
+impl Handler for Service {
+    type Exchange = Exchange;
+
+    fn limits(&self) -> &Limits {
+        self.limits()
+    }
+
+    async fn handle(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_>,
+        connection: &ConnectionInfo,
+    ) -> (Response, Exchange) {
+        self.handle(head, body, connection).await
+    }
+
+    fn refuse(&self, refusal: &Refusal, connection: &ConnectionInfo) -> (Response, Exchange) {
+        self.refuse(refusal, connection)
+    }
+
+    fn sent(&self, exchange: Exchange, outcome: Sent) {
+        exchange.sent(outcome);
+    }
+}

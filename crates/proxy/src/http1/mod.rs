@@ -1,0 +1,38 @@
+//! HTTP/1.1 towards clients: our own connection loop.
+//!
+//! Owns the parser (`scan`, `parse`, `target`, `framing`), the bodies (`chunked`, `body`), the answers (`answer`, `send`) and
+//! the loop of a connection (`conn`). Must not know routes, files or applications: it calls a [`Handler`].
+//!
+//! Source: RFC 9112 (messages), RFC 9110 (semantics), RFC 3986 (targets). Strict where they leave a choice: what two parsers
+//! could read in two ways is refused, and the connection closed.
+
+mod answer;
+mod body;
+mod chunked;
+mod conn;
+mod date;
+mod framing;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+mod handler;
+mod linger;
+mod parse;
+mod refusal;
+mod scan;
+mod send;
+mod socket;
+mod target;
+
+#[cfg(test)]
+mod conn_test;
+#[cfg(test)]
+mod responder_test;
+#[cfg(test)]
+mod table_test;
+
+pub(crate) use body::RequestBody;
+pub(crate) use conn::serve;
+pub(crate) use handler::Handler;
+pub(crate) use refusal::Refusal;
+pub(crate) use send::Sent;
+pub(crate) use socket::Socket;

@@ -1,0 +1,140 @@
+//! Accepts connections, at most so many at a time, and gives each its task.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+use crate::http1::{self, Handler, Socket};
+use crate::lifecycle::Lifecycle;
+use crate::message::{ConnectionInfo, Entrance};
+
+/// How long accepting pauses when descriptors or memory have run out; doubled up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Takes over a TCP listener. Needs a runtime.
+    ///
+    /// # Errors
+    /// Where the socket can't be made non-blocking or watched.
+    pub(crate) fn from_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::Tcp(TcpListener::from_std(listener)?))
+    }
+
+    /// Takes over a Unix listener. Needs a runtime.
+    ///
+    /// # Errors
+    /// Where the socket can't be made non-blocking or watched.
+    pub(crate) fn from_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::Unix(UnixListener::from_std(listener)?))
+    }
+
+    async fn accept(&self, entrance: Entrance) -> io::Result<(Socket, ConnectionInfo)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Answers go out whole; waiting for more to send would only delay them.
+                stream.set_nodelay(true)?;
+                let local = stream.local_addr().ok();
+                Ok((Socket::Tcp(stream), ConnectionInfo { peer: Some(peer), local, entrance }))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let connection = ConnectionInfo { peer: None, local: None, entrance };
+                Ok((Socket::Unix(stream), connection))
+            }
+        }
+    }
+}
+
+/// What all listeners of one proxy share.
+pub(crate) struct Acceptor<H> {
+    handler: Arc<H>,
+    lifecycle: Arc<Lifecycle>,
+    /// One permit per open connection.
+    room: Arc<Semaphore>,
+}
+
+impl<H: Handler> Acceptor<H> {
+    /// Accepts up to `max-connections` at a time for `handler`.
+    pub(crate) fn new(handler: Arc<H>) -> Self {
+        let room = handler.limits().max_connections.min(Semaphore::MAX_PERMITS);
+        Self { handler, lifecycle: Arc::default(), room: Arc::new(Semaphore::new(room)) }
+    }
+
+    /// Accepts on a listener until the proxy drains. Needs a runtime.
+    pub(crate) fn listen(&self, listener: Listener, entrance: Entrance) {
+        let (handler, lifecycle) = (Arc::clone(&self.handler), Arc::clone(&self.lifecycle));
+        let room = Arc::clone(&self.room);
+        self.lifecycle.spawn(async move {
+            tokio::select! {
+                biased;
+                () = lifecycle.stop_accepting() => {}
+                () = accept_loop(&listener, entrance, &handler, &lifecycle, &room) => {}
+            }
+        });
+    }
+}
+
+impl<H> Acceptor<H> {
+    /// Stops accepting; each open connection is served once more.
+    pub(crate) fn drain(&self) {
+        self.lifecycle.drain();
+    }
+
+    /// After [`Acceptor::drain`]: waits until no request is in flight, closes what is idle, and at `limit` cuts what is left.
+    pub(crate) async fn drained(&self, limit: Duration) {
+        self.lifecycle.drained(limit).await;
+    }
+}
+
+/// Connections beyond the limit wait in the kernel's queue.
+async fn accept_loop<H: Handler>(
+    listener: &Listener,
+    entrance: Entrance,
+    handler: &Arc<H>,
+    lifecycle: &Arc<Lifecycle>,
+    room: &Arc<Semaphore>,
+) {
+    let mut pause = MIN_PAUSE;
+    // The semaphore is never closed.
+    while let Ok(permit) = Arc::clone(room).acquire_owned().await {
+        match listener.accept(entrance).await {
+            Ok((socket, connection)) => {
+                pause = MIN_PAUSE;
+                let (handler, shared) = (Arc::clone(handler), Arc::clone(lifecycle));
+                lifecycle.spawn(async move {
+                    http1::serve(socket, connection, handler, shared).await;
+                    drop(permit);
+                });
+            }
+            Err(error) if is_exhaustion(&error) => {
+                tracing::warn!(%error, pause_ms = pause.as_millis(), "no connection can be accepted");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+            }
+            // The client left before it was accepted.
+            Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
+        }
+    }
+}
+
+/// Errors that stay until something is given back: trying again at once would only burn time.
+fn is_exhaustion(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}

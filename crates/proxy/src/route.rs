@@ -1,0 +1,159 @@
+//! Which site answers to a host.
+//!
+//! A table is built when sites change and never altered: requests read it through an `ArcSwap`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onebox_metrics::SiteMetrics;
+use onebox_uwsgi::{BufferLimits, Connector};
+
+use crate::static_files::Mount;
+use crate::upstream::WorkerGroup;
+
+/// A site as the proxy sees it.
+#[derive(Clone)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// The release that is served.
+    pub release: String,
+    /// The hosts it answers to, without ports.
+    pub domains: Vec<String>,
+    /// Whether it answers to hosts that no site has.
+    pub catch_all: bool,
+    /// Folders whose files are served without the application.
+    pub statics: Vec<StaticMount>,
+    /// A static site: `index.html`, redirects to the trailing slash, `404.html`.
+    pub index: bool,
+    /// Who makes the other answers.
+    pub backend: Backend,
+    /// How long the application may take for an answer.
+    pub harakiri: Duration,
+    /// The largest vars block, in bytes.
+    pub buffer_size: usize,
+    /// The largest request body that is kept in memory, in bytes.
+    pub post_buffering: u64,
+    /// The largest request body, in bytes.
+    pub max_body: u64,
+    /// How much of an answer is held for a slow client.
+    pub response: BufferLimits,
+    /// Its counters.
+    pub metrics: Arc<SiteMetrics>,
+}
+
+/// A URL prefix and the folders where its files are looked for, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticMount {
+    /// `/static`; a slash at its end says nothing.
+    pub url: String,
+    /// Absolute paths.
+    pub folders: Vec<PathBuf>,
+}
+
+/// Who makes the answers that are not files.
+#[derive(Clone)]
+pub enum Backend {
+    /// Nobody: what is no file is not found.
+    None,
+    /// The interpreter of this process.
+    Memory(Connector),
+    /// Worker processes.
+    Workers(Arc<WorkerGroup>),
+    /// Nobody, the site is stopped.
+    Stopped,
+    /// Nobody, the site does not start.
+    Failed {
+        /// Why, for the log.
+        reason: String,
+    },
+}
+
+/// Every site by its hosts.
+#[derive(Default)]
+pub struct RouteTable {
+    by_host: HashMap<String, Arc<RoutedSite>>,
+    catch_all: Option<Arc<RoutedSite>>,
+}
+
+/// A site in a table.
+pub(crate) struct RoutedSite {
+    pub(crate) site: Site,
+    /// Longest prefix first.
+    pub(crate) mounts: Vec<Mount>,
+}
+
+impl RouteTable {
+    /// The table of these sites. Of two that claim a host, or every host, the first one has it.
+    pub fn new(sites: Vec<Site>) -> Self {
+        let mut table = Self::default();
+        for site in sites {
+            let mut mounts: Vec<Mount> = site.statics.iter().map(Mount::new).collect();
+            mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix().len()));
+            let routed = Arc::new(RoutedSite { site, mounts });
+            for domain in &routed.site.domains {
+                let host = domain.trim_end_matches('.').to_ascii_lowercase();
+                table.by_host.entry(host).or_insert_with(|| Arc::clone(&routed));
+            }
+            if routed.site.catch_all && table.catch_all.is_none() {
+                table.catch_all = Some(routed);
+            }
+        }
+        table
+    }
+
+    /// The site that answers to `host` (lower case, without port): its own, else the one that takes every host.
+    pub(crate) fn site(&self, host: Option<&str>) -> Option<&Arc<RoutedSite>> {
+        host.and_then(|host| self.by_host.get(host.strip_suffix('.').unwrap_or(host)))
+            .or(self.catch_all.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn name(table: &RouteTable, host: Option<&str>) -> Option<String> {
+        table.site(host).map(|routed| routed.site.name.clone())
+    }
+
+    #[test]
+    fn an_exact_host_stands_before_the_catch_all() {
+        let blog = Site { domains: vec!["Blog.example".into()], ..testing::site("blog") };
+        let other = Site { catch_all: true, ..testing::site("other") };
+        let table = RouteTable::new(vec![blog, other]);
+        assert_eq!(name(&table, Some("blog.example")).as_deref(), Some("blog"));
+        assert_eq!(name(&table, Some("blog.example.")).as_deref(), Some("blog"));
+        assert_eq!(name(&table, Some("else.example")).as_deref(), Some("other"));
+        assert_eq!(name(&table, None).as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn an_unknown_host_has_no_site_where_none_takes_every_host() {
+        let blog = Site { domains: vec!["blog.example".into()], ..testing::site("blog") };
+        let table = RouteTable::new(vec![blog]);
+        assert_eq!(name(&table, Some("sub.blog.example")), None);
+        assert_eq!(name(&table, None), None);
+    }
+
+    #[test]
+    fn the_first_of_two_sites_keeps_a_host() {
+        let site = |name| Site { domains: vec!["a.example".into()], ..testing::site(name) };
+        let table = RouteTable::new(vec![site("first"), site("second")]);
+        assert_eq!(name(&table, Some("a.example")).as_deref(), Some("first"));
+    }
+
+    #[test]
+    fn the_longest_mount_comes_first() {
+        let mount = |url: &str| StaticMount { url: url.into(), folders: Vec::new() };
+        let statics = vec![mount("/"), mount("/static/admin/"), mount("/static")];
+        let site = Site { statics, catch_all: true, ..testing::site("a") };
+        let table = RouteTable::new(vec![site]);
+        let routed = table.site(None).unwrap();
+        let prefixes: Vec<_> = routed.mounts.iter().map(Mount::prefix).collect();
+        assert_eq!(prefixes, ["/static/admin", "/static", ""]);
+    }
+}

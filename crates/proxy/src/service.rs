@@ -1,0 +1,195 @@
+//! The pipeline: what happens to a request between its head and its answer, one line a step.
+//!
+//! Must not know connections, framing or keep-alive: those are `http1`'s.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use onebox_config::Limits;
+use onebox_metrics::Registry;
+use onebox_uwsgi::{Body, Request, Vars};
+
+use crate::access_log::AccessLog;
+use crate::compress;
+use crate::error::ProxyError;
+use crate::error_page::ErrorPage;
+pub(crate) use crate::exchange::Exchange;
+use crate::http1::{Refusal, RequestBody};
+use crate::message::{ConnectionInfo, Entrance, RequestHead, Response};
+use crate::route::{RouteTable, RoutedSite, Site};
+use crate::spool::{self, SpoolLimits};
+use crate::static_files::StaticFiles;
+use crate::{path, upstream, vars};
+
+/// Everything that answers need and connections share.
+pub(crate) struct Service {
+    limits: Limits,
+    temp_dir: Option<PathBuf>,
+    routes: ArcSwap<RouteTable>,
+    probe_routes: ArcSwapOption<RouteTable>,
+    static_files: StaticFiles,
+    access_log: AccessLog,
+    metrics: Arc<Registry>,
+}
+
+impl Service {
+    pub(crate) fn new(
+        limits: Limits,
+        temp_dir: Option<PathBuf>,
+        metrics: Arc<Registry>,
+        access_log: AccessLog,
+    ) -> Self {
+        Self {
+            limits,
+            temp_dir,
+            routes: ArcSwap::default(),
+            probe_routes: ArcSwapOption::default(),
+            static_files: StaticFiles::default(),
+            access_log,
+            metrics,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Registry> {
+        &self.metrics
+    }
+
+    pub(crate) fn set_routes(&self, table: RouteTable) {
+        self.routes.store(Arc::new(table));
+    }
+
+    pub(crate) fn set_probe_routes(&self, table: RouteTable) {
+        self.probe_routes.store(Some(Arc::new(table)));
+    }
+
+    /// The answer to a request.
+    pub(crate) async fn handle(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_>,
+        connection: &ConnectionInfo,
+    ) -> (Response, Exchange) {
+        let mut exchange = Exchange::begin(head, connection, &self.access_log);
+        let mut response = match self.answer(head, body, connection, &mut exchange).await {
+            Ok(response) => response,
+            Err(error) => error_response(&error, head, &mut exchange),
+        };
+        name_request(&mut response, &exchange);
+        (response, exchange)
+    }
+
+    /// The steps of the walk (ARCHITECTURE.md, "A request").
+    async fn answer(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_>,
+        connection: &ConnectionInfo,
+        exchange: &mut Exchange,
+    ) -> Result<Response, ProxyError> {
+        let routed = self.route(head, connection)?;
+        exchange.belongs_to(&routed);
+        let path = path::decode(&head.path)?;
+        if let Some(file) = self.static_files.answer(&routed, head, &path, exchange).await? {
+            return Ok(file);
+        }
+        upstream::check_open(&routed.site)?;
+        let body = self.read_body(&routed.site, head, body, exchange).await?;
+        let vars = request_vars(&routed.site, head, &path, &body, connection, exchange)?;
+        let request = Request { vars, body };
+        let response = upstream::answer(&routed.site, request, &head.method, exchange).await?;
+        Ok(compress::apply(head, response).await)
+    }
+
+    /// The answer to a message that is no request: it was refused, and the connection ends.
+    pub(crate) fn refuse(
+        &self,
+        refusal: &Refusal,
+        connection: &ConnectionInfo,
+    ) -> (Response, Exchange) {
+        let mut exchange = Exchange::refused(connection);
+        exchange.refuse(refusal.status, refusal.reason);
+        let page = ErrorPage {
+            status: refusal.status,
+            sentence: refusal.reason,
+            request_id: exchange.request_id,
+            retry_after_s: None,
+            close: true,
+        };
+        let mut response = page.into_response(None);
+        name_request(&mut response, &exchange);
+        (response, exchange)
+    }
+
+    fn route(
+        &self,
+        head: &RequestHead,
+        connection: &ConnectionInfo,
+    ) -> Result<Arc<RoutedSite>, ProxyError> {
+        let host = head.host.as_deref();
+        let site = match (connection.entrance, self.probe_routes.load().as_ref()) {
+            (Entrance::Probe, Some(table)) => table.site(host).cloned(),
+            _ => self.routes.load().site(host).cloned(),
+        };
+        site.ok_or(ProxyError::UnknownHost)
+    }
+
+    async fn read_body(
+        &self,
+        site: &Site,
+        head: &RequestHead,
+        body: &mut RequestBody<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Body, ProxyError> {
+        let limits = SpoolLimits {
+            memory_bytes: site.post_buffering,
+            max_bytes: site.max_body,
+            folder: self.temp_dir.as_ref(),
+        };
+        let body = spool::read_whole(body, head.content_length, &limits).await?;
+        exchange.received(body.size());
+        Ok(body)
+    }
+}
+
+fn request_vars(
+    site: &Site,
+    head: &RequestHead,
+    path: &[u8],
+    body: &Body,
+    connection: &ConnectionInfo,
+    exchange: &Exchange,
+) -> Result<Vars, ProxyError> {
+    let request_id = exchange.request_id;
+    let parts = vars::Parts { head, path, body_bytes: body.size(), connection, request_id };
+    Ok(vars::build(&parts, site.buffer_size)?)
+}
+
+fn error_response(error: &ProxyError, head: &RequestHead, exchange: &mut Exchange) -> Response {
+    exchange.failed(error);
+    let page = ErrorPage {
+        status: error.status(),
+        sentence: &error.sentence(),
+        request_id: exchange.request_id,
+        retry_after_s: error.retry_after_s(),
+        close: error.breaks_connection(),
+    };
+    page.into_response(Some(head))
+}
+
+/// The identity that logs and vars have, for whoever reports a problem. An application may have named it already.
+fn name_request(response: &mut Response, exchange: &Exchange) {
+    const NAME: &[u8] = b"X-Request-Id";
+    if !response.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(NAME)) {
+        let id = Bytes::copy_from_slice(exchange.request_id.as_bytes());
+        response.headers.push((Bytes::from_static(NAME), id));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! Files that are served without Python: from declared folders, and never one that is hidden.
+//!
+//! `mount` says which part of a path names a file, `open` opens it and nothing else, `facts` describes it, `conditions` and
+//! `range` say how much of it is wanted, `memory` remembers small ones. Must not know applications: a name that is no file
+//! goes on to the next step of the pipeline.
+
+mod answer;
+mod conditions;
+mod facts;
+mod load;
+mod memory;
+mod mount;
+mod open;
+mod range;
+mod serve;
+
+pub(crate) use mount::Mount;
+pub(crate) use serve::StaticFiles;
+
+#[cfg(test)]
+mod tests;

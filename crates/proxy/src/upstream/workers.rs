@@ -1,0 +1,267 @@
+//! Worker processes of one site: which of them takes a request, and the connections to them.
+//!
+//! A request waits in a bounded queue until a worker has a thread for it. It goes to the least busy worker over a
+//! connection that stays open. It is never run twice: it is sent again only where a worker can't have begun it.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onebox_uwsgi::socket::{Connection, exchange, response};
+use onebox_uwsgi::{Body, BufferLimits, DispatchError, Request, ResponseSink, ResponseStream};
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use tokio::net::UnixStream;
+use tokio_util::task::TaskTracker;
+
+/// How long a worker that refused a connection is left alone.
+const DOWN_FOR: Duration = Duration::from_millis(50);
+
+/// Where a worker listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerAddress {
+    /// Its Unix socket.
+    pub socket: PathBuf,
+    /// How many requests it serves at the same time.
+    pub threads: u16,
+}
+
+/// The workers of a site and the requests that wait for them.
+pub struct WorkerGroup {
+    queue_size: usize,
+    state: Mutex<State>,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct State {
+    workers: Vec<Worker>,
+    next_id: u64,
+    queue: VecDeque<Job>,
+    closed: bool,
+}
+
+struct Worker {
+    /// Not its socket: a later worker may listen on the same one.
+    id: u64,
+    address: WorkerAddress,
+    busy: u16,
+    idle: Vec<UnixStream>,
+    down: bool,
+}
+
+struct Job {
+    request: Request,
+    sink: ResponseSink,
+}
+
+/// A job with the worker that shall do it.
+struct Assignment {
+    job: Job,
+    worker: u64,
+    socket: PathBuf,
+    connection: Option<UnixStream>,
+}
+
+impl WorkerGroup {
+    /// A group without workers whose queue holds `queue_size` requests.
+    pub fn new(queue_size: usize) -> Self {
+        Self { queue_size, state: Mutex::default(), tasks: TaskTracker::new() }
+    }
+
+    /// From now on requests go to these workers. Those that are not named any more finish what they have. Must be called
+    /// within a tokio runtime.
+    pub fn set_workers(self: &Arc<Self>, addresses: Vec<WorkerAddress>) {
+        let mut state = self.state.lock();
+        let mut old = std::mem::take(&mut state.workers);
+        for address in addresses {
+            let known = old.iter().position(|worker| worker.address.socket == address.socket);
+            let worker = match known {
+                Some(index) => Worker { address, down: false, ..old.swap_remove(index) },
+                None => {
+                    Worker { id: state.new_id(), address, busy: 0, idle: Vec::new(), down: false }
+                }
+            };
+            state.workers.push(worker);
+        }
+        drop(state);
+        self.assign();
+    }
+
+    /// Hands a request to a worker, or queues it. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`DispatchError`] where the queue is full or the group closed.
+    pub fn dispatch(
+        self: &Arc<Self>,
+        request: Request,
+        limits: BufferLimits,
+    ) -> Result<ResponseStream, DispatchError> {
+        let (sink, stream) = response(limits);
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(DispatchError::Draining);
+        }
+        if !state.has_free_worker() && state.queue.len() >= self.queue_size {
+            state.queue.retain(|job| !job.sink.is_unwanted());
+            if state.queue.len() >= self.queue_size {
+                return Err(DispatchError::QueueFull);
+            }
+        }
+        state.queue.push_back(Job { request, sink });
+        drop(state);
+        self.assign();
+        Ok(stream)
+    }
+
+    /// How many requests wait for a worker.
+    pub fn waiting(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+
+    /// Takes no more requests; those that wait are still served.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+        self.tasks.close();
+    }
+
+    /// Resolves after [`WorkerGroup::close`], when nothing is being served any more.
+    pub async fn closed(&self) {
+        self.tasks.wait().await;
+    }
+
+    /// Gives waiting requests to free workers.
+    fn assign(self: &Arc<Self>) {
+        loop {
+            let Some(assignment) = self.state.lock().next_assignment() else { return };
+            let group = Arc::clone(self);
+            self.tasks.spawn(async move { group.serve(assignment).await });
+        }
+    }
+
+    async fn serve(self: Arc<Self>, assignment: Assignment) {
+        let Assignment { job, worker: id, socket, connection } = assignment;
+        let served = match connection {
+            Some(connection) => over_open_connection(connection, job).await,
+            None => Served::NotSent(job),
+        };
+        let served = match served {
+            Served::NotSent(job) => over_new_connection(&socket, job).await,
+            served => served,
+        };
+        let mut state = self.state.lock();
+        if let Some(worker) = state.worker(id) {
+            worker.busy = worker.busy.saturating_sub(1);
+            match served {
+                Served::Done(Some(connection)) => worker.idle.push(connection),
+                Served::Done(None) => {}
+                Served::NotSent(job) => {
+                    worker.idle.clear();
+                    worker.down = true;
+                    self.tasks.spawn(Arc::clone(&self).raise(id));
+                    state.queue.push_front(job);
+                }
+            }
+        } else if let Served::NotSent(job) = served {
+            state.queue.push_front(job);
+        }
+        drop(state);
+        self.assign();
+    }
+
+    /// Tries a worker again that refused a connection.
+    async fn raise(self: Arc<Self>, id: u64) {
+        tokio::time::sleep(DOWN_FOR).await;
+        let mut state = self.state.lock();
+        if let Some(worker) = state.worker(id) {
+            worker.down = false;
+        }
+        drop(state);
+        self.assign();
+    }
+}
+
+impl State {
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn worker(&mut self, id: u64) -> Option<&mut Worker> {
+        self.workers.iter_mut().find(|worker| worker.id == id)
+    }
+
+    fn has_free_worker(&self) -> bool {
+        self.workers.iter().any(Worker::is_free)
+    }
+
+    fn next_assignment(&mut self) -> Option<Assignment> {
+        while self.queue.front().is_some_and(|job| job.sink.is_unwanted()) {
+            self.queue.pop_front();
+        }
+        let free = self.workers.iter_mut().filter(|worker| worker.is_free());
+        let worker = free.min_by_key(|worker| worker.busy)?;
+        let job = self.queue.pop_front()?;
+        worker.busy += 1;
+        Some(Assignment {
+            job,
+            worker: worker.id,
+            socket: worker.address.socket.clone(),
+            connection: worker.open_connection(),
+        })
+    }
+}
+
+impl Worker {
+    fn is_free(&self) -> bool {
+        !self.down && self.busy < self.address.threads
+    }
+
+    /// The connection used last that is still open and has nothing to say.
+    fn open_connection(&mut self) -> Option<UnixStream> {
+        while let Some(connection) = self.idle.pop() {
+            // Asked of the kernel: the runtime learns of a close only when it polls.
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            if recv(&connection, &mut [0; 1], flags).err() == Some(Errno::AGAIN) {
+                return Some(connection);
+            }
+        }
+        None
+    }
+}
+
+/// What became of a job.
+enum Served {
+    /// It has its answer, or knows that it gets none; the connection where it can be used again.
+    Done(Option<UnixStream>),
+    /// No worker can have begun it: it may be sent again.
+    NotSent(Job),
+}
+
+/// A worker may have closed the connection meanwhile. It runs a request once it has all of its vars, so only one without a
+/// body, of which it did not get the vars whole, may be sent once more.
+async fn over_open_connection(mut connection: UnixStream, job: Job) -> Served {
+    let copy = matches!(job.request.body, Body::Empty)
+        .then(|| Request { vars: job.request.vars.clone(), body: Body::Empty });
+    job.sink.mark_taken();
+    match (exchange(&mut connection, job.request, job.sink).await, copy) {
+        (Ok(Connection::Reusable), _) => Served::Done(Some(connection)),
+        (Err((_, sink)), Some(request)) => Served::NotSent(Job { request, sink }),
+        (Ok(Connection::Spent) | Err(_), _) => Served::Done(None),
+    }
+}
+
+async fn over_new_connection(socket: &PathBuf, job: Job) -> Served {
+    let Ok(mut connection) = UnixStream::connect(socket).await else { return Served::NotSent(job) };
+    job.sink.mark_taken();
+    match exchange(&mut connection, job.request, job.sink).await {
+        Ok(Connection::Reusable) => Served::Done(Some(connection)),
+        // A sink that is given back and dropped says that the worker was lost.
+        Ok(Connection::Spent) | Err(_) => Served::Done(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

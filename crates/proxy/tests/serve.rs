@@ -1,0 +1,167 @@
+//! The whole proxy over real sockets: an application behind the memory channel, workers behind Unix sockets, and files.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use onebox_metrics::Registry;
+use onebox_proxy::{
+    AccessLog, Backend, Proxy, ProxySettings, RouteTable, Site, StaticMount, WorkerAddress,
+    WorkerGroup,
+};
+use onebox_uwsgi::frame::{FrameHeader, FrameKind};
+use onebox_uwsgi::{BufferLimits, Connector, PacketHeader, ResponseHead, channel, key};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Says what it was asked, in two frames.
+fn echo() -> Connector {
+    let (connector, backlog) = channel(16);
+    std::thread::spawn(move || {
+        while let Some(mut job) = backlog.receive() {
+            let mut body = String::new();
+            job.request.body.into_reader().unwrap().read_to_string(&mut body).unwrap();
+            let path = job.request.vars.get(key::PATH_INFO).unwrap();
+            let head = ResponseHead { status: 200, ..ResponseHead::default() };
+            // A client that left is no failure of the fixture.
+            let _ = job.sink.head(head);
+            let _ = job.sink.data(Bytes::copy_from_slice(path));
+            let _ = job.sink.data(format!(" {body}").into());
+            job.sink.finish();
+        }
+    });
+    connector
+}
+
+fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
+    Site {
+        name: name.into(),
+        release: "r1".into(),
+        domains: vec![format!("{name}.example")],
+        catch_all: false,
+        statics: Vec::new(),
+        index: false,
+        backend,
+        harakiri: Duration::from_secs(10),
+        buffer_size: 65_536,
+        post_buffering: 1000,
+        max_body: 1 << 20,
+        response: BufferLimits::default(),
+        metrics: registry.site(name),
+    }
+}
+
+struct Server {
+    proxy: Proxy,
+    registry: Arc<Registry>,
+    address: SocketAddr,
+}
+
+fn start() -> Server {
+    let registry = Arc::new(Registry::new());
+    let settings = ProxySettings { limits: onebox_config::Limits::default(), temp_dir: None };
+    let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    proxy.serve_tcp(listener).unwrap();
+    Server { proxy, registry, address }
+}
+
+/// Everything that comes back for `requests` until the connection ends.
+async fn talk(address: SocketAddr, requests: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let mut text = Vec::new();
+    let reading = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut text));
+    reading.await.unwrap().unwrap();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_on_one_connection_reach_their_sites() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.css"), "body{}").unwrap();
+    let server = start();
+    let mount = StaticMount { url: "/static".into(), folders: vec![folder.path().into()] };
+    let blog = site(&server.registry, "blog", Backend::Memory(echo()));
+    let shop = site(&server.registry, "shop", Backend::Stopped);
+    server.proxy.set_routes(RouteTable::new(vec![Site { statics: vec![mount], ..blog }, shop]));
+    let long = "x".repeat(5000);
+    let requests = format!(
+        "GET /a%20b HTTP/1.1\r\nHost: blog.example\r\n\r\n\
+         POST /post HTTP/1.1\r\nHost: blog.example\r\nContent-Length: 5000\r\n\r\n{long}\
+         POST /chunks HTTP/1.1\r\nHost: BLOG.example:81\r\nTransfer-Encoding: chunked\r\n\r\n\
+         3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n\
+         GET /static/a.css HTTP/1.1\r\nHost: blog.example\r\n\r\n\
+         GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n\
+         GET / HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n"
+    );
+    let text = talk(server.address, &requests).await;
+    let parts = ["/a b ", &format!("/post {long}"), "/chunks abcde", "body{}", " 503 ", " 421 "];
+    let mut rest = text.as_str();
+    for part in parts {
+        let at = rest.find(part).unwrap_or_else(|| panic!("{part:.40} is missing in {rest:.400}"));
+        rest = &rest[at + part.len()..];
+    }
+    let counted = server.registry.snapshot();
+    let blog = &counted.sites["blog"];
+    assert_eq!((blog.app, blog.r#static, blog.in_flight), (3, 1, 0));
+    assert_eq!(counted.sites["shop"].proxy, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_answers_over_its_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("worker.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut header = [0; PacketHeader::LEN];
+        while stream.read_exact(&mut header).await.is_ok() {
+            let size = usize::from(PacketHeader::decode(header).datasize);
+            stream.read_exact(&mut vec![0; size]).await.unwrap();
+            let head = ResponseHead { status: 404, ..ResponseHead::default() }.encode().unwrap();
+            for (kind, payload) in
+                [(FrameKind::Head, &head[..]), (FrameKind::Data, b"none"), (FrameKind::End, b"")]
+            {
+                let size = u32::try_from(payload.len()).unwrap();
+                stream.write_all(&FrameHeader { kind, size }.encode()).await.unwrap();
+                stream.write_all(payload).await.unwrap();
+            }
+        }
+    });
+    let server = start();
+    let group = Arc::new(WorkerGroup::new(10));
+    group.set_workers(vec![WorkerAddress { socket, threads: 1 }]);
+    let blog = site(&server.registry, "blog", Backend::Workers(group));
+    server.proxy.set_routes(RouteTable::new(vec![Site { catch_all: true, ..blog }]));
+    let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let last = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let text = talk(server.address, &[request, request, last].concat()).await;
+    assert_eq!(text.matches("HTTP/1.1 404 Not Found\r\n").count(), 3, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_refused_with_a_page() {
+    let server = start();
+    let text = talk(server.address, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+    assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+    assert!(text.contains("X-Request-Id: ") && text.contains("Connection: close"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_drains() {
+    let server = start();
+    let blog = site(&server.registry, "blog", Backend::Memory(echo()));
+    server.proxy.set_routes(RouteTable::new(vec![Site { catch_all: true, ..blog }]));
+    let text = talk(server.address, "GET / HTTP/1.0\r\n\r\n").await;
+    assert!(text.contains(" 200 "), "{text}");
+    server.proxy.drain();
+    let drained = server.proxy.drained(Duration::from_secs(5));
+    tokio::time::timeout(Duration::from_secs(20), drained).await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}

@@ -1,0 +1,80 @@
+//! The long operations: their answer is a stream of events, a JSON object on a line each.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{AdminError, AdminState};
+use crate::api::{DeployEvent, DeployQuery, Rollback};
+use crate::appliance::OperationError;
+use crate::deploy::events::EventSink;
+
+/// Events that the client may be behind before lines of output are left out.
+const EVENTS: usize = 1024;
+
+/// `POST /api/v1/deploy`
+pub(super) async fn deploy(
+    State(state): State<AdminState>,
+    query: Result<Query<DeployQuery>, QueryRejection>,
+    body: Body,
+) -> Result<Response, AdminError> {
+    let Query(query) = query?;
+    let archive = body.into_data_stream();
+    let appliance = state.appliance;
+    Ok(stream(move |events| async move { appliance.deploy(query, archive, &events).await }))
+}
+
+/// `POST /api/v1/sites/{site}/restart`
+pub(super) async fn restart(
+    State(state): State<AdminState>,
+    Path(site): Path<String>,
+) -> Result<Response, AdminError> {
+    state.appliance.site_status(&site).await?;
+    let appliance = state.appliance;
+    Ok(stream(move |events| async move { appliance.restart(&site, &events).await }))
+}
+
+/// `POST /api/v1/sites/{site}/rollback`
+pub(super) async fn rollback(
+    State(state): State<AdminState>,
+    Path(site): Path<String>,
+    body: Result<Json<Rollback>, JsonRejection>,
+) -> Result<Response, AdminError> {
+    let Json(rollback) = body?;
+    state.appliance.site_status(&site).await?;
+    let appliance = state.appliance;
+    let wanted = rollback.release;
+    Ok(stream(
+        move |events| async move { appliance.rollback(&site, wanted.as_deref(), &events).await },
+    ))
+}
+
+/// Runs an operation to its end, whether or not the client stays, and answers with what it tells.
+fn stream<F>(operation: impl FnOnce(EventSink) -> F) -> Response
+where
+    F: Future<Output = Result<DeployEvent, OperationError>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(EVENTS);
+    let outcome = operation(EventSink::new(sender.clone()));
+    tokio::spawn(async move {
+        let last = match outcome.await {
+            Ok(done) => done,
+            Err(error) => error.to_event(),
+        };
+        // The one event that must not be left out; a client that is gone does not need it.
+        sender.send(last).await.ok();
+    });
+    let lines = ReceiverStream::new(receiver).map(|event| {
+        serde_json::to_vec(&event).map(|mut line| {
+            line.push(b'\n');
+            line
+        })
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}

@@ -1,0 +1,108 @@
+//! From what went wrong to an answer: a status and an [`ApiError`].
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::api::ApiError;
+use crate::appliance::OperationError;
+use crate::store::StoreError;
+
+/// Why a request to the admin API was not served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminError {
+    /// Nobody is logged in.
+    #[error("log in first")]
+    Unauthorized,
+    /// The name or the password is wrong; which of them is not told.
+    #[error("user or password is wrong")]
+    WrongPassword,
+    /// The CSRF token is missing or another session's.
+    #[error("the request does not carry this session's X-CSRF-Token")]
+    Csrf,
+    /// Too many wrong passwords.
+    #[error("too many attempts; try again in {0} seconds")]
+    TooManyAttempts(u64),
+    /// No such address.
+    #[error("there is nothing at this address")]
+    NotFound,
+    /// A body or query that is not understood.
+    #[error("{0}")]
+    Malformed(String),
+    /// The appliance said no.
+    #[error(transparent)]
+    Operation(#[from] OperationError),
+    /// Something of ours failed.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl AdminError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized | Self::WrongPassword => StatusCode::UNAUTHORIZED,
+            Self::Csrf => StatusCode::FORBIDDEN,
+            Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Operation(error) => match error {
+                OperationError::NoSite(_) | OperationError::NoRelease(_) => StatusCode::NOT_FOUND,
+                OperationError::Invalid(_) => StatusCode::BAD_REQUEST,
+                OperationError::Failed(_) | OperationError::InPlace => StatusCode::CONFLICT,
+                OperationError::Store(_) | OperationError::File(_) => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            },
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Operation(OperationError::Failed(failure)) => failure.hint.clone(),
+            Self::Operation(OperationError::NoSite(_)) => {
+                "`onebox status` lists the sites there are.".to_owned()
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        Self::Operation(error.into())
+    }
+}
+
+impl From<JsonRejection> for AdminError {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::Malformed(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for AdminError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Malformed(rejection.body_text())
+    }
+}
+
+impl IntoResponse for AdminError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        if status.is_server_error() {
+            tracing::error!(error = %self, "an admin request failed");
+        }
+        let body = ApiError { error: self.to_string(), hint: self.hint() };
+        let mut response = (status, Json(body)).into_response();
+        if let Self::TooManyAttempts(seconds) = self {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The answer to an address that does not exist.
+pub(super) async fn not_found() -> AdminError {
+    AdminError::NotFound
+}

@@ -1,0 +1,143 @@
+//! From a state directory to a running appliance.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use onebox_app_server::{LibraryError, RuntimeLibrary};
+use onebox_config::{BoxConfig, Paths};
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::layout::Crews;
+use super::{Appliance, EVENTS, Layout, Running, SiteRelease};
+use crate::clock::now_ms;
+use crate::deploy::release::clean_half_made;
+use crate::engine::EngineContext;
+use crate::listeners::bound_addresses;
+use crate::logs::{Logs, Source};
+use crate::store::{SiteRow, Store, StoreError};
+use crate::workers::WorkerContext;
+
+/// What an appliance is made of.
+pub(crate) struct Setup {
+    pub(crate) config: BoxConfig,
+    pub(crate) http: Vec<TcpListener>,
+    pub(crate) admin: Vec<SocketAddr>,
+    /// Whether it serves one folder in place and has no state.
+    pub(crate) in_place: bool,
+}
+
+/// Why there is no appliance.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The runtime library can't be put in place.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// A file, a socket or a process.
+    #[error("the appliance can't be started: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl Appliance {
+    /// Opens the state; nothing runs yet.
+    ///
+    /// # Errors
+    /// [`BootError`] with what can't be opened.
+    pub(crate) async fn open(setup: Setup) -> Result<Arc<Self>, BootError> {
+        let paths = Paths::new(&setup.config.state_dir);
+        let store = Store::open(&paths.state_db()).await?;
+        let runtime_dir = paths.runtime_dir();
+        let library = tokio::task::spawn_blocking(move || RuntimeLibrary::install(&runtime_dir))
+            .await
+            .map_err(std::io::Error::other)??;
+        let logs = Arc::new(Logs::new(paths.clone()));
+        let engines = EngineContext {
+            paths: paths.clone(),
+            limits: setup.config.limits.clone(),
+            logs: Arc::clone(&logs),
+            http: setup.http,
+        };
+        Ok(Arc::new(Self {
+            http: bound_addresses(&engines.http),
+            admin: setup.admin,
+            in_place: setup.in_place,
+            workers: Arc::new(WorkerContext::new(paths.clone(), Arc::clone(&logs))?),
+            engines,
+            library: library.path,
+            config: setup.config,
+            paths,
+            store,
+            logs,
+            events: broadcast::channel(EVENTS).0,
+            shutdown: CancellationToken::new(),
+            started_ms: now_ms(),
+            operation: tokio::sync::Mutex::new(()),
+            tasks: TaskTracker::new(),
+            running: Mutex::new(Running::default()),
+        }))
+    }
+
+    /// Starts everything that the database says is live. The engine accepts at once; requests of sites that load wait.
+    ///
+    /// # Errors
+    /// [`BootError`] where the database can't be read or no engine can be started.
+    pub(crate) async fn start(self: &Arc<Self>) -> Result<(), BootError> {
+        self.store.fail_interrupted_releases().await?;
+        let paths = self.paths.clone();
+        tokio::task::spawn_blocking(move || clean_half_made(&paths))
+            .await
+            .map_err(std::io::Error::other)??;
+        let mut releases = Vec::new();
+        for row in self.store.sites().await? {
+            let Some(release) = row.live_release.clone() else { continue };
+            match self.read_release(&row, &release).await {
+                Ok(release) => releases.push(Arc::new(release)),
+                Err(reason) => {
+                    tracing::error!(site = row.name, reason, "a live release can't be served");
+                    self.logs.write(&row.name, Source::Onebox, &reason);
+                    self.running.lock().unreadable.insert(row.name, reason);
+                }
+            }
+        }
+        self.start_with(Layout::at_any_rate(releases)).await
+    }
+
+    /// Starts what a layout says.
+    ///
+    /// # Errors
+    /// [`BootError`] where no engine can be started.
+    pub(crate) async fn start_with(self: &Arc<Self>, layout: Layout) -> Result<(), BootError> {
+        let mut crews = Crews::new();
+        for placed in layout.sites().filter(|placed| placed.wants_crew()) {
+            crews.insert(placed.release.site.clone(), self.start_crew(placed)?);
+        }
+        let engine = self.start_engine(&layout, &crews)?;
+        {
+            let mut running = self.running.lock();
+            running.layout = layout;
+            running.crews = crews;
+        }
+        self.install(engine).await;
+        self.watch_workers();
+        Ok(())
+    }
+
+    /// Reads a release and what the database says of its site.
+    pub(super) async fn read_release(
+        &self,
+        row: &SiteRow,
+        release: &str,
+    ) -> Result<SiteRelease, String> {
+        let variables = self.store.variables(&row.name).await.map_err(|error| error.to_string())?;
+        let (paths, row, release) = (self.paths.clone(), row.clone(), release.to_owned());
+        tokio::task::spawn_blocking(move || SiteRelease::read(&paths, &row, &release, variables))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,208 @@
+//! The one owner of what shall run and what runs.
+//!
+//! Operations (deploy, restart, stop …) come one at a time; what happens by itself (an engine dies, a worker comes up) is seen
+//! to at once. `state.db` alone decides what is live: [`Running`] is rebuilt from it at start.
+
+mod boot;
+mod change;
+mod deploys;
+mod failure;
+mod layout;
+mod operations;
+mod release;
+mod status;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use onebox_config::{BoxConfig, Paths};
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::Sample;
+use crate::engine::protocol::EngineConfig;
+use crate::engine::{EngineContext, Generation};
+use crate::logs::Logs;
+use crate::process::BackOff;
+use crate::store::Store;
+use crate::workers::{Crew, WorkerContext};
+
+pub use boot::BootError;
+pub(crate) use boot::Setup;
+pub(crate) use failure::{OperationError, OperationFailure};
+pub(crate) use layout::Layout;
+use layout::{Candidate, Crews};
+pub(crate) use release::SiteRelease;
+
+/// Events that a slow browser may be behind before it loses some.
+const EVENTS: usize = 64;
+/// How many draining engines may live beside the current one.
+const MOST_DRAINING: usize = 2;
+
+/// What the dashboard is told as it happens.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// A second is over.
+    Sample(Arc<Sample>),
+    /// A site, or the engine, changed.
+    Changed,
+}
+
+/// The appliance.
+#[derive(Debug)]
+pub(crate) struct Appliance {
+    pub(crate) config: BoxConfig,
+    pub(crate) paths: Paths,
+    pub(crate) store: Store,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) events: broadcast::Sender<Event>,
+    /// Cancelled when the appliance is to end.
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) http: Vec<SocketAddr>,
+    pub(crate) admin: Vec<SocketAddr>,
+    /// Whether it serves one folder in place and has no state.
+    in_place: bool,
+    started_ms: i64,
+    library: PathBuf,
+    engines: EngineContext,
+    workers: Arc<WorkerContext>,
+    operation: tokio::sync::Mutex<()>,
+    tasks: TaskTracker,
+    running: Mutex<Running>,
+}
+
+/// What runs now. Locked only for moments, never across an `.await`.
+#[derive(Debug, Default)]
+struct Running {
+    layout: Layout,
+    crews: Crews,
+    /// Sites whose live release can't be read, and why.
+    unreadable: BTreeMap<String, String>,
+    engine: Option<Arc<Generation>>,
+    draining: Vec<Arc<Generation>>,
+    /// What only health checks see.
+    candidate: Option<Candidate>,
+    generations: u64,
+    crashes: u64,
+    back_off: BackOff,
+}
+
+impl Running {
+    fn engine_config(&self, library: &Path) -> EngineConfig {
+        self.layout.engine_config(&self.crews, library, self.candidate.as_ref())
+    }
+}
+
+impl Appliance {
+    /// Starts an engine for the layout; it does not accept yet. Its number is the next one.
+    fn start_engine(&self, layout: &Layout, crews: &Crews) -> io::Result<Arc<Generation>> {
+        let number = {
+            let mut running = self.running.lock();
+            running.generations += 1;
+            running.generations
+        };
+        let config = layout.engine_config(crews, &self.library, None);
+        let generation = Generation::start(&self.engines, number, config, layout.embedded())?;
+        tracing::info!(generation = number, pid = generation.pid(), "engine started");
+        Ok(generation)
+    }
+
+    /// Tells the current engine what is live now; it and the order's number are for whoever waits until that is in force.
+    fn publish(&self) -> Option<(Arc<Generation>, u64)> {
+        let running = self.running.lock();
+        let engine = running.engine.clone()?;
+        let sequence = engine.configure(running.engine_config(&self.library));
+        drop(running);
+        self.announce();
+        Some((engine, sequence))
+    }
+
+    /// Tells who watches that something changed.
+    fn announce(&self) {
+        // Without a dashboard nobody listens, which is no error.
+        self.events.send(Event::Changed).ok();
+    }
+
+    /// Lets an engine finish and end, in the background, then the workers it went to; too many engines at once are cut short.
+    fn retire(
+        self: &Arc<Self>,
+        generation: Arc<Generation>,
+        crews: Vec<Arc<Crew>>,
+        mercy: Duration,
+    ) {
+        let mut running = self.running.lock();
+        running.draining.push(Arc::clone(&generation));
+        let surplus = running.draining.len().saturating_sub(MOST_DRAINING);
+        let cut_short: Vec<_> = running.draining.iter().take(surplus).cloned().collect();
+        drop(running);
+        for old in cut_short {
+            tracing::warn!(
+                generation = old.number,
+                "too many engines drain at once; the oldest is ended"
+            );
+            self.tasks.spawn(async move { old.kill().await });
+        }
+        let appliance = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let exit = generation.drain(mercy).await;
+            tracing::info!(generation = generation.number, %exit, "engine drained");
+            let mut running = appliance.running.lock();
+            running.draining.retain(|other| !Arc::ptr_eq(other, &generation));
+            drop(running);
+            crews.into_iter().for_each(|crew| appliance.dismiss(crew));
+        });
+    }
+
+    /// Lets workers finish and end, in the background.
+    fn dismiss(&self, crew: Arc<Crew>) {
+        self.tasks.spawn(async move { crew.drain().await });
+    }
+
+    /// Every engine that lives: the current one first.
+    pub(crate) fn generations(&self) -> Vec<Arc<Generation>> {
+        let running = self.running.lock();
+        running.engine.iter().chain(&running.draining).cloned().collect()
+    }
+
+    /// Process ids of engines and workers.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let running = self.running.lock();
+        let engines = running.engine.iter().chain(&running.draining).map(|engine| engine.pid());
+        let workers =
+            running.crews.values().flat_map(|crew| crew.status()).map(|worker| worker.pid);
+        engines.chain(workers).collect()
+    }
+
+    /// Ends everything: requests in flight are finished within their mercy.
+    pub(crate) async fn shut_down(self: &Arc<Self>) {
+        self.shutdown.cancel();
+        let (engine, crews, mercy) = {
+            let mut running = self.running.lock();
+            let crews = std::mem::take(&mut running.crews);
+            (running.engine.take(), crews, mercy(&running.layout))
+        };
+        if let Some(engine) = engine {
+            let exit = engine.drain(mercy).await;
+            tracing::info!(generation = engine.number, %exit, "engine drained");
+        }
+        for crew in crews.into_values() {
+            self.dismiss(crew);
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.store.close().await;
+    }
+}
+
+/// How long requests in flight may take when an engine is replaced: as long as the most patient site says.
+fn mercy(layout: &Layout) -> Duration {
+    let longest = layout.sites().map(|placed| placed.release.config.reload_mercy).max();
+    longest.unwrap_or(Duration::from_secs(10))
+}

@@ -1,0 +1,285 @@
+//! What an operator asks for, one at a time: restart, rollback, stop, start, remove, variables.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::change::{Change, Renew, nobody};
+use super::{Appliance, Layout, OperationError, SiteRelease};
+use crate::api::{DeployEvent, EnvVariable, ReleaseState};
+use crate::deploy::events::EventSink;
+use crate::logs::Source;
+use crate::store::{Commit, SiteRow};
+
+impl Appliance {
+    /// Replaces the processes of a site that run its live release; a stopped site is started.
+    ///
+    /// # Errors
+    /// [`OperationError`]; the old processes go on then.
+    pub(crate) async fn restart(
+        self: &Arc<Self>,
+        site: &str,
+        events: &EventSink,
+    ) -> Result<DeployEvent, OperationError> {
+        let _one_at_a_time = self.operation.lock().await;
+        self.restart_locked(site, events).await
+    }
+
+    async fn restart_locked(
+        self: &Arc<Self>,
+        site: &str,
+        events: &EventSink,
+    ) -> Result<DeployEvent, OperationError> {
+        let begun = Instant::now();
+        let row = self.row(site).await?;
+        let release = live_release(&row)?;
+        let target = self.layout_with(SiteRow { stopped: false, ..row }, &release).await?;
+        let change = Change { target, site, renew: Renew::Replace, events };
+        self.change(change, self.store.set_stopped(site, false)).await?;
+        self.logs.write(site, Source::Onebox, "restarted");
+        Ok(self.done(site, &release, begun))
+    }
+
+    /// Makes an earlier release live again: the given one, else the one before the live one.
+    ///
+    /// # Errors
+    /// [`OperationError`]; the live release goes on then.
+    pub(crate) async fn rollback(
+        self: &Arc<Self>,
+        site: &str,
+        wanted: Option<&str>,
+        events: &EventSink,
+    ) -> Result<DeployEvent, OperationError> {
+        let _one_at_a_time = self.operation.lock().await;
+        let begun = Instant::now();
+        let row = self.row(site).await?;
+        let release = self.release_to_go_back_to(&row, wanted).await?;
+        let (domains, catch_all) = (row.domains.clone(), row.catch_all);
+        let target = self.layout_with(SiteRow { stopped: false, ..row }, &release).await?;
+        let commit = Commit { site, release: &release, domains: &domains, catch_all };
+        let change = Change { target, site, renew: Renew::Keep, events };
+        self.change(change, self.store.make_live(&commit)).await?;
+        self.logs.write(site, Source::Onebox, &format!("rolled back to release {release}"));
+        Ok(self.done(site, &release, begun))
+    }
+
+    async fn release_to_go_back_to(
+        &self,
+        row: &SiteRow,
+        wanted: Option<&str>,
+    ) -> Result<String, OperationError> {
+        let live = live_release(row)?;
+        let releases = self.store.releases(&row.name).await?;
+        let mut ready = releases.iter().filter(|release| release.state == ReleaseState::Ready);
+        let found = match wanted {
+            Some(wanted) => ready.find(|release| release.id == wanted),
+            None => ready.find(|release| release.id < live),
+        };
+        found.map(|release| release.id.clone()).ok_or_else(|| {
+            OperationError::NoRelease(match wanted {
+                Some(wanted) => {
+                    format!("{} has no release {wanted} that could be served", row.name)
+                }
+                None => format!("{} has no release before the live one ({live})", row.name),
+            })
+        })
+    }
+
+    /// Takes a site off line; it stays so over restarts of the appliance.
+    ///
+    /// # Errors
+    /// [`OperationError`]; the site goes on then.
+    pub(crate) async fn stop(self: &Arc<Self>, site: &str) -> Result<(), OperationError> {
+        self.set_stopped(site, true, "stopped").await
+    }
+
+    /// Puts a stopped site back on line.
+    ///
+    /// # Errors
+    /// [`OperationError`]; the site stays stopped then.
+    pub(crate) async fn start_site(self: &Arc<Self>, site: &str) -> Result<(), OperationError> {
+        self.set_stopped(site, false, "started").await
+    }
+
+    async fn set_stopped(
+        self: &Arc<Self>,
+        site: &str,
+        stopped: bool,
+        word: &str,
+    ) -> Result<(), OperationError> {
+        let _one_at_a_time = self.operation.lock().await;
+        let row = self.row(site).await?;
+        let release = live_release(&row)?;
+        if row.stopped == stopped {
+            return Ok(());
+        }
+        let target = self.layout_with(SiteRow { stopped, ..row }, &release).await?;
+        let events = &nobody();
+        let change = Change { target, site, renew: Renew::Keep, events };
+        self.change(change, self.store.set_stopped(site, stopped)).await?;
+        self.logs.write(site, Source::Onebox, word);
+        Ok(())
+    }
+
+    /// Removes a site with its releases, its shared files and its logs.
+    ///
+    /// # Errors
+    /// [`OperationError`] where another site can't be brought into its new place, or files can't be removed.
+    pub(crate) async fn remove(self: &Arc<Self>, site: &str) -> Result<(), OperationError> {
+        let _one_at_a_time = self.operation.lock().await;
+        self.row(site).await?;
+        let releases = self.layout().releases().into_iter().filter(|other| other.site != site);
+        let target = Layout::at_any_rate(releases.collect());
+        let events = &nobody();
+        let change = Change { target, site, renew: Renew::Keep, events };
+        self.change(change, self.store.remove_site(site)).await?;
+        self.running.lock().unreadable.remove(site);
+        self.logs.forget(site);
+        for folder in [self.paths.site_dir(site), self.paths.logs(site)] {
+            let removed =
+                tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
+            match removed.map_err(std::io::Error::other)? {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The variables that were given to a site.
+    ///
+    /// # Errors
+    /// Where there is no such site.
+    pub(crate) async fn variables(&self, site: &str) -> Result<Vec<EnvVariable>, OperationError> {
+        self.row(site).await?;
+        let variables = self.store.variables(site).await?;
+        Ok(variables.into_iter().map(|(name, value)| EnvVariable { name, value }).collect())
+    }
+
+    /// Sets variables and restarts the site with them.
+    ///
+    /// # Errors
+    /// [`OperationError`]; where only the restart failed, the variables stay for the next start.
+    pub(crate) async fn set_variables(
+        self: &Arc<Self>,
+        site: &str,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<(), OperationError> {
+        let _one_at_a_time = self.operation.lock().await;
+        self.row(site).await?;
+        for (name, value) in variables {
+            check_variable(name, value)?;
+        }
+        for (name, value) in variables {
+            self.store.set_variable(site, name, value).await?;
+        }
+        self.apply_variables(site).await
+    }
+
+    /// Removes a variable and restarts the site without it.
+    ///
+    /// # Errors
+    /// As [`Self::set_variables`], and where it was not set.
+    pub(crate) async fn remove_variable(
+        self: &Arc<Self>,
+        site: &str,
+        name: &str,
+    ) -> Result<(), OperationError> {
+        let _one_at_a_time = self.operation.lock().await;
+        self.row(site).await?;
+        if !self.store.remove_variable(site, name).await? {
+            return Err(OperationError::Invalid(format!("{site} has no variable {name}")));
+        }
+        self.apply_variables(site).await
+    }
+
+    async fn apply_variables(self: &Arc<Self>, site: &str) -> Result<(), OperationError> {
+        let row = self.row(site).await?;
+        if row.stopped || row.live_release.is_none() {
+            return Ok(());
+        }
+        self.restart_locked(site, &nobody()).await.map(drop)
+    }
+
+    /// What the database knows of a site.
+    pub(super) async fn row(&self, site: &str) -> Result<SiteRow, OperationError> {
+        if self.in_place {
+            return Err(OperationError::InPlace);
+        }
+        self.store.site(site).await?.ok_or_else(|| OperationError::NoSite(site.to_owned()))
+    }
+
+    /// The layout as it is, with this release in place of the site's live one.
+    pub(super) async fn layout_with(
+        &self,
+        row: SiteRow,
+        release: &str,
+    ) -> Result<Layout, OperationError> {
+        let release = self.read_release(&row, release).await.map_err(OperationError::NoRelease)?;
+        self.layout_with_release(release)
+    }
+
+    /// The same with a release that was read already.
+    pub(super) fn layout_with_release(
+        &self,
+        release: SiteRelease,
+    ) -> Result<Layout, OperationError> {
+        let others =
+            self.layout().releases().into_iter().filter(|other| other.site != release.site);
+        let mut releases: Vec<_> = others.collect();
+        releases.push(Arc::new(release));
+        Layout::new(releases).map_err(|error| OperationError::Failed(error.into()))
+    }
+
+    /// What shall run now.
+    pub(super) fn layout(&self) -> Layout {
+        self.running.lock().layout.clone()
+    }
+
+    /// The last event of an operation that went well.
+    pub(super) fn done(&self, site: &str, release: &str, begun: Instant) -> DeployEvent {
+        DeployEvent::Done {
+            site: site.to_owned(),
+            release: release.to_owned(),
+            urls: self.urls(site),
+            total_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn live_release(row: &SiteRow) -> Result<String, OperationError> {
+    row.live_release.clone().ok_or_else(|| {
+        OperationError::NoRelease(format!(
+            "{} has no live release: its deploy never succeeded",
+            row.name
+        ))
+    })
+}
+
+fn check_variable(name: &str, value: &str) -> Result<(), OperationError> {
+    let is_name = !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
+    if !is_name || name.starts_with("ONEBOX_") {
+        return Err(OperationError::Invalid(format!("{name:?} can't be the name of a variable")));
+    }
+    if value.contains('\0') {
+        return Err(OperationError::Invalid(format!("the value of {name} has a NUL byte")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_shell_would_take_is_a_variable() {
+        check_variable("DATABASE_URL", "x=y z").unwrap();
+        for (name, value) in [("", ""), ("1A", ""), ("A-B", ""), ("ONEBOX_X", ""), ("A", "\0")] {
+            check_variable(name, value).unwrap_err();
+        }
+    }
+}

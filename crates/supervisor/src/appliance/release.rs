@@ -1,0 +1,199 @@
+//! One release of one site as it shall run: what `state.db`, its plan and its configuration say together.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use onebox_app_server::AppSpec;
+use onebox_config::{Paths, SiteConfig, SiteName};
+
+use crate::deploy::plan::{Kind, RunPlan};
+use crate::deploy::plan_in_place;
+use crate::engine::EmbeddedSite;
+use crate::engine::protocol::{BackendData, EmbeddedData, SiteData};
+use crate::environment;
+use crate::isolation::{Facts, PythonFacts};
+use crate::store::SiteRow;
+use crate::workers::CrewSpec;
+
+/// A release that can be run.
+#[derive(Debug, Clone)]
+pub(crate) struct SiteRelease {
+    pub(crate) site: String,
+    pub(crate) release: String,
+    pub(crate) config: SiteConfig,
+    pub(crate) plan: RunPlan,
+    /// The hosts it answers to, the first one first; without `NAME.localhost`.
+    pub(crate) domains: Vec<String>,
+    pub(crate) catch_all: bool,
+    pub(crate) stopped: bool,
+    /// What `onebox env` says.
+    pub(crate) variables: Vec<(String, String)>,
+}
+
+/// A live release whose files can't be read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("release {release} can't be read: {reason}")]
+pub(crate) struct UnreadableRelease {
+    pub(crate) release: String,
+    pub(crate) reason: String,
+}
+
+impl SiteRelease {
+    /// Reads a release from its folder. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`UnreadableRelease`] where its plan or its configuration is not there or broken.
+    pub(crate) fn read(
+        paths: &Paths,
+        row: &SiteRow,
+        release: &str,
+        variables: Vec<(String, String)>,
+    ) -> Result<Self, UnreadableRelease> {
+        let dir = paths.releases(&row.name).join(release);
+        let failed = |reason: String| UnreadableRelease { release: release.to_owned(), reason };
+        let plan = RunPlan::read(&dir).map_err(|error| failed(error.to_string()))?;
+        let config = onebox_config::load_site(&dir.join("app"), None)
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(Self {
+            site: row.name.clone(),
+            release: release.to_owned(),
+            config,
+            plan,
+            domains: row.domains.clone(),
+            catch_all: row.catch_all,
+            stopped: row.stopped,
+            variables,
+        })
+    }
+
+    /// A folder as it is, without a release of its own; it answers to every host.
+    ///
+    /// # Errors
+    /// In words, where the folder is no site.
+    pub(crate) async fn in_place(root: PathBuf, config: SiteConfig) -> Result<Self, String> {
+        let name = match &config.name {
+            Some(name) => name.clone(),
+            None => {
+                let folder = root.file_name().unwrap_or_default().to_string_lossy();
+                SiteName::from_folder(&folder).to_string()
+            }
+        };
+        let plan = plan_in_place(&root, &config).await.map_err(|failure| failure.to_string())?;
+        Ok(Self {
+            site: name,
+            release: "in-place".to_owned(),
+            domains: config.domains.clone(),
+            config,
+            plan,
+            catch_all: true,
+            stopped: false,
+            variables: Vec::new(),
+        })
+    }
+
+    /// What the derivation of its mode looks at.
+    pub(crate) fn facts(&self) -> Facts {
+        let python = self.plan.interpreter.as_ref().map(|interpreter| PythonFacts {
+            choice: self.config.isolation,
+            processes: self.config.processes,
+            can_be_loaded: interpreter.libpython.is_some(),
+        });
+        Facts { site: self.site.clone(), python }
+    }
+
+    /// The host that health checks ask for: the first domain, else the one it surely answers to.
+    pub(crate) fn probe_host(&self) -> String {
+        match self.domains.first() {
+            Some(domain) => domain.clone(),
+            None if self.catch_all => "localhost".to_owned(),
+            None => format!("{}.localhost", self.site),
+        }
+    }
+
+    /// How long its application may take to load.
+    pub(crate) fn patience(&self) -> Duration {
+        self.config.health.timeout
+    }
+
+    /// Whether it needs Python at all.
+    pub(crate) fn is_static(&self) -> bool {
+        self.plan.kind == Kind::Static
+    }
+
+    fn all_variables(&self) -> Vec<(String, String)> {
+        self.plan.env.iter().chain(&self.variables).cloned().collect()
+    }
+
+    fn app_spec(&self, multiprocess: bool) -> Option<AppSpec> {
+        Some(AppSpec {
+            site: self.site.clone(),
+            application: self.plan.application.clone()?,
+            root: self.plan.root.clone(),
+            python_path: self.plan.python_path.clone(),
+            threads: self.config.threads,
+            multiprocess,
+        })
+    }
+
+    /// What an engine is started with to embed it; `None` for a static site.
+    pub(crate) fn embedded_site(&self) -> Option<EmbeddedSite> {
+        let interpreter = self.plan.interpreter.as_ref()?;
+        Some(EmbeddedSite {
+            site: self.site.clone(),
+            release: self.release.clone(),
+            root: self.plan.root.clone(),
+            environment: environment::for_site(&interpreter.executable, &self.all_variables()),
+        })
+    }
+
+    /// What the engine's interpreter is to load; `None` for a static site.
+    pub(crate) fn embedded_data(&self, library: PathBuf) -> Option<EmbeddedData> {
+        let interpreter = self.plan.interpreter.clone()?;
+        Some(EmbeddedData { interpreter, library, spec: self.app_spec(false)? })
+    }
+
+    /// What its workers are started with.
+    ///
+    /// # Errors
+    /// Where it has no Python.
+    pub(crate) fn crew_spec(&self, library: PathBuf) -> io::Result<CrewSpec> {
+        let (Some(interpreter), Some(spec)) =
+            (self.plan.interpreter.clone(), self.app_spec(self.config.processes > 1))
+        else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the site has no Python"));
+        };
+        Ok(CrewSpec {
+            site: self.site.clone(),
+            release: self.release.clone(),
+            environment: environment::for_site(&interpreter.executable, &self.all_variables()),
+            interpreter,
+            library,
+            spec,
+            processes: self.config.processes.max(1),
+            mercy: self.config.reload_mercy,
+        })
+    }
+
+    /// What the engine needs to route to it.
+    pub(crate) fn site_data(&self, backend: BackendData) -> SiteData {
+        let mut hosts = self.domains.clone();
+        hosts.push(format!("{}.localhost", self.site));
+        SiteData {
+            name: self.site.clone(),
+            release: self.release.clone(),
+            hosts,
+            catch_all: self.catch_all,
+            statics: self.plan.statics.clone(),
+            index: self.is_static(),
+            backend,
+            harakiri: self.config.harakiri,
+            queue_size: self.config.queue_size,
+            buffer_size: self.config.buffer_size,
+            post_buffering: self.config.post_buffering,
+            max_body: self.config.max_body,
+            response_buffering: self.config.response_buffering,
+            max_temp_file: self.config.max_temp_file,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What runs, as the API says it.
+
+use super::{Appliance, OperationError, Running, SiteRelease};
+use crate::api::{
+    ApplianceStatus, EngineStatus, Explanation, Mode, Release, SiteState, SiteStatus, WorkerStatus,
+};
+use crate::engine::{Generation, Loaded};
+use crate::store::SiteRow;
+
+impl Appliance {
+    /// The whole appliance.
+    pub(crate) async fn status(&self) -> Result<ApplianceStatus, OperationError> {
+        let rows = self.store.sites().await?;
+        let running = self.running.lock();
+        let mut sites: Vec<SiteStatus> =
+            rows.into_iter().map(|row| self.site_status_of(&running, row)).collect();
+        if self.in_place {
+            let placed = running.layout.sites().map(|placed| row_in_place(&placed.release));
+            sites = placed.map(|row| self.site_status_of(&running, row)).collect();
+        }
+        Ok(ApplianceStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_ms: self.started_ms,
+            state_dir: self.paths.state_dir().display().to_string(),
+            http: self.http.iter().map(ToString::to_string).collect(),
+            admin: self.admin.iter().map(ToString::to_string).collect(),
+            engine: running.engine.as_ref().map(|engine| EngineStatus {
+                generation: engine.number,
+                pid: engine.pid(),
+                started_ms: engine.started_ms,
+                crashes: running.crashes,
+            }),
+            sites,
+        })
+    }
+
+    /// One site.
+    pub(crate) async fn site_status(&self, site: &str) -> Result<SiteStatus, OperationError> {
+        let sites = self.status().await?.sites;
+        let found = sites.into_iter().find(|status| status.name == site);
+        found.ok_or_else(|| OperationError::NoSite(site.to_owned()))
+    }
+
+    /// The releases of a site, the newest first.
+    pub(crate) async fn releases(&self, site: &str) -> Result<Vec<Release>, OperationError> {
+        let row = self.row(site).await?;
+        let rows = self.store.releases(site).await?.into_iter();
+        let releases = rows.map(|release| Release {
+            live: row.live_release.as_ref() == Some(&release.id),
+            id: release.id,
+            created_ms: release.created_ms,
+            state: release.state,
+            problem: release.problem,
+        });
+        Ok(releases.collect())
+    }
+
+    /// How a site runs, and why.
+    pub(crate) async fn explain(&self, site: &str) -> Result<Explanation, OperationError> {
+        self.site_status(site).await?;
+        let running = self.running.lock();
+        let placed = running.layout.site(site).ok_or_else(|| {
+            OperationError::NoRelease(match running.unreadable.get(site) {
+                Some(reason) => reason.clone(),
+                None => format!("{site} has no live release"),
+            })
+        })?;
+        let plan = &placed.release.plan;
+        let mut reasons = vec![plan.found.clone()];
+        reasons.extend(placed.reasons.iter().cloned());
+        reasons.extend(plan.warnings.iter().map(|warning| format!("Warning: {warning}")));
+        let folders = plan.statics.iter().flat_map(|(url, folders)| {
+            folders.iter().map(move |folder| (url.clone(), folder.display().to_string()))
+        });
+        Ok(Explanation {
+            mode: placed.mode,
+            reasons,
+            static_folders: folders.collect(),
+            persistent: plan.persistent.iter().map(|path| path.display().to_string()).collect(),
+        })
+    }
+
+    /// A site's addresses, the best first.
+    pub(super) fn urls(&self, site: &str) -> Vec<String> {
+        let layout = self.layout();
+        let Some(placed) = layout.site(site) else { return Vec::new() };
+        self.urls_of(site, &placed.release.domains, placed.release.catch_all)
+    }
+
+    fn urls_of(&self, site: &str, domains: &[String], catch_all: bool) -> Vec<String> {
+        let Some(port) = self.http.first().map(|address| address.port()) else { return Vec::new() };
+        let mut hosts = domains.to_vec();
+        if catch_all {
+            hosts.push("localhost".to_owned());
+        }
+        hosts.push(format!("{site}.localhost"));
+        hosts.into_iter().map(|host| url(&host, port)).collect()
+    }
+
+    fn site_status_of(&self, running: &Running, row: SiteRow) -> SiteStatus {
+        let placed = running.layout.site(&row.name);
+        let release = placed.map(|placed| &placed.release);
+        let mode = placed.map_or(Mode::Static, |placed| placed.mode);
+        let (state, problem) = if row.stopped {
+            (SiteState::Stopped, None)
+        } else if placed.is_some() {
+            to_state(load_state(running, &row.name, mode))
+        } else {
+            let reason = running.unreadable.get(&row.name).cloned();
+            let reason = reason.unwrap_or_else(|| "its first deploy has not succeeded".to_owned());
+            (SiteState::Failed, Some(reason))
+        };
+        let interpreter = release.and_then(|release| release.plan.interpreter.as_ref());
+        SiteStatus {
+            state,
+            problem,
+            mode,
+            urls: self.urls_of(&row.name, &row.domains, row.catch_all),
+            release: row.live_release,
+            released_ms: row.live_ms,
+            domains: row.domains,
+            catch_all: row.catch_all,
+            kind: release
+                .map_or_else(|| "unknown".to_owned(), |release| release.plan.kind.to_string()),
+            python: interpreter.map(|python| {
+                let (major, minor, patch) = python.version;
+                format!("{major}.{minor}.{patch}")
+            }),
+            workers: release.map_or_else(Vec::new, |release| workers(running, release, mode)),
+            name: row.name,
+        }
+    }
+}
+
+/// A site that no database knows.
+fn row_in_place(release: &SiteRelease) -> SiteRow {
+    SiteRow {
+        name: release.site.clone(),
+        live_release: Some(release.release.clone()),
+        live_ms: None,
+        stopped: false,
+        catch_all: release.catch_all,
+        domains: release.domains.clone(),
+    }
+}
+
+fn load_state(running: &Running, site: &str, mode: Mode) -> Loaded {
+    let crew = running.crews.get(site);
+    match mode {
+        Mode::Isolated => crew.map_or(Loaded::Waiting, |crew| crew.load_state()),
+        Mode::Embedded | Mode::Static => {
+            running.engine.as_ref().map_or(Loaded::Waiting, |engine| match mode {
+                Mode::Static => Loaded::Ready,
+                _ => engine.load_state(),
+            })
+        }
+    }
+}
+
+fn to_state(loaded: Loaded) -> (SiteState, Option<String>) {
+    match loaded {
+        Loaded::Waiting => (SiteState::Starting, None),
+        Loaded::Ready => (SiteState::Running, None),
+        Loaded::Failed(failure) => (SiteState::Failed, Some(failure.summary)),
+    }
+}
+
+fn workers(running: &Running, release: &SiteRelease, mode: Mode) -> Vec<WorkerStatus> {
+    if mode == Mode::Isolated {
+        return running.crews.get(&release.site).map_or_else(Vec::new, |crew| crew.status());
+    }
+    let embeds = |engine: &&std::sync::Arc<Generation>| {
+        engine.embedded.as_ref().is_some_and(|embedded| embedded.site == release.site)
+    };
+    let engine = running.engine.iter().find(embeds);
+    let worker = engine.map(|engine| WorkerStatus {
+        name: format!("engine.{}", engine.number),
+        pid: engine.pid(),
+        release: release.release.clone(),
+        started_ms: engine.started_ms,
+        threads: release.config.threads,
+    });
+    worker.into_iter().collect()
+}
+
+fn url(host: &str, port: u16) -> String {
+    match port {
+        80 => format!("http://{host}"),
+        port => format!("http://{host}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_80_goes_without_saying() {
+        assert_eq!(url("a.example", 80), "http://a.example");
+        assert_eq!(url("a.example", 8080), "http://a.example:8080");
+    }
+}

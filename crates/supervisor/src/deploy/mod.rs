@@ -1,0 +1,39 @@
+//! From an archive to a release that is ready to start.
+
+pub(crate) mod archive;
+mod clone;
+pub(crate) mod command;
+pub(crate) mod detect;
+#[cfg(test)]
+mod end_to_end;
+pub(crate) mod error;
+pub(crate) mod events;
+pub(crate) mod health;
+mod hooks;
+mod in_place;
+mod owner;
+mod packages;
+mod persist;
+pub(crate) mod plan;
+pub(crate) mod prepare;
+mod public_files;
+pub(crate) mod release;
+mod settings;
+mod stage;
+mod statics;
+mod venv;
+mod warnings;
+
+pub(crate) use self::in_place::plan_in_place;
+pub(crate) use self::prepare::{Prepared, StageContext, prepare};
+
+#[cfg(test)]
+mod tests {
+    use onebox_config::SiteConfig;
+
+    /// The configuration of a site without `onebox.toml`.
+    pub(crate) fn config() -> SiteConfig {
+        let folder = tempfile::tempdir().unwrap();
+        onebox_config::load_site(folder.path(), None).unwrap()
+    }
+}

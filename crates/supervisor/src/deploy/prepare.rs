@@ -1,0 +1,170 @@
+//! The steps from an archive to a release that is ready to start.
+//!
+//! Owns their order. Each is one line of [`prepare`]; whichever fails, nothing is left of the release and what was live
+//! was not touched. The caller starts it, checks its health and makes it live.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use onebox_config::procfile::{self, Procfile};
+use onebox_config::{HostName, Paths, SiteConfig, SiteName};
+
+use super::archive::{self, ArchiveLimits, Unpacked};
+use super::command::RunAs;
+use super::error::{DeployFailure, DeployProblem, Step};
+use super::events::EventSink;
+use super::plan::RunPlan;
+use super::release::{HalfMade, new_id, staging_root};
+use super::stage::Stage;
+use super::venv::blocking;
+use crate::api::DeployQuery;
+
+/// What a deploy needs to know of the box.
+#[derive(Debug, Clone)]
+pub(crate) struct StageContext {
+    /// Where things lie.
+    pub(crate) paths: Paths,
+    /// Who runs the site's commands where the supervisor is root; `None`: the supervisor's own user.
+    pub(crate) user: Option<RunAs>,
+    /// What `onebox env` set, by site: hooks see it as the application will.
+    pub(crate) variables: BTreeMap<String, Vec<(String, String)>>,
+    /// What an archive may hold.
+    pub(crate) limits: ArchiveLimits,
+}
+
+/// A complete release that was not started yet.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The site's name.
+    pub(crate) site: String,
+    /// The release's id.
+    pub(crate) release_id: String,
+    /// Its folder.
+    pub(crate) dir: PathBuf,
+    /// Its configuration, with the domains of the query.
+    pub(crate) config: SiteConfig,
+    /// How to run it.
+    pub(crate) plan: RunPlan,
+}
+
+/// Makes a release of the archive.
+///
+/// # Errors
+/// When a step fails; the half-made release is gone then.
+pub(crate) async fn prepare<E: Display>(
+    context: &StageContext,
+    archive: impl Stream<Item = Result<Bytes, E>>,
+    query: &DeployQuery,
+    events: &EventSink,
+) -> Result<Prepared, DeployFailure> {
+    let unpacked = unpack(context, archive).await.map_err(|problem| problem.at(Step::Copy))?;
+    let site = identify(&unpacked.app, query).map_err(|problem| problem.at(Step::Detect))?;
+    let release = adopt(context, unpacked, &site).map_err(|problem| problem.at(Step::Copy))?;
+    events.step(Step::Copy, release.text(&site));
+
+    let mut stage = Stage::new(context, &release.dir, &site);
+    let found = stage.detect(events).await.map_err(|problem| problem.at(Step::Detect))?;
+    stage.keep_known(&found).map_err(|problem| problem.at(Step::Persist))?;
+    stage.install(&found, events).await.map_err(|problem| problem.at(Step::Install))?;
+    stage.ask_django(&found, events).await.map_err(|problem| problem.at(Step::Settings))?;
+    stage.keep_answered(events).map_err(|problem| problem.at(Step::Persist))?;
+    stage.run_hooks(&found, events).await.map_err(|problem| problem.at(Step::Hooks))?;
+    let plan = stage.record(&found, events).map_err(|problem| problem.at(Step::Record))?;
+
+    release.guard.keep();
+    Ok(Prepared {
+        site: site.name,
+        release_id: release.id,
+        dir: release.dir,
+        config: site.config,
+        plan,
+    })
+}
+
+/// Who the site is, by its own files and the query.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) name: String,
+    pub(super) config: SiteConfig,
+    pub(super) procfile: Procfile,
+}
+
+/// An archive in `staging/`, before the site's name is known.
+struct UnpackedArchive {
+    guard: HalfMade,
+    app: PathBuf,
+    id: String,
+    unpacked: Unpacked,
+}
+
+/// A release in its place, not complete yet.
+struct HalfRelease {
+    guard: HalfMade,
+    dir: PathBuf,
+    id: String,
+    unpacked: Unpacked,
+}
+
+impl HalfRelease {
+    fn text(&self, site: &Identity) -> String {
+        let Unpacked { files, bytes } = self.unpacked;
+        let kilobytes = bytes.div_ceil(1024);
+        format!("Release {} of {}: {files} files, {kilobytes} KB", self.id, site.name)
+    }
+}
+
+async fn unpack<E: Display>(
+    context: &StageContext,
+    archive: impl Stream<Item = Result<Bytes, E>>,
+) -> Result<UnpackedArchive, DeployProblem> {
+    let id = new_id();
+    let dir = staging_root(&context.paths).join(&id);
+    let app = dir.join("app");
+    let guard = HalfMade::create(dir.clone()).map_err(DeployProblem::file("cannot make", &dir))?;
+    let file = archive::receive(archive, &dir, context.limits).await?;
+    fs::create_dir(&app).map_err(DeployProblem::file("cannot make", &app))?;
+    let (target, limits) = (app.clone(), context.limits);
+    let unpacked = blocking(move || archive::unpack(file, &target, limits)).await??;
+    Ok(UnpackedArchive { guard, app, id, unpacked })
+}
+
+fn identify(app: &Path, query: &DeployQuery) -> Result<Identity, DeployProblem> {
+    let mut config = onebox_config::load_site(app, None).map_err(DeployProblem::Configuration)?;
+    let procfile = read_procfile(app);
+    let name = match (&query.name, &config.name, &query.default_name) {
+        (Some(name), _, _) | (None, Some(name), _) => {
+            SiteName::parse(name).map_err(|error| DeployProblem::Name(error.message))?
+        }
+        (None, None, Some(folder)) => SiteName::from_folder(folder),
+        (None, None, None) => return Err(DeployProblem::Name("none was given".to_owned())),
+    };
+    if let Some(domains) = &query.domains {
+        let hosts = domains.split(',').map(str::trim).filter(|host| !host.is_empty());
+        let hosts: Result<Vec<String>, _> =
+            hosts.map(|host| HostName::parse(host).map(|host| host.to_string())).collect();
+        config.domains = hosts.map_err(|error| DeployProblem::Domain(error.message))?;
+    }
+    Ok(Identity { name: name.to_string(), config, procfile })
+}
+
+/// What the site's `Procfile` says; nothing where there is none.
+pub(super) fn read_procfile(folder: &Path) -> Procfile {
+    fs::read_to_string(folder.join("Procfile"))
+        .map(|text| procfile::parse(&text))
+        .unwrap_or_default()
+}
+
+fn adopt(
+    context: &StageContext,
+    archive: UnpackedArchive,
+    site: &Identity,
+) -> Result<HalfRelease, DeployProblem> {
+    let UnpackedArchive { mut guard, id, unpacked, .. } = archive;
+    let dir = context.paths.releases(&site.name).join(&id);
+    guard.move_to(&dir).map_err(DeployProblem::file("cannot move the release to", &dir))?;
+    Ok(HalfRelease { guard, dir, id, unpacked })
+}

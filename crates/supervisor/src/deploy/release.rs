@@ -1,0 +1,210 @@
+//! Releases as folders: their ids, and which of them stay.
+//!
+//! Owns `sites/NAME/releases/` and `staging/`. Must not know which release is live: `state.db` alone decides that, and
+//! the caller says it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use onebox_config::Paths;
+
+use super::plan::PLAN_FILE;
+
+/// An id that sorts by time, `20261120-114213-3f2a` (UTC).
+pub(crate) fn new_id() -> String {
+    let now = jiff::Timestamp::now().to_zoned(TimeZone::UTC);
+    let salt: u16 = rand::random();
+    format!("{}-{salt:04x}", now.strftime("%Y%m%d-%H%M%S"))
+}
+
+/// Where archives are unpacked before the site's name is known; on the file system of the releases.
+pub(crate) fn staging_root(paths: &Paths) -> PathBuf {
+    paths.state_dir().join("staging")
+}
+
+/// A folder that is removed unless it is kept: what a deploy that fails leaves is nothing.
+#[derive(Debug)]
+pub(crate) struct HalfMade {
+    dir: Option<PathBuf>,
+}
+
+impl HalfMade {
+    /// Creates `dir` with its parents.
+    ///
+    /// # Errors
+    /// When it exists already or cannot be made.
+    pub(crate) fn create(dir: PathBuf) -> io::Result<Self> {
+        if let Some(parent) = dir.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::create_dir(&dir)?;
+        Ok(Self { dir: Some(dir) })
+    }
+
+    /// Moves it to `place` with its parents made; it is still removed unless it is kept.
+    ///
+    /// # Errors
+    /// When it cannot be moved; it stays where it was then.
+    pub(crate) fn move_to(&mut self, place: &Path) -> io::Result<()> {
+        if let Some(parent) = place.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        if let Some(dir) = &mut self.dir {
+            fs::rename(&*dir, place)?;
+            *dir = place.to_path_buf();
+        }
+        Ok(())
+    }
+
+    /// It is complete: leaves it where it is.
+    pub(crate) fn keep(mut self) {
+        self.dir = None;
+    }
+}
+
+impl Drop for HalfMade {
+    fn drop(&mut self) {
+        if let Some(dir) = self.dir.take()
+            && let Err(error) = fs::remove_dir_all(&dir)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %dir.display(), %error, "a half-made release could not be removed");
+        }
+    }
+}
+
+/// Removes what a deploy left that was cut short by the end of the supervisor; for start-up, before any deploy runs.
+///
+/// # Errors
+/// When the state folder cannot be read.
+pub(crate) fn clean_half_made(paths: &Paths) -> io::Result<Vec<PathBuf>> {
+    let mut removed = Vec::new();
+    for dir in folders(&staging_root(paths))? {
+        fs::remove_dir_all(&dir)?;
+        removed.push(dir);
+    }
+    for site in folders(&paths.state_dir().join("sites"))? {
+        for release in folders(&site.join("releases"))? {
+            if !release.join(PLAN_FILE).exists() {
+                fs::remove_dir_all(&release)?;
+                removed.push(release);
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes the complete releases in `releases` that are neither `live` nor among the newest `keep` of `ready`.
+///
+/// `ready` are the ids that were live once or could be, in any order. Returns the ids that are gone.
+///
+/// # Errors
+/// When the folder cannot be read or a release cannot be removed.
+pub(crate) fn prune(
+    releases: &Path,
+    ready: &[String],
+    live: &str,
+    keep: usize,
+) -> io::Result<Vec<String>> {
+    let mut newest: Vec<&str> = ready.iter().map(String::as_str).collect();
+    newest.sort_unstable_by(|left, right| right.cmp(left));
+    newest.truncate(keep);
+    let mut removed = Vec::new();
+    for dir in folders(releases)? {
+        let Some(id) = dir.file_name().and_then(|name| name.to_str()) else { continue };
+        if id == live || newest.contains(&id) || !dir.join(PLAN_FILE).exists() {
+            continue;
+        }
+        fs::remove_dir_all(&dir)?;
+        removed.push(id.to_owned());
+    }
+    removed.sort_unstable();
+    Ok(removed)
+}
+
+/// The folders in `dir`, none where it does not exist.
+pub(crate) fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(releases: &Path, id: &str, complete: bool) {
+        fs::create_dir_all(releases.join(id)).unwrap();
+        if complete {
+            fs::write(releases.join(id).join(PLAN_FILE), "{}").unwrap();
+        }
+    }
+
+    fn names(releases: &Path) -> Vec<String> {
+        let dirs = folders(releases).unwrap();
+        dirs.iter().map(|dir| dir.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn ids_have_a_date_a_time_and_a_salt() {
+        let id = new_id();
+        let parts: Vec<&str> = id.split('-').collect();
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 6, 4]);
+        assert!(parts[0].starts_with("20"));
+    }
+
+    #[test]
+    fn prune_keeps_the_newest_ready_ones_and_the_live_one() {
+        let folder = tempfile::tempdir().unwrap();
+        for id in ["1", "2", "3", "4", "5"] {
+            release(folder.path(), id, true);
+        }
+        let ready: Vec<String> = ["1", "2", "3", "5"].map(str::to_owned).to_vec();
+        let removed = prune(folder.path(), &ready, "1", 2).unwrap();
+        assert_eq!(removed, ["2", "4"], "4 failed, 2 is old");
+        assert_eq!(names(folder.path()), ["1", "3", "5"]);
+    }
+
+    #[test]
+    fn prune_leaves_a_release_that_is_being_made() {
+        let folder = tempfile::tempdir().unwrap();
+        release(folder.path(), "1", true);
+        release(folder.path(), "2", false);
+        assert!(prune(folder.path(), &["1".to_owned()], "1", 5).unwrap().is_empty());
+        assert_eq!(names(folder.path()), ["1", "2"]);
+    }
+
+    #[test]
+    fn half_made_releases_go_at_start_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path());
+        release(&paths.releases("blog"), "1", true);
+        release(&paths.releases("blog"), "2", false);
+        fs::create_dir_all(staging_root(&paths).join("3")).unwrap();
+        assert_eq!(clean_half_made(&paths).unwrap().len(), 2);
+        assert_eq!(names(&paths.releases("blog")), ["1"]);
+        assert!(folders(&staging_root(&paths)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_half_made_folder_is_removed_unless_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(HalfMade::create(folder.path().join("a/b")).unwrap());
+        assert!(!folder.path().join("a/b").exists());
+        HalfMade::create(folder.path().join("a/c")).unwrap().keep();
+        assert!(folder.path().join("a/c").exists());
+    }
+}

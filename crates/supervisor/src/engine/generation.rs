@@ -1,0 +1,356 @@
+//! One engine process, as the supervisor sees it: started, configured, told to accept, drained.
+//!
+//! Must not know why it is replaced; that is the appliance's business. A generation that dies says so through its process.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use onebox_config::{Limits, Paths};
+use onebox_metrics::Snapshot;
+use parking_lot::Mutex;
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, watch};
+
+use super::logging::{pass_on, told_by_engine};
+use super::protocol::{
+    CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, FromEngine, LimitsData, PROBE_FD,
+    ToEngine,
+};
+use crate::clock::now_ms;
+use crate::environment::{self, Environment};
+use crate::listeners::{SocketFile, bind_unix};
+use crate::logs::{Logs, Source, each_line};
+use crate::process::{self, Exit, Process};
+
+/// Orders that may wait for an engine; it takes them at once unless it is stuck.
+const ORDERS: usize = 256;
+/// How long an engine may take beyond its mercy before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What every generation is started with.
+#[derive(Debug)]
+pub(crate) struct EngineContext {
+    pub(crate) paths: Paths,
+    pub(crate) limits: Limits,
+    pub(crate) http: Vec<TcpListener>,
+    pub(crate) logs: Arc<Logs>,
+}
+
+/// The application that a generation is started for.
+#[derive(Debug, Clone)]
+pub(crate) struct EmbeddedSite {
+    pub(crate) site: String,
+    pub(crate) release: String,
+    /// The working folder.
+    pub(crate) root: PathBuf,
+    pub(crate) environment: Environment,
+}
+
+/// Why an application was not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoadFailure {
+    /// The exception, or what else happened, in one line.
+    pub(crate) summary: String,
+    /// May be empty.
+    pub(crate) traceback: String,
+}
+
+impl LoadFailure {
+    /// The traceback, else the summary.
+    pub(crate) fn text(&self) -> &str {
+        if self.traceback.is_empty() { &self.summary } else { &self.traceback }
+    }
+}
+
+/// Whether an application was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Loaded {
+    /// Not yet.
+    Waiting,
+    /// It takes requests.
+    Ready,
+    /// It never will.
+    Failed(LoadFailure),
+}
+
+/// One engine process.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    pub(crate) started_ms: i64,
+    pub(crate) embedded: Option<EmbeddedSite>,
+    process: Process,
+    probe: SocketFile,
+    orders: mpsc::Sender<ToEngine>,
+    sequence: AtomicU64,
+    heard: watch::Receiver<Heard>,
+    samples: Arc<Mutex<VecDeque<Snapshot>>>,
+}
+
+/// What the engine said so far.
+#[derive(Debug, Clone)]
+struct Heard {
+    configured: u64,
+    loaded: Loaded,
+}
+
+impl Generation {
+    /// Starts an engine and tells it its sites. It does not accept yet.
+    ///
+    /// # Errors
+    /// Where the process can't be started.
+    pub(crate) fn start(
+        context: &EngineContext,
+        number: u64,
+        config: EngineConfig,
+        embedded: Option<EmbeddedSite>,
+    ) -> io::Result<Arc<Self>> {
+        let probe_path = context.paths.run_dir().join(format!("e{number}.sock"));
+        let probe = bind_unix(&probe_path).map_err(io::Error::other)?;
+        let probe_file = SocketFile(probe_path);
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut inherited = vec![(theirs.as_fd(), CONTROL_FD), (probe.as_fd(), PROBE_FD)];
+        for (listener, descriptor) in context.http.iter().zip(FIRST_HTTP_FD..) {
+            inherited.push((listener.as_fd(), descriptor));
+        }
+        let (process, output) = process::spawn(command(embedded.as_ref())?, &inherited)?;
+        ours.set_nonblocking(true)?;
+        let (reader, writer) = tokio::net::UnixStream::from_std(ours)?.into_split();
+        let (orders, waiting) = mpsc::channel(ORDERS);
+        let (heard_sender, heard) =
+            watch::channel(Heard { configured: 0, loaded: Loaded::Waiting });
+        let samples = Arc::new(Mutex::new(VecDeque::new()));
+        tokio::spawn(give_orders(writer, waiting));
+        let site = embedded.as_ref().map(|embedded| embedded.site.clone());
+        let writer = LogWriter { logs: Arc::clone(&context.logs), site, number };
+        let ears = Ears { heard: heard_sender, samples: Arc::clone(&samples), log: writer.clone() };
+        tokio::spawn(ears.listen(reader));
+        tokio::spawn(writer.clone().capture(output.stdout, Source::App));
+        tokio::spawn(writer.capture(output.stderr, Source::Error));
+        let generation = Arc::new(Self {
+            number,
+            started_ms: now_ms(),
+            embedded,
+            process,
+            probe: probe_file,
+            orders,
+            sequence: AtomicU64::new(0),
+            heard,
+            samples,
+        });
+        generation.order(ToEngine::Start(EngineStart {
+            http_listeners: u16::try_from(context.http.len()).unwrap_or(u16::MAX),
+            limits: LimitsData::from(&context.limits),
+            state_dir: context.paths.state_dir().to_owned(),
+            temp_dir: context.paths.temp_dir(),
+        }));
+        generation.configure(config);
+        Ok(generation)
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        self.process.exit()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn exited(&self) -> Exit {
+        self.process.exited().await
+    }
+
+    /// Where health checks go.
+    pub(crate) fn probe(&self) -> &Path {
+        &self.probe.0
+    }
+
+    /// Whether its application was loaded; [`Loaded::Ready`] where it has none.
+    pub(crate) fn load_state(&self) -> Loaded {
+        match self.embedded {
+            Some(_) => self.heard.borrow().loaded.clone(),
+            None => Loaded::Ready,
+        }
+    }
+
+    /// Tells it its sites; what this returns is for [`Self::configured`].
+    pub(crate) fn configure(&self, config: EngineConfig) -> u64 {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        self.order(ToEngine::Configure { sequence, config });
+        sequence
+    }
+
+    /// Waits until that configuration is in force; `false`: the engine is gone.
+    pub(crate) async fn configured(&self, sequence: u64) -> bool {
+        let mut heard = self.heard.clone();
+        heard.wait_for(|heard| heard.configured >= sequence).await.is_ok()
+    }
+
+    /// Waits until its application is loaded.
+    ///
+    /// # Errors
+    /// Where it can't be, the engine dies, or the limit is over.
+    pub(crate) async fn loaded(&self, limit: Duration) -> Result<(), LoadFailure> {
+        if self.embedded.is_none() {
+            return Ok(());
+        }
+        let mut heard = self.heard.clone();
+        let said = heard.wait_for(|heard| heard.loaded != Loaded::Waiting);
+        let loaded = tokio::time::timeout(limit, said)
+            .await
+            .map(|said| said.map(|heard| heard.loaded.clone()));
+        let summary = match loaded {
+            Ok(Ok(Loaded::Failed(failure))) => return Err(failure),
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(_)) => {
+                format!("the engine {} while it loaded the application", self.exited().await)
+            }
+            Err(_) => format!("the application was not loaded within {limit:?}"),
+        };
+        Err(LoadFailure { summary, traceback: String::new() })
+    }
+
+    /// Lets it accept connections on the listeners for sites.
+    pub(crate) fn accept(&self) {
+        self.order(ToEngine::Accept);
+    }
+
+    /// Lets it finish what it has and end; kills it when that takes too long.
+    pub(crate) async fn drain(&self, mercy: Duration) -> Exit {
+        self.order(ToEngine::Drain { mercy });
+        self.process.exited_or_killed(mercy + GRACE).await
+    }
+
+    /// Ends it at once.
+    pub(crate) async fn kill(&self) {
+        self.process.signal(Signal::KILL);
+        self.process.exited().await;
+    }
+
+    /// The totals it reported since the last call, the oldest first.
+    pub(crate) fn take_samples(&self) -> Vec<Snapshot> {
+        self.samples.lock().drain(..).collect()
+    }
+
+    fn order(&self, order: ToEngine) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.orders.try_send(order) {
+            // It takes nothing from its socket: it will not recover, and its successor starts with everything.
+            tracing::error!(
+                generation = self.number,
+                "the engine does not take orders; it is ended"
+            );
+            self.process.signal(Signal::KILL);
+        }
+    }
+}
+
+fn command(embedded: Option<&EmbeddedSite>) -> io::Result<Command> {
+    let mut command = Command::new(own_binary()?);
+    command.arg("engine").env_clear();
+    match embedded {
+        Some(embedded) => command.envs(&embedded.environment).current_dir(&embedded.root),
+        None => command.envs(environment::inherited()),
+    };
+    Ok(command)
+}
+
+/// The running binary, also after an update has replaced the file it was started from.
+fn own_binary() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    Ok(if path.exists() { path } else { PathBuf::from("/proc/self/exe") })
+}
+
+async fn give_orders(mut writer: OwnedWriteHalf, mut orders: mpsc::Receiver<ToEngine>) {
+    while let Some(order) = orders.recv().await {
+        let Ok(mut line) = serde_json::to_vec(&order) else { continue };
+        line.push(b'\n');
+        if writer.write_all(&line).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// Takes in what an engine says.
+struct Ears {
+    heard: watch::Sender<Heard>,
+    samples: Arc<Mutex<VecDeque<Snapshot>>>,
+    log: LogWriter,
+}
+
+impl Ears {
+    /// Ends with the engine; what waits for [`Heard`] learns it by that.
+    async fn listen(self, reader: OwnedReadHalf) {
+        let mut lines = BufReader::new(reader).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            match serde_json::from_str(&line) {
+                Ok(message) => self.hear(message),
+                Err(error) => {
+                    tracing::warn!(%error, "the engine said something that is not understood");
+                }
+            }
+        }
+    }
+
+    fn hear(&self, message: FromEngine) {
+        match message {
+            FromEngine::Configured { sequence } => {
+                self.heard.send_modify(|heard| heard.configured = heard.configured.max(sequence));
+            }
+            FromEngine::SiteReady { .. } => {
+                self.heard.send_modify(|heard| heard.loaded = Loaded::Ready);
+            }
+            FromEngine::SiteFailed { summary, traceback, .. } => {
+                let failure = LoadFailure { summary, traceback };
+                self.log.write(Source::Error, failure.text());
+                self.heard.send_modify(|heard| heard.loaded = Loaded::Failed(failure));
+            }
+            FromEngine::Sample(snapshot) => {
+                let mut samples = self.samples.lock();
+                // Nobody takes samples before the sampler runs: the totals of the last few are enough.
+                if samples.len() >= 4 {
+                    samples.pop_front();
+                }
+                samples.push_back(snapshot);
+            }
+            FromEngine::Drained => {}
+        }
+    }
+}
+
+/// Where an engine's output goes: the log of its application, or ours.
+#[derive(Clone)]
+struct LogWriter {
+    logs: Arc<Logs>,
+    site: Option<String>,
+    number: u64,
+}
+
+impl LogWriter {
+    fn write(&self, source: Source, text: &str) {
+        match &self.site {
+            Some(site) => self.logs.write(site, source, text),
+            None => tracing::warn!(generation = self.number, text, "engine"),
+        }
+    }
+
+    async fn capture(self, output: impl tokio::io::AsyncRead + Unpin, source: Source) {
+        each_line(output, |line| match told_by_engine(line) {
+            Some(text) => pass_on(text),
+            None => self.write(source, line),
+        })
+        .await;
+    }
+}

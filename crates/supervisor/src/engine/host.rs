@@ -1,0 +1,285 @@
+//! The engine process itself: a proxy, at most one embedded application, and the supervisor's orders.
+//!
+//! It ends when it has drained, or at once when the control socket closes. Must not know releases or the database. The
+//! embedded application runs on threads of its own: no task here ever waits for the GIL.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use onebox_app_server::{Embedded, RuntimeLibrary, StartError, embed};
+use onebox_config::Paths;
+use onebox_metrics::Registry;
+use onebox_proxy::{AccessLog, Proxy, ProxySettings};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use super::logging;
+use super::protocol::{CONTROL_FD, EngineStart, FIRST_HTTP_FD, FromEngine, PROBE_FD, ToEngine};
+use super::routes::{Import, Routes};
+use crate::process::take_inherited;
+
+/// More threads than this do not make an engine faster: it mostly waits.
+const MOST_THREADS: usize = 4;
+/// Messages to the supervisor that may wait; it reads at once.
+const OUTBOX: usize = 64;
+
+/// Why an engine ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// By hand, say.
+    #[error("`onebox engine` is started by the appliance: {0}")]
+    NotStartedByAppliance(#[source] io::Error),
+    /// The operating system, or an order that is not understood.
+    #[error("the engine can't go on: {0}")]
+    Failed(#[from] io::Error),
+}
+
+/// The hidden verb `onebox engine`: serves what the supervisor says until it is told to end.
+///
+/// # Errors
+/// [`EngineError`]; the supervisor starts another one.
+pub fn engine_main() -> Result<(), EngineError> {
+    let inherited = Inherited::take().map_err(EngineError::NotStartedByAppliance)?;
+    logging::start();
+    raise_descriptor_limit();
+    let threads =
+        std::thread::available_parallelism().map_or(2, |cores| cores.get().min(MOST_THREADS));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("engine")
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(run(inherited));
+    // What still runs does not hold the process: there is nobody left who would read its answer.
+    runtime.shutdown_background();
+    if let Err(error) = &ended {
+        tracing::error!(%error, "the engine can't go on");
+    }
+    Ok(ended?)
+}
+
+/// A connection is a descriptor, and the usual soft limit of 1024 is meant for programs that use select(2).
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+/// The descriptors that were there from the start.
+struct Inherited {
+    control: UnixStream,
+    probe: UnixListener,
+}
+
+impl Inherited {
+    fn take() -> io::Result<Self> {
+        Ok(Self {
+            control: take_inherited(CONTROL_FD)?.into(),
+            probe: take_inherited(PROBE_FD)?.into(),
+        })
+    }
+}
+
+/// What the supervisor has not said yet, or that it is gone.
+type Orders = tokio::io::Lines<BufReader<OwnedReadHalf>>;
+
+async fn run(inherited: Inherited) -> io::Result<()> {
+    ignore_signals()?;
+    inherited.control.set_nonblocking(true)?;
+    let (reader, writer) = tokio::net::UnixStream::from_std(inherited.control)?.into_split();
+    let mut orders = BufReader::new(reader).lines();
+    let Some(ToEngine::Start(start)) = next_order(&mut orders).await? else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the first order is not `Start`"));
+    };
+    let http = (0..start.http_listeners)
+        .map(|number| take_inherited(FIRST_HTTP_FD + i32::from(number)).map(TcpListener::from))
+        .collect::<io::Result<Vec<_>>>()?;
+    let (outbox, messages) = mpsc::channel(OUTBOX);
+    let teller = tokio::spawn(tell(writer, messages));
+    let mut engine = Engine::new(&start, http, outbox)?;
+    engine.proxy.serve_unix(inherited.probe)?;
+    engine.serve(&mut orders).await?;
+    drop(engine);
+    teller.await.ok();
+    Ok(())
+}
+
+/// The supervisor orders the end; a signal that the terminal or systemd sends to everybody does not.
+fn ignore_signals() -> io::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+        // Having been listened for once, a signal no longer ends the process; and a handler, other than an ignored signal,
+        // is not inherited by what applications start.
+        drop(signal(kind)?);
+    }
+    Ok(())
+}
+
+async fn next_order(orders: &mut Orders) -> io::Result<Option<ToEngine>> {
+    match orders.next_line().await? {
+        Some(line) => Ok(Some(serde_json::from_str(&line)?)),
+        None => Ok(None),
+    }
+}
+
+async fn tell(mut writer: OwnedWriteHalf, mut messages: mpsc::Receiver<FromEngine>) {
+    while let Some(message) = messages.recv().await {
+        let Ok(mut line) = serde_json::to_vec(&message) else { continue };
+        line.push(b'\n');
+        if writer.write_all(&line).await.is_err() {
+            break;
+        }
+    }
+}
+
+struct Engine {
+    proxy: Proxy,
+    metrics: Arc<Registry>,
+    routes: Routes,
+    http: Vec<TcpListener>,
+    outbox: mpsc::Sender<FromEngine>,
+    /// What importing an application came to.
+    imports: (mpsc::Sender<Imported>, mpsc::Receiver<Imported>),
+    /// Keeps the interpreter's threads.
+    embedded: Option<Embedded>,
+}
+
+struct Imported {
+    site: String,
+    release: String,
+    result: Result<Embedded, StartError>,
+}
+
+impl Engine {
+    fn new(
+        start: &EngineStart,
+        http: Vec<TcpListener>,
+        outbox: mpsc::Sender<FromEngine>,
+    ) -> io::Result<Self> {
+        let metrics = Arc::new(Registry::new());
+        let access_log = AccessLog::to_folder(Paths::new(&start.state_dir).box_logs())?;
+        let settings = ProxySettings {
+            limits: start.limits.clone().into(),
+            temp_dir: Some(start.temp_dir.clone()),
+        };
+        Ok(Self {
+            proxy: Proxy::new(settings, Arc::clone(&metrics), access_log),
+            routes: Routes::new(Arc::clone(&metrics)),
+            metrics,
+            http,
+            outbox,
+            imports: mpsc::channel(1),
+            embedded: None,
+        })
+    }
+
+    /// Obeys until the supervisor is gone or an order to drain was carried out.
+    async fn serve(&mut self, orders: &mut Orders) -> io::Result<()> {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut draining: Option<tokio::task::JoinHandle<()>> = None;
+        loop {
+            tokio::select! {
+                order = next_order(orders) => match order? {
+                    None => return Ok(()),
+                    Some(ToEngine::Drain { mercy }) => {
+                        self.proxy.drain();
+                        let proxy = self.proxy.clone();
+                        draining.get_or_insert_with(|| {
+                            tokio::spawn(async move { proxy.drained(mercy).await })
+                        });
+                    }
+                    Some(order) => self.obey(order).await,
+                },
+                Some(imported) = self.imports.1.recv() => self.imported(imported).await,
+                _ = second.tick() => self.say(FromEngine::Sample(self.metrics.snapshot())).await,
+                () = ended(&mut draining) => {
+                    self.routes.close_embedded();
+                    self.say(FromEngine::Sample(self.metrics.snapshot())).await;
+                    self.say(FromEngine::Drained).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: ToEngine) {
+        match order {
+            ToEngine::Configure { sequence, config } => {
+                if let Some(import) = self.routes.configure(config) {
+                    self.import(import);
+                }
+                self.apply_routes();
+                self.say(FromEngine::Configured { sequence }).await;
+            }
+            ToEngine::Accept => {
+                for listener in self.http.drain(..) {
+                    if let Err(error) = self.proxy.serve_tcp(listener) {
+                        tracing::error!(%error, "a listener can't be used");
+                    }
+                }
+            }
+            ToEngine::Start(_) | ToEngine::Drain { .. } => {
+                tracing::warn!("an order came out of its turn");
+            }
+        }
+    }
+
+    fn apply_routes(&mut self) {
+        let (public, probe) = self.routes.tables();
+        self.proxy.set_probe_routes(probe);
+        self.proxy.set_routes(public);
+    }
+
+    fn import(&self, import: Import) {
+        let done = self.imports.0.clone();
+        let Import { site, release, data, backlog } = import;
+        tokio::task::spawn_blocking(move || {
+            let library = RuntimeLibrary { path: data.library };
+            let result = embed(&data.interpreter, &library, &data.spec, backlog);
+            done.blocking_send(Imported { site, release, result }).ok();
+        });
+    }
+
+    async fn imported(&mut self, imported: Imported) {
+        let Imported { site, release, result } = imported;
+        let message = match result {
+            Ok(embedded) => {
+                self.embedded = Some(embedded);
+                FromEngine::SiteReady { site, release }
+            }
+            Err(error) => {
+                let (summary, traceback) = match error {
+                    StartError::Application { summary, traceback } => (summary, traceback),
+                    other => (other.to_string(), String::new()),
+                };
+                self.routes.embedding_failed(summary.clone());
+                self.apply_routes();
+                FromEngine::SiteFailed { site, release, summary, traceback }
+            }
+        };
+        self.say(message).await;
+    }
+
+    async fn say(&self, message: FromEngine) {
+        // Where the supervisor is gone, the next order says so.
+        self.outbox.send(message).await.ok();
+    }
+}
+
+async fn ended(task: &mut Option<tokio::task::JoinHandle<()>>) {
+    match task {
+        Some(task) => {
+            task.await.ok();
+        }
+        None => std::future::pending().await,
+    }
+}

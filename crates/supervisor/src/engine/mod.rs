@@ -1,0 +1,12 @@
+//! The engine: the process that serves the sites, in generations.
+//!
+//! [`generation`] is the supervisor's side, [`host`] the engine's own; [`protocol`] is what they say to each other.
+
+mod generation;
+mod host;
+mod logging;
+pub(crate) mod protocol;
+mod routes;
+
+pub(crate) use generation::{EmbeddedSite, EngineContext, Generation, LoadFailure, Loaded};
+pub use host::{EngineError, engine_main};

@@ -1,0 +1,218 @@
+//! What supervisor and engine say to each other: a JSON object on a line each, over a socket pair.
+//!
+//! Both ends are one binary, so that nothing here has versions. The descriptors it names were inherited (see
+//! [`CONTROL_FD`]). When the socket closes, whoever is left acts: an engine ends at once, the supervisor starts another.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use onebox_app_server::{AppSpec, Interpreter};
+use onebox_config::Limits;
+use onebox_metrics::Snapshot;
+use serde::{Deserialize, Serialize};
+
+/// The engine's end of the socket pair.
+pub(super) const CONTROL_FD: i32 = 3;
+/// The private listener that health checks go to.
+pub(super) const PROBE_FD: i32 = 4;
+/// The first of the listeners for sites; the others follow it.
+pub(super) const FIRST_HTTP_FD: i32 = 5;
+
+/// From the supervisor to an engine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum ToEngine {
+    /// Always first, and once.
+    Start(EngineStart),
+    /// From now on these are the sites; answered by [`FromEngine::Configured`] when requests go by them.
+    Configure {
+        /// Counts up from 1.
+        sequence: u64,
+        /// The sites.
+        config: EngineConfig,
+    },
+    /// Accept connections on the listeners for sites.
+    Accept,
+    /// Stop accepting, finish what is open, and end.
+    Drain {
+        /// How long that may take.
+        mercy: Duration,
+    },
+}
+
+/// From an engine to the supervisor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum FromEngine {
+    /// A [`ToEngine::Configure`] is in force.
+    Configured {
+        /// Which one.
+        sequence: u64,
+    },
+    /// The embedded application is imported and takes requests.
+    SiteReady {
+        /// The site.
+        site: String,
+        /// Its release.
+        release: String,
+    },
+    /// The embedded application can't be imported.
+    SiteFailed {
+        /// The site.
+        site: String,
+        /// Its release.
+        release: String,
+        /// The exception, in one line.
+        summary: String,
+        /// With its traceback; may be empty.
+        traceback: String,
+    },
+    /// Totals since the engine started; each second.
+    Sample(Snapshot),
+    /// Nothing is being served any more; the engine ends now.
+    Drained,
+}
+
+/// What an engine needs to know from the start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EngineStart {
+    /// How many listeners for sites it inherited.
+    pub(crate) http_listeners: u16,
+    /// What clients may ask of them.
+    pub(crate) limits: LimitsData,
+    /// Where logs and runtime files lie.
+    pub(crate) state_dir: PathBuf,
+    /// Where large request bodies are spooled.
+    pub(crate) temp_dir: PathBuf,
+}
+
+/// Every site an engine serves.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct EngineConfig {
+    /// What everybody sees.
+    pub(crate) sites: Vec<SiteData>,
+    /// Releases that only health checks see, in place of the live ones.
+    pub(crate) candidates: Vec<SiteData>,
+}
+
+/// A site as the engine needs it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SiteData {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its release.
+    pub(crate) release: String,
+    /// Every host, lower case, without port.
+    pub(crate) hosts: Vec<String>,
+    /// Whether it answers to hosts that no site names.
+    pub(crate) catch_all: bool,
+    /// URL prefix and folders.
+    pub(crate) statics: Vec<(String, Vec<PathBuf>)>,
+    /// Whether folders have an `index.html`: a static site.
+    pub(crate) index: bool,
+    /// Who makes the other answers.
+    pub(crate) backend: BackendData,
+    /// `harakiri`
+    pub(crate) harakiri: Duration,
+    /// `queue-size`
+    pub(crate) queue_size: u32,
+    /// `buffer-size`
+    pub(crate) buffer_size: u64,
+    /// `post-buffering`
+    pub(crate) post_buffering: u64,
+    /// `max-body`
+    pub(crate) max_body: u64,
+    /// `response-buffering`
+    pub(crate) response_buffering: u64,
+    /// `max-temp-file`
+    pub(crate) max_temp_file: u64,
+}
+
+/// Who makes the answers of a site that are not files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum BackendData {
+    /// Nobody.
+    None,
+    /// The engine's own interpreter; at most one site has this, and the engine was started for it.
+    Embedded(Box<EmbeddedData>),
+    /// Worker processes; none yet: requests wait.
+    Workers(Vec<WorkerData>),
+    /// Nobody, an operator stopped it.
+    Stopped,
+    /// Nobody, it does not start.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What the interpreter is to load.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EmbeddedData {
+    /// Which Python.
+    pub(crate) interpreter: Interpreter,
+    /// Where the runtime library is.
+    pub(crate) library: PathBuf,
+    /// Which application.
+    pub(crate) spec: AppSpec,
+}
+
+/// A worker that takes requests.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WorkerData {
+    /// Its Unix socket.
+    pub(crate) socket: PathBuf,
+    /// How many requests at once.
+    pub(crate) threads: u16,
+}
+
+/// [`Limits`] as data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LimitsData {
+    max_connections: usize,
+    header_timeout: Duration,
+    body_timeout: Duration,
+    idle_timeout: Duration,
+    send_timeout: Duration,
+    max_head_bytes: usize,
+    max_target_bytes: usize,
+}
+
+impl From<&Limits> for LimitsData {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            max_connections: limits.max_connections,
+            header_timeout: limits.header_timeout,
+            body_timeout: limits.body_timeout,
+            idle_timeout: limits.idle_timeout,
+            send_timeout: limits.send_timeout,
+            max_head_bytes: limits.max_head_bytes,
+            max_target_bytes: limits.max_target_bytes,
+        }
+    }
+}
+
+impl From<LimitsData> for Limits {
+    fn from(data: LimitsData) -> Self {
+        Self {
+            max_connections: data.max_connections,
+            header_timeout: data.header_timeout,
+            body_timeout: data.body_timeout,
+            idle_timeout: data.idle_timeout,
+            send_timeout: data.send_timeout,
+            max_head_bytes: data.max_head_bytes,
+            max_target_bytes: data.max_target_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_survive_the_way_to_the_engine() {
+        let limits = Limits { max_connections: 7, ..Limits::default() };
+        let text = serde_json::to_string(&LimitsData::from(&limits)).unwrap();
+        let data: LimitsData = serde_json::from_str(&text).unwrap();
+        assert_eq!(Limits::from(data), limits);
+    }
+}

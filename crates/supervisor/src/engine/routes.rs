@@ -1,0 +1,197 @@
+//! In the engine: from the supervisor's words to the proxy's tables, keeping queues and worker groups across changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use onebox_metrics::Registry;
+use onebox_proxy::{Backend, RouteTable, Site, StaticMount, WorkerAddress, WorkerGroup};
+use onebox_uwsgi::{Backlog, BufferLimits, Connector, channel};
+
+use super::protocol::{BackendData, EmbeddedData, EngineConfig, SiteData};
+
+/// The embedded application's state.
+enum Embedded {
+    /// Being imported, or serving: requests go into its queue.
+    Open(Connector),
+    /// It could not be imported.
+    Failed(String),
+}
+
+/// An application to import, once in the life of an engine.
+pub(super) struct Import {
+    pub(super) site: String,
+    pub(super) release: String,
+    pub(super) data: EmbeddedData,
+    pub(super) backlog: Backlog,
+}
+
+/// What lasts from one configuration to the next.
+pub(super) struct Routes {
+    metrics: Arc<Registry>,
+    config: EngineConfig,
+    embedded: Option<Embedded>,
+    /// By site: what everybody sees.
+    groups: HashMap<String, Group>,
+    /// By site: candidates.
+    candidate_groups: HashMap<String, Group>,
+}
+
+struct Group {
+    queue_size: u32,
+    workers: Arc<WorkerGroup>,
+}
+
+impl Routes {
+    pub(super) fn new(metrics: Arc<Registry>) -> Self {
+        Self {
+            metrics,
+            config: EngineConfig::default(),
+            embedded: None,
+            groups: HashMap::new(),
+            candidate_groups: HashMap::new(),
+        }
+    }
+
+    /// Takes a new configuration; the tables come from [`Self::tables`]. Returns the application to import, the first time
+    /// there is one.
+    pub(super) fn configure(&mut self, config: EngineConfig) -> Option<Import> {
+        let names = |sites: &[SiteData]| -> Vec<String> {
+            sites.iter().map(|site| site.name.clone()).collect()
+        };
+        let (live, candidates) = (names(&config.sites), names(&config.candidates));
+        self.metrics.retain(|name| live.iter().chain(&candidates).any(|site| site == name));
+        close_others(&mut self.groups, &live);
+        close_others(&mut self.candidate_groups, &candidates);
+        let import = self.first_import(&config);
+        self.config = config;
+        import
+    }
+
+    fn first_import(&mut self, config: &EngineConfig) -> Option<Import> {
+        if self.embedded.is_some() {
+            return None;
+        }
+        let (site, data) = config.sites.iter().find_map(|site| match &site.backend {
+            BackendData::Embedded(data) => Some((site, data)),
+            _ => None,
+        })?;
+        let (connector, backlog) = channel(usize::try_from(site.queue_size).unwrap_or(usize::MAX));
+        self.embedded = Some(Embedded::Open(connector));
+        Some(Import {
+            site: site.name.clone(),
+            release: site.release.clone(),
+            data: EmbeddedData::clone(data),
+            backlog,
+        })
+    }
+
+    /// The embedded application will not come: its requests are answered with 503 from the next tables on, those that wait
+    /// included.
+    pub(super) fn embedding_failed(&mut self, reason: String) {
+        if let Some(Embedded::Open(connector)) = &self.embedded {
+            connector.close();
+        }
+        self.embedded = Some(Embedded::Failed(reason));
+    }
+
+    /// The embedded application gets no new requests; it ends when it has served those that wait.
+    pub(super) fn close_embedded(&self) {
+        if let Some(Embedded::Open(connector)) = &self.embedded {
+            connector.close();
+        }
+    }
+
+    /// The public table, and the one for health checks. Needs a tokio runtime.
+    pub(super) fn tables(&mut self) -> (RouteTable, RouteTable) {
+        let config = std::mem::take(&mut self.config);
+        let live: Vec<Site> =
+            config.sites.iter().map(|site| self.site(site, Entrance::Public)).collect();
+        let candidates: Vec<Site> =
+            config.candidates.iter().map(|site| self.site(site, Entrance::Probe)).collect();
+        self.config = config;
+        // The first site that claims a host has it, so that candidates stand before what is live.
+        let probed = candidates.into_iter().chain(live.iter().cloned()).collect();
+        (RouteTable::new(live), RouteTable::new(probed))
+    }
+
+    fn site(&mut self, data: &SiteData, entrance: Entrance) -> Site {
+        let statics = data.statics.iter();
+        Site {
+            name: data.name.clone(),
+            release: data.release.clone(),
+            domains: data.hosts.clone(),
+            catch_all: data.catch_all,
+            statics: statics
+                .map(|(url, folders)| StaticMount { url: url.clone(), folders: folders.clone() })
+                .collect(),
+            index: data.index,
+            backend: self.backend(data, entrance),
+            harakiri: data.harakiri,
+            buffer_size: usize::try_from(data.buffer_size).unwrap_or(usize::MAX),
+            post_buffering: data.post_buffering,
+            max_body: data.max_body,
+            response: BufferLimits {
+                memory_bytes: usize::try_from(data.response_buffering).unwrap_or(usize::MAX),
+                file_bytes: data.max_temp_file,
+            },
+            metrics: self.metrics.site(&data.name),
+        }
+    }
+
+    fn backend(&mut self, data: &SiteData, entrance: Entrance) -> Backend {
+        match &data.backend {
+            BackendData::None => Backend::None,
+            BackendData::Stopped => Backend::Stopped,
+            BackendData::Failed { reason } => Backend::Failed { reason: reason.clone() },
+            BackendData::Embedded(_) => match &self.embedded {
+                Some(Embedded::Open(connector)) => Backend::Memory(connector.clone()),
+                Some(Embedded::Failed(reason)) => Backend::Failed { reason: reason.clone() },
+                None => Backend::Failed { reason: "this engine has no interpreter".into() },
+            },
+            BackendData::Workers(workers) => {
+                let groups = match entrance {
+                    Entrance::Public => &mut self.groups,
+                    Entrance::Probe => &mut self.candidate_groups,
+                };
+                let group = group(groups, data);
+                let addresses = workers.iter().map(|worker| WorkerAddress {
+                    socket: worker.socket.clone(),
+                    threads: worker.threads,
+                });
+                group.set_workers(addresses.collect());
+                Backend::Workers(group)
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Entrance {
+    Public,
+    Probe,
+}
+
+/// The site's group; requests that wait in it stay in it whatever release its workers have.
+fn group(groups: &mut HashMap<String, Group>, data: &SiteData) -> Arc<WorkerGroup> {
+    let known = groups.get(&data.name).filter(|group| group.queue_size == data.queue_size);
+    if let Some(group) = known {
+        return Arc::clone(&group.workers);
+    }
+    let capacity = usize::try_from(data.queue_size).unwrap_or(usize::MAX);
+    let workers = Arc::new(WorkerGroup::new(capacity));
+    let group = Group { queue_size: data.queue_size, workers: Arc::clone(&workers) };
+    if let Some(old) = groups.insert(data.name.clone(), group) {
+        old.workers.close();
+    }
+    workers
+}
+
+fn close_others(groups: &mut HashMap<String, Group>, names: &[String]) {
+    groups.retain(|name, group| {
+        let stays = names.contains(name);
+        if !stays {
+            group.workers.close();
+        }
+        stays
+    });
+}

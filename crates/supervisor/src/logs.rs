@@ -1,0 +1,286 @@
+//! What applications write: captured line by line, kept in a file of bounded size for each site, read back and followed.
+//!
+//! One line of `app.log` is `TIME SOURCE TEXT`. The proxy writes `access.log` beside it; here it is only read. A slow follower
+//! loses lines and never slows an application.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use onebox_config::Paths;
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::sync::broadcast;
+
+use crate::api::LogLine;
+use crate::clock::now_ms;
+
+/// A log file is put aside when it has this size.
+const ROTATE_BYTES: u64 = 10 * 1024 * 1024;
+/// How many files that were put aside stay.
+const KEPT_FILES: u32 = 4;
+/// Lines that a follower may be behind.
+const FOLLOW_LINES: usize = 1024;
+/// What is longer is cut: a line without end must not fill the memory.
+const LONGEST_LINE: usize = 64 * 1024;
+/// How much of the end of a file is searched for its last lines.
+const TAIL_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Where a line came from, in the words of [`LogLine::source`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Standard output of the application.
+    App,
+    /// Its standard error.
+    Error,
+    /// The supervisor, about the site.
+    Onebox,
+}
+
+impl Source {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Error => "error",
+            Self::Onebox => "onebox",
+        }
+    }
+}
+
+/// The logs of all sites.
+#[derive(Debug)]
+pub(crate) struct Logs {
+    paths: Paths,
+    sites: Mutex<HashMap<String, Arc<SiteLog>>>,
+}
+
+#[derive(Debug)]
+struct SiteLog {
+    folder: PathBuf,
+    file: Mutex<Option<OpenLog>>,
+    lines: broadcast::Sender<LogLine>,
+}
+
+#[derive(Debug)]
+struct OpenLog {
+    file: File,
+    size_bytes: u64,
+}
+
+impl Logs {
+    /// The logs below a state directory; nothing is opened yet.
+    pub(crate) fn new(paths: Paths) -> Self {
+        Self { paths, sites: Mutex::default() }
+    }
+
+    fn site(&self, name: &str) -> Arc<SiteLog> {
+        let mut sites = self.sites.lock();
+        Arc::clone(sites.entry(name.to_owned()).or_insert_with(|| {
+            Arc::new(SiteLog {
+                folder: self.paths.logs(name),
+                file: Mutex::default(),
+                lines: broadcast::channel(FOLLOW_LINES).0,
+            })
+        }))
+    }
+
+    /// Adds lines to a site's log; each line of `text` is one.
+    pub(crate) fn write(&self, site: &str, source: Source, text: &str) {
+        let log = self.site(site);
+        for text in text.lines() {
+            log.write(LogLine {
+                at_ms: now_ms(),
+                source: source.as_str().into(),
+                text: text.into(),
+            });
+        }
+    }
+
+    /// New lines of a site from now on.
+    pub(crate) fn follow(&self, site: &str) -> broadcast::Receiver<LogLine> {
+        self.site(site).lines.subscribe()
+    }
+
+    /// The last lines of a site's application log, the oldest first. Blocks on the disk.
+    pub(crate) fn tail(&self, site: &str, lines: usize) -> io::Result<Vec<LogLine>> {
+        last_lines(&self.paths.logs(site).join("app.log"), lines, parse)
+    }
+
+    /// The last lines of a site's access log, the oldest first. Blocks on the disk.
+    pub(crate) fn tail_access(&self, site: &str, lines: usize) -> io::Result<Vec<LogLine>> {
+        last_lines(&self.paths.logs(site).join("access.log"), lines, |text| {
+            Some(LogLine { at_ms: time_of_entry(text), source: "access".into(), text: text.into() })
+        })
+    }
+
+    /// Closes a site's log, so that its folder can be removed.
+    pub(crate) fn forget(&self, site: &str) {
+        self.sites.lock().remove(site);
+    }
+}
+
+impl SiteLog {
+    fn write(&self, line: LogLine) {
+        if let Err(error) = self.append(&line) {
+            tracing::warn!(%error, folder = %self.folder.display(), "a log line could not be written");
+        }
+        self.lines.send(line).ok();
+    }
+
+    fn append(&self, line: &LogLine) -> io::Result<()> {
+        let text = format(line);
+        let mut slot = self.file.lock();
+        if slot.as_ref().is_some_and(|open| open.size_bytes >= ROTATE_BYTES) {
+            *slot = None;
+            rotate(&self.folder)?;
+        }
+        let open = match &mut *slot {
+            Some(open) => open,
+            closed => closed.insert(OpenLog::open(&self.folder)?),
+        };
+        open.file.write_all(text.as_bytes())?;
+        open.size_bytes += text.len() as u64;
+        Ok(())
+    }
+}
+
+impl OpenLog {
+    fn open(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let file = OpenOptions::new().create(true).append(true).open(folder.join("app.log"))?;
+        let size_bytes = file.metadata()?.len();
+        Ok(Self { file, size_bytes })
+    }
+}
+
+/// `app.log` becomes `app.log.1`, that `app.log.2`, and so on; the oldest is overwritten.
+fn rotate(folder: &Path) -> io::Result<()> {
+    for number in (0..KEPT_FILES).rev() {
+        let from = match number {
+            0 => folder.join("app.log"),
+            number => folder.join(format!("app.log.{number}")),
+        };
+        match fs::rename(from, folder.join(format!("app.log.{}", number + 1))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn format(line: &LogLine) -> String {
+    let at = jiff::Timestamp::from_millisecond(line.at_ms).unwrap_or_default();
+    format!("{at:.3} {} {}\n", line.source, line.text)
+}
+
+fn parse(text: &str) -> Option<LogLine> {
+    let (at, rest) = text.split_once(' ')?;
+    let (source, text) = rest.split_once(' ')?;
+    let at: jiff::Timestamp = at.parse().ok()?;
+    Some(LogLine { at_ms: at.as_millisecond(), source: source.into(), text: text.into() })
+}
+
+fn time_of_entry(text: &str) -> i64 {
+    let entry: Option<serde_json::Value> = serde_json::from_str(text).ok();
+    let time = entry.as_ref().and_then(|entry| entry.get("at_ms").or_else(|| entry.get("time_ms")));
+    time.and_then(serde_json::Value::as_i64).unwrap_or(0)
+}
+
+fn last_lines(
+    path: &Path,
+    lines: usize,
+    parse: impl Fn(&str) -> Option<LogLine>,
+) -> io::Result<Vec<LogLine>> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        file => file?,
+    };
+    let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut found: Vec<LogLine> = text.lines().rev().filter_map(parse).take(lines).collect();
+    found.reverse();
+    Ok(found)
+}
+
+/// Reads a child's output to its end and hands on each line, without its end; what is too long comes in pieces.
+pub(crate) async fn each_line(output: impl AsyncRead + Unpin, mut line: impl FnMut(&str)) {
+    let mut output = BufReader::new(output);
+    let mut pending = Vec::new();
+    while let Ok(available) = output.fill_buf().await
+        && !available.is_empty()
+    {
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let taken = end.unwrap_or(available.len());
+        pending.extend_from_slice(available.get(..taken).unwrap_or_default());
+        output.consume(taken + usize::from(end.is_some()));
+        if end.is_some() || pending.len() >= LONGEST_LINE {
+            line(String::from_utf8_lossy(&pending).trim_end_matches('\r'));
+            pending.clear();
+        }
+    }
+    if !pending.is_empty() {
+        line(&String::from_utf8_lossy(&pending));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs() -> (tempfile::TempDir, Logs) {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = Logs::new(Paths::new(folder.path()));
+        (folder, logs)
+    }
+
+    #[test]
+    fn lines_are_read_back_as_they_were_written() {
+        let (_folder, logs) = logs();
+        let mut follower = logs.follow("blog");
+        logs.write("blog", Source::App, "hello world\n  indented");
+        logs.write("blog", Source::Error, "Traceback");
+        let tail = logs.tail("blog", 2).unwrap();
+        let seen: Vec<_> = tail.iter().map(|line| (&*line.source, &*line.text)).collect();
+        assert_eq!(seen, [("app", "  indented"), ("error", "Traceback")]);
+        assert!(tail[0].at_ms > 1_600_000_000_000);
+        assert_eq!(follower.try_recv().unwrap().text, "hello world");
+        assert!(logs.tail("other", 5).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_full_file_is_put_aside_and_the_oldest_goes() {
+        let (_folder, logs) = logs();
+        logs.write("blog", Source::App, "first");
+        let log = logs.site("blog");
+        for _ in 0..=KEPT_FILES + 1 {
+            log.file.lock().as_mut().unwrap().size_bytes = ROTATE_BYTES;
+            logs.write("blog", Source::App, "next");
+        }
+        let mut names: Vec<_> = fs::read_dir(&log.folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["app.log", "app.log.1", "app.log.2", "app.log.3", "app.log.4"]);
+        for name in names {
+            let text = fs::read_to_string(log.folder.join(name)).unwrap();
+            assert!(text.ends_with("next\n"), "the first line is gone: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn output_is_split_into_lines_whatever_its_bytes() {
+        let mut lines = Vec::new();
+        let long = "x".repeat(LONGEST_LINE + 10);
+        let output = [b"one\r\n\n\xff\n".as_slice(), long.as_bytes()].concat();
+        each_line(&output[..], |line| lines.push(line.to_owned())).await;
+        assert_eq!(lines[..3], ["one", "", "\u{fffd}"]);
+        assert_eq!(lines[3..].concat(), long);
+        assert!(lines.len() > 4);
+    }
+}

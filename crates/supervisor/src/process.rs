@@ -1,0 +1,325 @@
+//! Child processes: started with chosen descriptors, watched through pidfds, reaped exactly once.
+//!
+//! Owns the fork and the life pipe. Must not know what the children do. A pidfd stays valid however long the child has been
+//! dead, and `waitid(P_PIDFD)` reaps that child alone, so that no other part of the program can steal or lose an exit status.
+//!
+//! Source: pidfd_open(2), waitid(2); DESIGN section 1.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+
+/// Descriptors are parked above this number before they are put where the child expects them.
+const PARKING_FLOOR: RawFd = 100;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exited with status {status}"),
+            Self::Signal(9) => write!(f, "was killed (signal 9)"),
+            Self::Signal(11) => write!(f, "crashed (signal 11, segmentation fault)"),
+            Self::Signal(6) => write!(f, "aborted (signal 6)"),
+            Self::Signal(number) => write!(f, "was ended by signal {number}"),
+        }
+    }
+}
+
+/// A child; its exit is reaped whether or not anybody waits for it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: u32,
+    pidfd: OwnedFd,
+    exit: watch::Receiver<Option<Exit>>,
+}
+
+/// A child's standard output and error, to be read to their ends.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) stdout: pipe::Receiver,
+    pub(crate) stderr: pipe::Receiver,
+}
+
+/// Starts a child in a process group of its own, so that a terminal's Ctrl-C reaches only the supervisor. Each of `inherited`
+/// is a descriptor and the number it has in the child; everything else but the standard three is closed there.
+///
+/// # Errors
+/// Where the program can't be started, or the kernel has no pidfds (before Linux 5.4).
+pub(crate) fn spawn(
+    mut command: Command,
+    inherited: &[(BorrowedFd<'_>, RawFd)],
+) -> io::Result<(Process, Output)> {
+    let mut parked = Vec::with_capacity(inherited.len());
+    for (descriptor, number) in inherited {
+        parked.push((rustix::io::fcntl_dupfd_cloexec(descriptor, PARKING_FLOOR)?, *number));
+    }
+    let moves: Vec<(RawFd, RawFd)> =
+        parked.iter().map(|(descriptor, number)| (descriptor.as_raw_fd(), *number)).collect();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    // SAFETY: between fork and exec the closure calls only dup2(2), which is async-signal-safe, on descriptors that `parked`
+    // keeps open until after the spawn; it allocates nothing and touches no lock. Their numbers are at or above
+    // PARKING_FLOOR and the targets below it, so that no move overwrites the source of a later one.
+    unsafe {
+        command.pre_exec(move || {
+            for (from, to) in &moves {
+                if libc::dup2(*from, *to) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+    let mut child = command.spawn()?;
+    drop(parked);
+    let pid = child.id();
+    // The child can't have been reaped yet, so its number is still its own.
+    let pidfd = Pid::from_raw(i32::try_from(pid).unwrap_or(0))
+        .ok_or(io::ErrorKind::InvalidData.into())
+        .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from));
+    let (Ok(pidfd), Some(stdout), Some(stderr)) = (pidfd, child.stdout.take(), child.stderr.take())
+    else {
+        child.kill().ok();
+        child.wait().ok();
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "pidfds need Linux 5.4 or later"));
+    };
+    let output = Output {
+        stdout: pipe::Receiver::from_owned_fd(stdout.into())?,
+        stderr: pipe::Receiver::from_owned_fd(stderr.into())?,
+    };
+    Ok((Process { pid, exit: reap(pidfd.try_clone()?)?, pidfd }, output))
+}
+
+/// Waits for the child in a task of its own; the task ends with the child.
+fn reap(pidfd: OwnedFd) -> io::Result<watch::Receiver<Option<Exit>>> {
+    let (ended, exit) = watch::channel(None);
+    // SAFETY: the `OwnedFd` moves in with its descriptor and keeps it open and its number unchanged until both are dropped.
+    let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }
+        .map_err(io::Error::from)?;
+    tokio::spawn(async move {
+        loop {
+            let Ok(mut ready) = pidfd.readable().await else { break };
+            match waitid(
+                WaitId::PidFd(pidfd.get_ref().as_fd()),
+                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+            ) {
+                Ok(Some(status)) => {
+                    let exit = match (status.exit_status(), status.terminating_signal()) {
+                        (Some(status), _) => Exit::Status(status),
+                        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+                    };
+                    ended.send_replace(Some(exit));
+                    break;
+                }
+                Ok(None) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {
+                    ready.clear_ready();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a child could not be waited for");
+                    ended.send_replace(Some(Exit::Status(-1)));
+                    break;
+                }
+            }
+        }
+    });
+    Ok(exit)
+}
+
+impl Process {
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        *self.exit.borrow()
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn exited(&self) -> Exit {
+        let mut exit = self.exit.clone();
+        loop {
+            if let Some(exit) = *exit.borrow_and_update() {
+                return exit;
+            }
+            if exit.changed().await.is_err() {
+                return exit.borrow().unwrap_or(Exit::Status(-1));
+            }
+        }
+    }
+
+    /// Sends a signal; one that has ended is left alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if self.exit().is_none() {
+            pidfd_send_signal(&self.pidfd, signal).ok();
+        }
+    }
+
+    /// Waits for its end, and kills it when the limit is over.
+    pub(crate) async fn exited_or_killed(&self, limit: Duration) -> Exit {
+        if let Ok(exit) = tokio::time::timeout(limit, self.exited()).await {
+            return exit;
+        }
+        self.signal(Signal::KILL);
+        self.exited().await
+    }
+}
+
+/// Takes a descriptor that the parent put at this number for us.
+///
+/// Call it once for each number, at the start of the process, before anything else has opened a descriptor.
+pub(crate) fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl(2) with F_GETFD reads flags and tells whether the number stands for something open; nothing is touched.
+    if number < 3 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "not started by the supervisor"));
+    }
+    // SAFETY: the descriptor is open, the supervisor put it there for this process alone, and each number is taken once
+    // (contract of this function), so that nobody else owns it.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(descriptor)
+}
+
+/// The pipe whose closing tells every child that the supervisor is gone, however it ended.
+#[derive(Debug)]
+pub(crate) struct LifePipe {
+    reader: OwnedFd,
+    _writer: OwnedFd,
+}
+
+impl LifePipe {
+    /// Opens it; both ends close at exec except where a child is given the reader.
+    pub(crate) fn new() -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        Ok(Self { reader: reader.into(), _writer: writer.into() })
+    }
+
+    /// The end that children hold.
+    pub(crate) fn reader(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
+
+/// How long to wait before a process that ended is started again: 100 ms, doubling to 10 s, from the start again after a
+/// minute of health.
+#[derive(Debug)]
+pub(crate) struct BackOff {
+    next: Duration,
+    started: Instant,
+}
+
+impl Default for BackOff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BackOff {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(10);
+    const HEALTHY: Duration = Duration::from_secs(60);
+
+    /// One that has seen no failure; the process starts now.
+    pub(crate) fn new() -> Self {
+        Self { next: Self::FIRST, started: Instant::now() }
+    }
+
+    /// The pause after an end at `now`; the next start is counted from when it is over.
+    pub(crate) fn after_end(&mut self, now: Instant) -> Duration {
+        if now.duration_since(self.started) >= Self::HEALTHY {
+            self.next = Self::FIRST;
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(Self::LONGEST);
+        self.started = now + pause;
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[tokio::test]
+    async fn status_and_signal_are_told_apart() {
+        let (process, _output) = spawn(shell("exit 7"), &[]).unwrap();
+        assert_eq!(process.exited().await, Exit::Status(7));
+        let (process, _output) = spawn(shell("kill -KILL $$"), &[]).unwrap();
+        assert_eq!(process.exited().await, Exit::Signal(9));
+        assert_eq!(process.exited().await, Exit::Signal(9), "an exit is remembered");
+    }
+
+    #[tokio::test]
+    async fn a_child_gets_descriptors_at_the_numbers_it_was_promised() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let life = LifePipe::new().unwrap();
+        let (process, mut output) = spawn(
+            shell("echo out; echo err >&2; echo four >&4; read line <&5; exit 3"),
+            &[(theirs.as_fd(), 4), (life.reader(), 5)],
+        )
+        .unwrap();
+        drop(theirs);
+        drop(life);
+        assert_eq!(process.exited().await, Exit::Status(3));
+        let mut text = String::new();
+        output.stdout.read_to_string(&mut text).await.unwrap();
+        output.stderr.read_to_string(&mut text).await.unwrap();
+        (&ours).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "out\nerr\nfour\n");
+        (&ours).write_all(b"x").unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_in_time_is_killed() {
+        let (process, _output) = spawn(shell("trap '' TERM; while :; do :; done"), &[]).unwrap();
+        process.signal(Signal::TERM);
+        let exit = process.exited_or_killed(Duration::from_millis(50)).await;
+        assert!(matches!(exit, Exit::Signal(9 | 15)));
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_health_forgets_them() {
+        let mut back_off = BackOff::new();
+        let mut now = back_off.started;
+        let pauses: Vec<u128> = (0..9)
+            .map(|_| {
+                let pause = back_off.after_end(now);
+                now += pause;
+                pause.as_millis()
+            })
+            .collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        assert_eq!(back_off.after_end(now + BackOff::HEALTHY).as_millis(), 100);
+    }
+}

@@ -1,0 +1,236 @@
+//! Sites and their hosts, and the transaction that makes a release live.
+
+use std::collections::BTreeMap;
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError};
+use crate::clock::now_ms;
+
+/// A site as the database knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SiteRow {
+    pub(crate) name: String,
+    pub(crate) live_release: Option<String>,
+    pub(crate) live_ms: Option<i64>,
+    pub(crate) stopped: bool,
+    pub(crate) catch_all: bool,
+    /// Its hosts, the first one first.
+    pub(crate) domains: Vec<String>,
+}
+
+/// What becomes true at once when a release becomes live.
+#[derive(Debug, Clone)]
+pub(crate) struct Commit<'a> {
+    pub(crate) site: &'a str,
+    pub(crate) release: &'a str,
+    pub(crate) domains: &'a [String],
+    pub(crate) catch_all: bool,
+}
+
+impl Store {
+    /// Every site, by name.
+    pub(crate) async fn sites(&self) -> Result<Vec<SiteRow>, StoreError> {
+        let mut domains: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for row in sqlx::query("SELECT site, host FROM domains ORDER BY site, rank")
+            .fetch_all(&self.pool)
+            .await?
+        {
+            domains.entry(row.try_get("site")?).or_default().push(row.try_get("host")?);
+        }
+        sqlx::query(
+            "SELECT name, live_release, live_ms, stopped, catch_all FROM sites ORDER BY name",
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(|row| {
+            let name: String = row.try_get("name")?;
+            let domains = domains.remove(&name).unwrap_or_default();
+            Ok(to_site(row, name, domains)?)
+        })
+        .collect()
+    }
+
+    /// One site.
+    pub(crate) async fn site(&self, name: &str) -> Result<Option<SiteRow>, StoreError> {
+        Ok(self.sites().await?.into_iter().find(|site| site.name == name))
+    }
+
+    /// Makes sure that the site is known; a new one has no live release.
+    pub(crate) async fn add_site(&self, name: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO sites (name, created_ms) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(name)
+        .bind(now_ms())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Says which site has one of these hosts and is not `site`.
+    ///
+    /// # Errors
+    /// [`StoreError::HostTaken`] with the first such host.
+    pub(crate) async fn check_hosts(&self, site: &str, hosts: &[String]) -> Result<(), StoreError> {
+        for host in hosts {
+            let row = sqlx::query("SELECT site FROM domains WHERE host = ?1 AND site <> ?2")
+                .bind(host)
+                .bind(site)
+                .fetch_optional(&self.pool)
+                .await?;
+            if let Some(row) = row {
+                let site = row.try_get("site")?;
+                return Err(StoreError::HostTaken { host: host.clone(), site });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a release live: state, hosts and the pointer to it change together or not at all. A stopped site is started by it.
+    ///
+    /// # Errors
+    /// Where the release is not known, or one of the hosts belongs to another site.
+    pub(crate) async fn make_live(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        self.check_hosts(commit.site, commit.domains).await?;
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query(
+            "UPDATE releases SET state = 'ready', problem = NULL WHERE site = ?1 AND id = ?2",
+        )
+        .bind(commit.site)
+        .bind(commit.release)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("DELETE FROM domains WHERE site = ?1")
+            .bind(commit.site)
+            .execute(&mut *transaction)
+            .await?;
+        for (rank, host) in commit.domains.iter().enumerate() {
+            sqlx::query("INSERT INTO domains (host, site, rank) VALUES (?1, ?2, ?3)")
+                .bind(host)
+                .bind(commit.site)
+                .bind(i64::try_from(rank).unwrap_or(i64::MAX))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        sqlx::query(
+            "UPDATE sites SET live_release = ?2, live_ms = ?3, catch_all = ?4, stopped = 0 WHERE name = ?1",
+        )
+        .bind(commit.site)
+        .bind(commit.release)
+        .bind(now_ms())
+        .bind(commit.catch_all)
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Remembers that an operator stopped or started the site.
+    pub(crate) async fn set_stopped(&self, name: &str, stopped: bool) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sites SET stopped = ?2 WHERE name = ?1")
+            .bind(name)
+            .bind(stopped)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets the site with all its releases, hosts and variables.
+    pub(crate) async fn remove_site(&self, name: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM sites WHERE name = ?1").bind(name).execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+fn to_site(row: &SqliteRow, name: String, domains: Vec<String>) -> Result<SiteRow, sqlx::Error> {
+    Ok(SiteRow {
+        name,
+        live_release: row.try_get("live_release")?,
+        live_ms: row.try_get("live_ms")?,
+        stopped: row.try_get("stopped")?,
+        catch_all: row.try_get("catch_all")?,
+        domains,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::temporary;
+    use super::*;
+
+    fn hosts(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_release_becomes_live_with_its_hosts() {
+        let (_folder, store) = temporary().await;
+        store.add_site("blog").await.unwrap();
+        store.add_release("blog", "r1").await.unwrap();
+        store.set_stopped("blog", true).await.unwrap();
+        assert!(store.site("blog").await.unwrap().unwrap().stopped);
+        let domains = hosts(&["b.example", "a.example"]);
+        let commit = Commit { site: "blog", release: "r1", domains: &domains, catch_all: true };
+        store.make_live(&commit).await.unwrap();
+        let site = store.site("blog").await.unwrap().unwrap();
+        assert_eq!(site.live_release.as_deref(), Some("r1"));
+        assert_eq!(site.domains, domains);
+        assert!(site.catch_all && !site.stopped && site.live_ms.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_host_of_another_site_changes_nothing() {
+        let (_folder, store) = temporary().await;
+        for site in ["one", "two"] {
+            store.add_site(site).await.unwrap();
+            store.add_release(site, "r1").await.unwrap();
+        }
+        let domains = hosts(&["a.example"]);
+        let commit = Commit { site: "one", release: "r1", domains: &domains, catch_all: false };
+        store.make_live(&commit).await.unwrap();
+        let error = store.make_live(&Commit { site: "two", ..commit.clone() }).await.unwrap_err();
+        assert_eq!(error.to_string(), "the host a.example belongs to the site one");
+        assert_eq!(store.site("two").await.unwrap().unwrap().live_release, None);
+        store.make_live(&commit).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_release_that_is_not_known_cannot_be_live() {
+        let (_folder, store) = temporary().await;
+        store.add_site("blog").await.unwrap();
+        let commit = Commit { site: "blog", release: "r9", domains: &[], catch_all: false };
+        store.make_live(&commit).await.unwrap_err();
+        assert_eq!(store.site("blog").await.unwrap().unwrap().live_release, None);
+    }
+
+    #[tokio::test]
+    async fn one_site_at_most_answers_to_everybody() {
+        let (_folder, store) = temporary().await;
+        for site in ["one", "two"] {
+            store.add_site(site).await.unwrap();
+            store.add_release(site, "r1").await.unwrap();
+        }
+        let commit = Commit { site: "one", release: "r1", domains: &[], catch_all: true };
+        store.make_live(&commit).await.unwrap();
+        store.make_live(&Commit { site: "two", ..commit }).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_removed_site_leaves_nothing() {
+        let (_folder, store) = temporary().await;
+        store.add_site("blog").await.unwrap();
+        store.add_site("blog").await.unwrap();
+        store.add_release("blog", "r1").await.unwrap();
+        let domains = hosts(&["a.example"]);
+        let commit = Commit { site: "blog", release: "r1", domains: &domains, catch_all: true };
+        store.make_live(&commit).await.unwrap();
+        store.set_variable("blog", "KEY", "value").await.unwrap();
+        store.remove_site("blog").await.unwrap();
+        assert_eq!(store.site("blog").await.unwrap(), None);
+        assert!(store.releases("blog").await.unwrap().is_empty());
+        assert!(store.variables("blog").await.unwrap().is_empty());
+        store.check_hosts("other", &domains).await.unwrap();
+    }
+}

@@ -1,0 +1,58 @@
+//! The dashboard's users. Passwords are here only as argon2id hashes.
+
+use sqlx::Row;
+
+use super::{Store, StoreError};
+use crate::clock::now_ms;
+
+impl Store {
+    /// Adds a user, unless there is one already; tells whether it did.
+    pub(crate) async fn add_first_user(
+        &self,
+        name: &str,
+        password_hash: &str,
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "INSERT INTO users (name, password_hash, created_ms) SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM users)",
+        )
+        .bind(name)
+        .bind(password_hash)
+        .bind(now_ms())
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Whether anybody can log in.
+    pub(crate) async fn has_users(&self) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT EXISTS (SELECT 1 FROM users) AS found")
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(row.try_get("found")?)
+    }
+
+    /// The hash of a user's password.
+    pub(crate) async fn password_hash(&self, user: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT password_hash FROM users WHERE name = ?1")
+            .bind(user)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|row| row.try_get("password_hash")).transpose()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::temporary;
+
+    #[tokio::test]
+    async fn only_the_first_user_is_made_by_itself() {
+        let (_folder, store) = temporary().await;
+        assert!(!store.has_users().await.unwrap());
+        assert!(store.add_first_user("admin", "hash").await.unwrap());
+        assert!(!store.add_first_user("other", "hash").await.unwrap());
+        assert!(store.has_users().await.unwrap());
+        assert_eq!(store.password_hash("admin").await.unwrap().as_deref(), Some("hash"));
+        assert_eq!(store.password_hash("other").await.unwrap(), None);
+    }
+}

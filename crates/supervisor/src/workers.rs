@@ -1,0 +1,341 @@
+//! The processes of an isolated site: started, watched, started again with a pause when they end, drained.
+//!
+//! A [`Crew`] is all workers of one release. Each has a listening socket of its own that the supervisor holds, so that a
+//! connection made while a worker is being replaced waits. Must not know which release is live.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use onebox_app_server::{AppSpec, Interpreter, RuntimeLibrary, WorkerReport, worker_command};
+use onebox_config::Paths;
+use parking_lot::Mutex;
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::WorkerStatus;
+use crate::clock::now_ms;
+use crate::engine::protocol::WorkerData;
+use crate::engine::{LoadFailure, Loaded};
+use crate::environment::Environment;
+use crate::listeners::{SocketFile, bind_unix};
+use crate::logs::{Logs, Source, each_line};
+use crate::process::{self, BackOff, Exit, LifePipe, Process};
+
+const LISTENER_FD: i32 = 3;
+const STATUS_FD: i32 = 4;
+const LIFE_FD: i32 = 5;
+
+/// A report is a line with a traceback; more than this is none.
+const REPORT_BYTES: u64 = 1024 * 1024;
+/// How long a worker may take beyond its mercy before it is killed.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long its output is read after its end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What every crew is started with.
+#[derive(Debug)]
+pub(crate) struct WorkerContext {
+    pub(crate) paths: Paths,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) life: LifePipe,
+    /// Told whenever a worker comes or goes.
+    pub(crate) changed: Arc<Notify>,
+    sockets: AtomicU64,
+}
+
+impl WorkerContext {
+    /// Opens the life pipe; no worker is started yet.
+    pub(crate) fn new(paths: Paths, logs: Arc<Logs>) -> io::Result<Self> {
+        let (life, changed) = (LifePipe::new()?, Arc::new(Notify::new()));
+        Ok(Self { paths, logs, life, changed, sockets: AtomicU64::new(1) })
+    }
+
+    /// Short, since the path of a Unix socket has at most 107 bytes.
+    fn next_socket(&self) -> PathBuf {
+        let number = self.sockets.fetch_add(1, Ordering::Relaxed);
+        self.paths.run_dir().join(format!("w{number}.sock"))
+    }
+}
+
+/// What a crew does.
+#[derive(Debug, Clone)]
+pub(crate) struct CrewSpec {
+    pub(crate) site: String,
+    pub(crate) release: String,
+    pub(crate) interpreter: Interpreter,
+    pub(crate) library: PathBuf,
+    pub(crate) spec: AppSpec,
+    pub(crate) environment: Environment,
+    pub(crate) processes: u16,
+    pub(crate) mercy: Duration,
+}
+
+/// The workers of one release of one site.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    spec: CrewSpec,
+    workers: Vec<Arc<Worker>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Worker {
+    name: String,
+    socket: SocketFile,
+    loaded: watch::Sender<Loaded>,
+    current: Mutex<Option<(u32, i64)>>,
+}
+
+impl Crew {
+    /// Starts all workers; whether they come up is told by [`Self::ready`].
+    ///
+    /// # Errors
+    /// Where a socket can't be made.
+    pub(crate) fn start(context: &Arc<WorkerContext>, spec: CrewSpec) -> io::Result<Arc<Self>> {
+        let mut listeners = Vec::new();
+        let mut workers = Vec::new();
+        for number in 1..=spec.processes {
+            let path = context.next_socket();
+            listeners.push(bind_unix(&path).map_err(io::Error::other)?);
+            workers.push(Arc::new(Worker {
+                name: format!("{}.{number}", spec.site),
+                socket: SocketFile(path),
+                loaded: watch::channel(Loaded::Waiting).0,
+                current: Mutex::new(None),
+            }));
+        }
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let crew = Arc::new(Self { spec, workers, stop, tasks });
+        for (worker, listener) in crew.workers.iter().zip(listeners) {
+            let (context, worker) = (Arc::clone(context), Arc::clone(worker));
+            let (spec, stop) = (crew.spec.clone(), crew.stop.clone());
+            crew.tasks.spawn(async move {
+                Keeper { context: &context, spec: &spec, worker: &worker, listener }
+                    .run(&stop)
+                    .await;
+            });
+        }
+        crew.tasks.close();
+        Ok(crew)
+    }
+
+    /// The site whose workers these are.
+    pub(crate) fn site(&self) -> &str {
+        &self.spec.site
+    }
+
+    /// The release that these workers run.
+    pub(crate) fn release(&self) -> &str {
+        &self.spec.release
+    }
+
+    /// Waits until every worker takes requests.
+    ///
+    /// # Errors
+    /// With the first worker that can't, or when the limit is over.
+    pub(crate) async fn ready(&self, limit: Duration) -> Result<(), LoadFailure> {
+        let all = async {
+            for worker in &self.workers {
+                let mut loaded = worker.loaded.subscribe();
+                let ended = loaded.wait_for(|loaded| *loaded != Loaded::Waiting).await;
+                if let Ok(Loaded::Failed(failure)) = ended.as_deref() {
+                    return Err(failure.clone());
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(limit, all).await.unwrap_or_else(|_| {
+            let summary = format!("the application was not loaded within {limit:?}");
+            Err(LoadFailure { summary, traceback: String::new() })
+        })
+    }
+
+    /// The workers that take requests now.
+    pub(crate) fn addresses(&self) -> Vec<WorkerData> {
+        let up = self.workers.iter().filter(|worker| *worker.loaded.borrow() == Loaded::Ready);
+        up.map(|worker| WorkerData {
+            socket: worker.socket.0.clone(),
+            threads: self.spec.spec.threads,
+        })
+        .collect()
+    }
+
+    /// How the whole is: ready with one worker that takes requests, failed when one failed and none does.
+    pub(crate) fn load_state(&self) -> Loaded {
+        let mut state = Loaded::Waiting;
+        for worker in &self.workers {
+            match &*worker.loaded.borrow() {
+                Loaded::Ready => return Loaded::Ready,
+                failed @ Loaded::Failed(_) => state = failed.clone(),
+                Loaded::Waiting => {}
+            }
+        }
+        state
+    }
+
+    /// The processes that run now.
+    pub(crate) fn status(&self) -> Vec<WorkerStatus> {
+        let running = self.workers.iter().filter_map(|worker| {
+            let (pid, started_ms) = (*worker.current.lock())?;
+            Some(WorkerStatus {
+                name: worker.name.clone(),
+                pid,
+                release: self.spec.release.clone(),
+                started_ms,
+                threads: self.spec.spec.threads,
+            })
+        });
+        running.collect()
+    }
+
+    /// Lets every worker finish what it has and end; kills what takes too long.
+    pub(crate) async fn drain(&self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+/// Keeps one worker running.
+struct Keeper<'a> {
+    context: &'a WorkerContext,
+    spec: &'a CrewSpec,
+    worker: &'a Worker,
+    listener: UnixListener,
+}
+
+impl Keeper<'_> {
+    async fn run(&self, stop: &CancellationToken) {
+        let mut back_off = BackOff::new();
+        loop {
+            let ended = self.run_once(stop).await;
+            *self.worker.current.lock() = None;
+            if stop.is_cancelled() {
+                return;
+            }
+            let reason = match ended {
+                Ok(exit) => exit.to_string(),
+                Err(error) => format!("could not be started: {error}"),
+            };
+            let pause = back_off.after_end(Instant::now());
+            tracing::warn!(
+                site = self.spec.site,
+                worker = self.worker.name,
+                reason,
+                "worker ended"
+            );
+            self.log(&format!("worker {} {reason}; next start in {pause:?}", self.worker.name));
+            self.set(|loaded| {
+                if !matches!(loaded, Loaded::Failed(_)) {
+                    let summary = format!("the worker {reason}");
+                    *loaded = Loaded::Failed(LoadFailure { summary, traceback: String::new() });
+                }
+            });
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn run_once(&self, stop: &CancellationToken) -> io::Result<Exit> {
+        let (status, status_writer) = io::pipe()?;
+        let (process, output) = process::spawn(
+            self.command(),
+            &[
+                (self.listener.as_fd(), LISTENER_FD),
+                (status_writer.as_fd(), STATUS_FD),
+                (self.context.life.reader(), LIFE_FD),
+            ],
+        )?;
+        drop(status_writer);
+        *self.worker.current.lock() = Some((process.pid(), now_ms()));
+        let status = pipe::Receiver::from_owned_fd(status.into())?;
+        let mut output = std::pin::pin!(async {
+            tokio::join!(
+                self.capture(output.stdout, Source::App),
+                self.capture(output.stderr, Source::Error)
+            );
+        });
+        let mut watched = std::pin::pin!(self.watch(&process, status, stop));
+        let mut at_end = false;
+        let exit = loop {
+            tokio::select! {
+                exit = &mut watched => break exit,
+                () = &mut output, if !at_end => at_end = true,
+            }
+        };
+        if !at_end {
+            // The worker's last words; what it started may hold the pipes open for ever.
+            tokio::time::timeout(LAST_WORDS, output).await.ok();
+        }
+        Ok(exit)
+    }
+
+    fn command(&self) -> std::process::Command {
+        let library = RuntimeLibrary { path: self.spec.library.clone() };
+        let mut command = worker_command(&self.spec.interpreter, &library, &self.spec.spec);
+        let own: Vec<_> = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        command
+            .env_clear()
+            .envs(&self.spec.environment)
+            .envs(own)
+            .current_dir(&self.spec.spec.root);
+        command
+    }
+
+    async fn watch(
+        &self,
+        process: &Process,
+        status: pipe::Receiver,
+        stop: &CancellationToken,
+    ) -> Exit {
+        tokio::select! {
+            exit = async { self.hear(status).await; process.exited().await } => exit,
+            () = stop.cancelled() => {
+                process.signal(Signal::TERM);
+                process.exited_or_killed(self.spec.mercy + GRACE).await
+            }
+        }
+    }
+
+    /// Reads the report; what a worker that dies without one means is told by its end.
+    async fn hear(&self, status: pipe::Receiver) {
+        let mut line = String::new();
+        BufReader::new(status.take(REPORT_BYTES)).read_line(&mut line).await.ok();
+        let Some(report) = WorkerReport::parse(&line) else { return };
+        match report {
+            WorkerReport::Ready => self.set(|loaded| *loaded = Loaded::Ready),
+            WorkerReport::Failed { summary, traceback } => {
+                let failure = LoadFailure { summary, traceback };
+                self.context.logs.write(&self.spec.site, Source::Error, failure.text());
+                self.set(|loaded| *loaded = Loaded::Failed(failure));
+            }
+        }
+    }
+
+    async fn capture(&self, output: pipe::Receiver, source: Source) {
+        each_line(output, |line| self.context.logs.write(&self.spec.site, source, line)).await;
+    }
+
+    fn log(&self, text: &str) {
+        self.context.logs.write(&self.spec.site, Source::Onebox, text);
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Loaded)) {
+        self.worker.loaded.send_modify(change);
+        self.context.changed.notify_one();
+    }
+}

@@ -1,0 +1,161 @@
+/**
+ * The dashboard in a real browser. Against an appliance with one deployed site:
+ *
+ *   ONEBOX_E2E_URL       where the dashboard answers
+ *   ONEBOX_E2E_PASSWORD  the password
+ *   ONEBOX_E2E_USER      the user; `admin` unless set
+ *   ONEBOX_E2E_SITE      the site's name
+ *
+ * Without these it runs against the mock appliance.
+ */
+
+import assert from 'node:assert/strict';
+import { get } from 'node:http';
+import { after, before, test } from 'node:test';
+
+import { collectComplaints, launchBrowser } from './browser.mjs';
+import { PASSWORD, USER, startMock } from './mock/server.mjs';
+
+const WAIT = { timeout: 20_000 };
+
+let mock;
+let browser;
+let page;
+let complaints;
+let target;
+
+before(async () => {
+  const { ONEBOX_E2E_URL, ONEBOX_E2E_PASSWORD, ONEBOX_E2E_USER = 'admin', ONEBOX_E2E_SITE } = process.env;
+  if (ONEBOX_E2E_URL && ONEBOX_E2E_PASSWORD && ONEBOX_E2E_SITE) {
+    target = {
+      url: ONEBOX_E2E_URL,
+      user: ONEBOX_E2E_USER,
+      password: ONEBOX_E2E_PASSWORD,
+      site: ONEBOX_E2E_SITE,
+    };
+  } else {
+    mock = await startMock({ quiet: true });
+    target = { url: mock.url, user: USER, password: PASSWORD, site: 'blog' };
+  }
+  browser = await launchBrowser();
+  page = await browser.newPage();
+  page.setDefaultTimeout(WAIT.timeout);
+  complaints = collectComplaints(page);
+});
+
+after(async () => {
+  await browser?.close();
+  mock?.close();
+});
+
+/** One request to the site as a visitor makes it; `*.localhost` is this machine, whatever the resolver says. */
+function visit(address) {
+  const { hostname, port, host, pathname } = new URL(address);
+  const connectTo = hostname.endsWith('localhost') ? '127.0.0.1' : hostname;
+  return new Promise((resolve, reject) => {
+    get({ host: connectTo, port: port || 80, path: pathname, headers: { Host: host } }, (response) => {
+      response.resume().on('end', () => resolve(response.statusCode));
+    }).on('error', reject);
+  });
+}
+
+async function login(password) {
+  await page.getByLabel('User').fill(target.user);
+  await page.getByLabel('Password').fill(password);
+  await page.getByRole('button', { name: 'Log in' }).click();
+}
+
+/** Names a part of the walk; what follows a part that failed would only fail too. */
+async function step(name, body) {
+  try {
+    await body();
+  } catch (error) {
+    throw new Error(
+      `${name}: ${error.message}\nThe page at ${page.url()} says:\n${await page.innerText('body')}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+test('an operator logs in, watches, reads the log, restarts and logs out', async () => {
+  await step('a wrong password is refused with a reason', async () => {
+    await page.goto(target.url);
+    await login('not the password');
+    const alert = page.getByRole('alert');
+    await alert.waitFor();
+    assert.match(await alert.innerText(), /\w/);
+    assert.equal(await page.getByRole('heading', { name: 'Sites' }).count(), 0);
+  });
+
+  let address;
+  await step('the site is running and has an address', async () => {
+    await login(target.password);
+    const row = page.locator(`[data-testid=site-row][data-site="${target.site}"]`);
+    await row.getByText('Running', { exact: true }).waitFor();
+    address = await row.getByTestId('site-address').getAttribute('href');
+    assert.match(address, /^https?:\/\//);
+    await page.getByRole('link', { name: target.site, exact: true }).click();
+    await page.getByRole('heading', { name: target.site, level: 1 }).waitFor();
+  });
+
+  await step('requests move the live figure and the chart', async () => {
+    const figure = page.getByTestId('requests-per-second');
+    await figure.filter({ hasText: /^0$/ }).waitFor();
+    const moved = figure.filter({ hasText: /[1-9]/ }).waitFor();
+    let watching = true;
+    const visits = (async () => {
+      const statuses = [];
+      while (watching) statuses.push(await visit(address));
+      return statuses;
+    })();
+    await moved.finally(() => (watching = false));
+    const statuses = await visits;
+    assert.ok(statuses.length > 0);
+    assert.deepEqual(
+      statuses.filter((status) => status >= 500),
+      [],
+    );
+    await page.locator('.uplot canvas').first().waitFor();
+  });
+
+  await step('the log shows lines and filters them', async () => {
+    const lines = page.getByTestId('log-line');
+    await lines.first().waitFor();
+    await page.getByLabel('Filter log lines').fill('no line says this, surely');
+    await page.getByText('No line matches the filter.').waitFor();
+    await page.getByLabel('Filter log lines').fill('');
+    await lines.first().waitFor();
+  });
+
+  await step('the live release is listed', async () => {
+    await page.locator('[data-release]').getByText('live', { exact: true }).waitFor();
+  });
+
+  await step('a restart ends well and the site runs again', async () => {
+    await page.getByRole('button', { name: 'Restart' }).click();
+    await page.locator('[data-testid=operation][data-phase=done]').waitFor({ timeout: 60_000 });
+    await page.getByTestId('site-state').getByText('Running', { exact: true }).waitFor();
+    assert.ok((await visit(address)) < 500);
+  });
+
+  await step('after a stop the site can be started', async () => {
+    await page.getByRole('button', { name: 'Stop', exact: true }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Stop site' }).click();
+    await page.getByTestId('site-state').getByText('Stopped', { exact: true }).waitFor();
+    await page.getByRole('button', { name: 'Start', exact: true }).click();
+    await page.getByTestId('site-state').getByText('Running', { exact: true }).waitFor({ timeout: 60_000 });
+  });
+
+  await step('after the logout a reload asks for the password', async () => {
+    await page.getByRole('button', { name: 'Log out' }).click();
+    await page.getByLabel('Password').waitFor();
+    await page.reload();
+    await page.getByLabel('Password').waitFor();
+  });
+
+  await step('the browser had nothing to complain about', () => {
+    assert.deepEqual(complaints, []);
+  });
+});

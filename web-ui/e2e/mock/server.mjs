@@ -1,0 +1,180 @@
+/**
+ * The admin API and the built dashboard over HTTP, in front of a make-believe appliance: with login, CSRF
+ * token and the policy headers that the real one sends.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { Appliance } from './appliance.mjs';
+
+const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
+const POLICY =
+  "default-src 'self'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+
+export const USER = 'admin';
+export const PASSWORD = 'correct horse battery staple';
+
+/** Starts everything on free ports (or `port`); `close()` ends it. */
+export async function startMock({ scenario = 'sites', port = 0, quiet = false, pastSamples = 0 } = {}) {
+  const visitors = createServer((request, response) => {
+    appliance.visit('blog', request.url);
+    response.end('hello\n');
+  });
+  visitors.listen(0, '127.0.0.1');
+  await once(visitors, 'listening');
+  const appliance = new Appliance(scenario, `http://127.0.0.1:${visitors.address().port}/`, { quiet });
+
+  const sessions = new Map();
+  const server = createServer((request, response) => {
+    response.setHeader('Content-Security-Policy', POLICY);
+    response.setHeader('X-Content-Type-Options', 'nosniff');
+    handle({ request, response, appliance, sessions, pastSamples }).catch((error) => {
+      response.statusCode = 500;
+      response.end(JSON.stringify({ error: String(error), hint: '' }));
+    });
+  });
+  server.listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `http://127.0.0.1:${server.address().port}/`,
+    appliance,
+    close() {
+      appliance.close();
+      for (const one of [server, visitors]) {
+        one.closeAllConnections();
+        one.close();
+      }
+    },
+  };
+}
+
+async function handle(context) {
+  const url = new URL(context.request.url, 'http://mock');
+  if (!url.pathname.startsWith('/api/v1/')) return sendFile(context.response, url.pathname);
+  const session = context.sessions.get(/session=(\w+)/.exec(context.request.headers.cookie ?? '')?.[1]);
+  const call = { ...context, url, session, route: url.pathname.slice('/api/v1/'.length).split('/') };
+  if (call.route[0] === 'login') return login(call);
+  if (!session) return fail(call, 401, 'You are not logged in.', '');
+  if (call.request.method === 'POST' && call.request.headers['x-csrf-token'] !== session.csrf_token) {
+    return fail(call, 403, 'The X-CSRF-Token header is missing or wrong.', 'Reload the page.');
+  }
+  switch (call.route[0]) {
+    case 'session':
+      return json(call, session);
+    case 'logout':
+      context.sessions.clear();
+      return call.response.writeHead(204).end();
+    case 'status':
+      return json(call, call.appliance.status());
+    case 'events':
+      return events(call);
+    case 'sites':
+      return site(call);
+    default:
+      return fail(call, 404, 'There is no such resource.', '');
+  }
+}
+
+async function login(call) {
+  const { user, password } = await readJson(call.request);
+  if (user !== USER || password !== PASSWORD) {
+    return fail(
+      call,
+      401,
+      'User or password is wrong.',
+      'The first password was printed when onebox first started.',
+    );
+  }
+  const id = randomBytes(16).toString('hex');
+  const session = { user, csrf_token: randomBytes(16).toString('hex') };
+  call.sessions.set(id, session);
+  call.response.setHeader('Set-Cookie', `session=${id}; HttpOnly; SameSite=Strict; Path=/`);
+  return json(call, session);
+}
+
+async function site(call) {
+  const [, name, action] = call.route;
+  const { appliance } = call;
+  const known = appliance.sites.get(name);
+  if (!known) return fail(call, 404, `There is no site called ${name}.`, 'onebox status lists the sites.');
+  switch (action) {
+    case 'releases':
+      return json(call, known.releases);
+    case 'logs':
+      return call.url.searchParams.get('follow') === 'true'
+        ? stream(call, [[`line:${name}`, 'line']])
+        : json(call, known.log.slice(-Number(call.url.searchParams.get('lines') ?? 200)));
+    case 'stop':
+    case 'start':
+      appliance.setState(name, action === 'stop' ? 'stopped' : 'running');
+      return json(call, known.status);
+    case 'restart':
+      return ndjson(call, appliance.restart(name));
+    case 'rollback':
+      return ndjson(call, appliance.rollback(name, (await readJson(call.request)).release));
+    default:
+      return fail(call, 404, 'There is no such resource.', '');
+  }
+}
+
+function events(call) {
+  const send = stream(call, [
+    ['sample', 'sample'],
+    ['changed', 'changed'],
+  ]);
+  // For screenshots: charts that are full from the start, with a gap in them.
+  for (let age = call.pastSamples; age > 0; age -= 1) {
+    if (age < 130 || age > 142) send('sample', call.appliance.sampleAt(Date.now() - age * 1_000));
+  }
+}
+
+/** Server-sent events: each `[emitted, sent]` pair names what is listened for and how the browser calls it. */
+function stream(call, names) {
+  call.response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
+  call.response.write(': hello\n\n');
+  const send = (name, payload) => call.response.write(`event: ${name}\ndata: ${JSON.stringify(payload)}\n\n`);
+  for (const [emitted, sent] of names) {
+    const listener = (payload) => send(sent, payload);
+    call.appliance.on(emitted, listener);
+    call.response.on('close', () => call.appliance.off(emitted, listener));
+  }
+  return send;
+}
+
+async function ndjson(call, events) {
+  call.response.writeHead(200, { 'Content-Type': 'application/x-ndjson' });
+  for await (const event of events) call.response.write(`${JSON.stringify(event)}\n`);
+  call.response.end();
+}
+
+function json(call, body) {
+  call.response.setHeader('Content-Type', 'application/json');
+  call.response.end(JSON.stringify(body));
+}
+
+function fail(call, status, error, hint) {
+  call.response.statusCode = status;
+  json(call, { error, hint });
+}
+
+async function readJson(request) {
+  let text = '';
+  for await (const chunk of request) text += chunk;
+  return JSON.parse(text || '{}');
+}
+
+async function sendFile(response, path) {
+  const file = join(DIST, normalize(path === '/' ? '/index.html' : path));
+  try {
+    const body = await readFile(file);
+    response.writeHead(200, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream' }).end(body);
+  } catch {
+    response.writeHead(404).end('not found\n');
+  }
+}

@@ -1,0 +1,90 @@
+/** `node e2e/screenshots.mjs DIR`: every page and state, light and dark, narrow and wide, as PNG files. */
+
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { collectComplaints, launchBrowser } from './browser.mjs';
+import { PASSWORD, startMock } from './mock/server.mjs';
+
+const folder = process.argv[2] ?? 'screenshots';
+await mkdir(folder, { recursive: true });
+const browser = await launchBrowser();
+const full = await startMock({ pastSamples: 240 });
+const empty = await startMock({ scenario: 'empty' });
+
+async function login(page, url) {
+  await page.goto(url);
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('heading', { name: 'Sites' }).waitFor();
+  await page.getByText('Live', { exact: true }).waitFor();
+}
+
+for (const colorScheme of ['light', 'dark']) {
+  for (const width of [360, 1440]) {
+    const context = await browser.newContext({ colorScheme, viewport: { width, height: 900 } });
+    const page = await context.newPage();
+    const complaints = collectComplaints(page);
+    const shoot = async (name, fullPage = true) => {
+      await page.screenshot({ path: join(folder, `${name}-${colorScheme}-${width}.png`), fullPage });
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (overflow > 0) process.stdout.write(`${name} at ${width}: ${overflow} px too wide\n`);
+    };
+
+    await page.goto(full.url);
+    await page.getByLabel('Password').fill('wrong');
+    await shoot('login');
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByRole('alert').waitFor();
+    await shoot('login-error');
+
+    await login(page, full.url);
+    await page.getByTestId('row-rate').first().filter({ hasText: /\d/ }).waitFor();
+    await shoot('overview');
+
+    await page.goto(`${full.url}#/sites/blog`);
+    await page.getByTestId('log-line').last().waitFor();
+    await page.getByTestId('requests-per-second').filter({ hasText: /\d/ }).waitFor();
+    await shoot('site');
+    await page.getByLabel('Filter log lines').fill('newsletter');
+    await page
+      .getByRole('button', { name: /^Roll back/ })
+      .first()
+      .click();
+    await page.getByRole('dialog').waitFor();
+    await shoot('site-rollback', false);
+    await page.getByRole('dialog').getByRole('button', { name: 'Roll back' }).click();
+    await page.locator('[data-phase=done]').waitFor();
+    await shoot('site-done');
+
+    await page.goto(`${full.url}#/sites/intranet`);
+    await page.getByRole('button', { name: 'Restart' }).click();
+    await page.locator('[data-phase=failed]').waitFor();
+    await shoot('site-failed');
+    await page.goto(`${full.url}#/sites/nothere`);
+    await page.getByRole('heading', { name: 'Not found' }).waitFor();
+    await shoot('not-found');
+
+    await page.goto(`${full.url}#/`);
+    await page.getByTestId('row-rate').first().waitFor();
+    if (complaints.length > 0) process.stdout.write(`the browser says: ${complaints.join('\n')}\n`);
+    await page.route('**/api/v1/events', (route) => route.abort());
+    await page.evaluate(() => location.reload());
+    await page.getByText('Connection lost').waitFor();
+    await shoot('offline');
+    await page.route('**/api/v1/**', (route) => route.abort());
+    await page.evaluate(() => location.reload());
+    await page.getByRole('heading', { name: 'onebox does not answer' }).waitFor();
+    await shoot('unreachable');
+    await page.unrouteAll();
+
+    await login(page, empty.url);
+    await page.getByText('No site yet').waitFor();
+    await shoot('empty');
+    await context.close();
+  }
+}
+
+await browser.close();
+full.close();
+empty.close();

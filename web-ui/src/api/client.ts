@@ -1,0 +1,94 @@
+/** The admin API as functions. Knows paths, the CSRF header and how errors look; keeps no data of the appliance. */
+
+import { RequestError } from './error';
+import { readNdjson } from './ndjson';
+import type { ApiErrorBody, ApplianceStatus, DeployEvent, LogLine, Release, Session } from './types';
+
+const BASE = '/api/v1';
+
+let csrfToken = '';
+let onUnauthorized: () => void = () => undefined;
+
+/** Sets what goes into `X-CSRF-Token` of every request that changes something. */
+export function setCsrfToken(token: string): void {
+  csrfToken = token;
+}
+
+/** Sets what happens when an answer says that the session is over (401). */
+export function setUnauthorizedHandler(handler: () => void): void {
+  onUnauthorized = handler;
+}
+
+/** Makes the path of a site's resource: `sitePath('blog', 'logs')` is `/api/v1/sites/blog/logs`. */
+export function sitePath(site: string, resource: string): string {
+  return `${BASE}/sites/${encodeURIComponent(site)}/${resource}`;
+}
+
+/** The stream of samples and changed sites. */
+export const EVENTS_PATH = `${BASE}/events`;
+
+/** The stream of new log lines of a site. */
+export function followLogsPath(site: string): string {
+  return `${sitePath(site, 'logs')}?follow=true&lines=0`;
+}
+
+async function toError(response: Response): Promise<RequestError> {
+  const body = (await response.json().catch(() => null)) as ApiErrorBody | null;
+  const message = body?.error || `The appliance answered ${response.status} ${response.statusText}`.trim();
+  return new RequestError(response.status, message, body?.hint ?? '');
+}
+
+async function request(method: 'GET' | 'POST', path: string, body?: unknown): Promise<Response> {
+  const headers: Record<string, string> = { Accept: 'application/json' };
+  if (method !== 'GET' && csrfToken !== '') headers['X-CSRF-Token'] = csrfToken;
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers,
+      credentials: 'same-origin',
+      cache: 'no-store',
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  } catch {
+    throw new RequestError(0, 'The appliance cannot be reached.', 'Check that it runs: onebox status');
+  }
+  if (!response.ok) throw await toError(response);
+  return response;
+}
+
+/** Like [`request`], for everything that needs a session: a 401 ends it. */
+async function authorized(method: 'GET' | 'POST', path: string, body?: unknown): Promise<Response> {
+  try {
+    return await request(method, path, body);
+  } catch (error) {
+    if (error instanceof RequestError && error.status === 401) onUnauthorized();
+    throw error;
+  }
+}
+
+async function getJson<T>(path: string): Promise<T> {
+  return (await (await authorized('GET', path)).json()) as T;
+}
+
+async function* operation(path: string, body?: unknown): AsyncGenerator<DeployEvent> {
+  const response = await authorized('POST', path, body);
+  if (response.body) yield* readNdjson<DeployEvent>(response.body);
+}
+
+export const api = {
+  login: async (user: string, password: string): Promise<Session> =>
+    (await (await request('POST', `${BASE}/login`, { user, password })).json()) as Session,
+  logout: async (): Promise<void> => void (await authorized('POST', `${BASE}/logout`)),
+  session: async (): Promise<Session> => (await (await request('GET', `${BASE}/session`)).json()) as Session,
+  status: (): Promise<ApplianceStatus> => getJson(`${BASE}/status`),
+  releases: (site: string): Promise<Release[]> => getJson(sitePath(site, 'releases')),
+  logs: (site: string, lines: number): Promise<LogLine[]> =>
+    getJson(`${sitePath(site, 'logs')}?lines=${lines}`),
+  stop: async (site: string): Promise<void> => void (await authorized('POST', sitePath(site, 'stop'))),
+  start: async (site: string): Promise<void> => void (await authorized('POST', sitePath(site, 'start'))),
+  restart: (site: string): AsyncGenerator<DeployEvent> => operation(sitePath(site, 'restart')),
+  rollback: (site: string, release: string): AsyncGenerator<DeployEvent> =>
+    operation(sitePath(site, 'rollback'), { release }),
+};

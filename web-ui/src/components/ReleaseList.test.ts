@@ -1,0 +1,54 @@
+import { fireEvent, render, screen } from '@testing-library/svelte';
+import { expect, it, vi } from 'vitest';
+
+import type { Release, SiteStatus } from '../api/types';
+import { SiteControl } from '../state/site_control.svelte';
+import ReleaseList from './ReleaseList.svelte';
+
+const site: SiteStatus = {
+  name: 'blog',
+  state: 'running',
+  problem: null,
+  mode: 'embedded',
+  release: 'r3',
+  released_ms: 3,
+  domains: [],
+  catch_all: true,
+  urls: [],
+  kind: 'Flask',
+  python: '3.11.7',
+  workers: [],
+};
+
+const releases: Release[] = [
+  { id: 'r4', created_ms: 4, live: false, state: 'failed', problem: 'SyntaxError' },
+  { id: 'r3', created_ms: 3, live: true, state: 'ready', problem: null },
+  { id: 'r2', created_ms: 2, live: false, state: 'ready', problem: null },
+];
+
+function renderList(): SiteControl {
+  vi.stubGlobal(
+    'fetch',
+    vi.fn(async () => new Response(JSON.stringify(releases))),
+  );
+  const control = new SiteControl('blog');
+  render(ReleaseList, { site, control });
+  return control;
+}
+
+it('offers a rollback only to releases that were once ready and are not live', async () => {
+  renderList();
+  const buttons = await screen.findAllByRole('button', { name: /^Roll back to/ });
+  expect(buttons.map((button) => button.getAttribute('aria-label'))).toEqual(['Roll back to r2']);
+  expect(screen.getByText('SyntaxError')).toBeTruthy();
+});
+
+it('rolls back only after the question was answered', async () => {
+  const control = renderList();
+  const rollback = vi.spyOn(control, 'rollback').mockResolvedValue();
+  await fireEvent.click(await screen.findByRole('button', { name: 'Roll back to r2' }));
+  expect(rollback).not.toHaveBeenCalled();
+  expect(screen.getByRole('dialog').textContent).toContain('r2');
+  await fireEvent.click(screen.getByRole('button', { name: 'Roll back' }));
+  expect(rollback).toHaveBeenCalledWith('r2');
+});

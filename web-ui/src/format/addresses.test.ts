@@ -1,0 +1,9 @@
+import { expect, it } from 'vitest';
+
+import { formatAddress } from './addresses';
+
+it.each([
+  ['http://blog.localhost:8080/', 'blog.localhost:8080'],
+  ['https://example.com/', 'example.com'],
+  ['https://example.com/shop/', 'example.com/shop'],
+])('shortens %s to %s', (url, text) => expect(formatAddress(url)).toBe(text));

@@ -1,0 +1,51 @@
+/** Times for people, always in the viewer's own time zone. */
+
+const NO_BREAK = '\u00a0';
+const SECOND_MS = 1_000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+
+const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const dateTime = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric',
+  month: 'short',
+  year: 'numeric',
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  timeZoneName: 'short',
+});
+
+/** `14:03:07` */
+export function formatClock(atMs: number): string {
+  return clock.format(atMs);
+}
+
+/** `20 Nov 2026, 14:03:07 CET` */
+export function formatDateTime(atMs: number): string {
+  return dateTime.format(atMs);
+}
+
+/** The two largest units: `42 s`, `3 min`, `2 h 5 min`, `3 d 4 h`. */
+export function formatDuration(ms: number): string {
+  const pair = (large: number, largeUnit: string, small: number, smallUnit: string): string => {
+    const parts = [`${large}${NO_BREAK}${largeUnit}`];
+    if (small > 0) parts.push(`${small}${NO_BREAK}${smallUnit}`);
+    return parts.join(' ');
+  };
+  if (ms >= DAY_MS) return pair(Math.floor(ms / DAY_MS), 'd', Math.floor((ms % DAY_MS) / HOUR_MS), 'h');
+  if (ms >= HOUR_MS)
+    return pair(Math.floor(ms / HOUR_MS), 'h', Math.floor((ms % HOUR_MS) / MINUTE_MS), 'min');
+  if (ms >= MINUTE_MS) return pair(Math.floor(ms / MINUTE_MS), 'min', 0, '');
+  return pair(Math.max(0, Math.floor(ms / SECOND_MS)), 's', 0, '');
+}
+
+/** `just now`, `5 min ago`, `2 h ago`, `3 d ago`. A clock that is a little ahead counts as now. */
+export function formatAgo(atMs: number, nowMs: number): string {
+  const age = nowMs - atMs;
+  if (age < MINUTE_MS) return 'just now';
+  if (age < HOUR_MS) return `${Math.floor(age / MINUTE_MS)}${NO_BREAK}min ago`;
+  if (age < 2 * DAY_MS) return `${Math.floor(age / HOUR_MS)}${NO_BREAK}h ago`;
+  return `${Math.floor(age / DAY_MS)}${NO_BREAK}d ago`;
+}

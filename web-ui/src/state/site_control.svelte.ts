@@ -1,0 +1,64 @@
+/** What an operator does to one site: one thing at a time, with its progress or its failure. */
+
+import { api } from '../api/client';
+import { toRequestError, type RequestError } from '../api/error';
+import type { DeployEvent } from '../api/types';
+import { appliance } from './appliance.svelte';
+import { Operation } from './operation.svelte';
+
+export class SiteControl {
+  /** The restart or rollback that runs or ran last, until it is dismissed. */
+  operation = $state.raw<Operation | null>(null);
+  /** Why the last stop or start failed. */
+  error = $state.raw<RequestError | null>(null);
+  busy = $state(false);
+
+  #site: string;
+
+  constructor(site: string) {
+    this.#site = site;
+  }
+
+  restart(): Promise<void> {
+    return this.#follow(`Restart of ${this.#site}`, api.restart(this.#site));
+  }
+
+  rollback(release: string): Promise<void> {
+    return this.#follow(`Rollback to ${release}`, api.rollback(this.#site, release));
+  }
+
+  stop(): Promise<void> {
+    return this.#once(() => api.stop(this.#site));
+  }
+
+  start(): Promise<void> {
+    return this.#once(() => api.start(this.#site));
+  }
+
+  dismiss(): void {
+    this.operation = null;
+  }
+
+  async #follow(title: string, events: AsyncIterable<DeployEvent>): Promise<void> {
+    const operation = new Operation(title);
+    this.operation = operation;
+    this.error = null;
+    this.busy = true;
+    await operation.follow(events);
+    await appliance.refresh();
+    this.busy = false;
+  }
+
+  async #once(act: () => Promise<void>): Promise<void> {
+    this.operation = null;
+    this.error = null;
+    this.busy = true;
+    try {
+      await act();
+    } catch (thrown) {
+      this.error = toRequestError(thrown);
+    }
+    await appliance.refresh();
+    this.busy = false;
+  }
+}
