@@ -11,7 +11,6 @@ use clap::{Args, Parser, Subcommand, ValueHint};
     version,
     about,
     propagate_version = false,
-    disable_help_subcommand = true,
     max_term_width = 100,
     after_help = "Start with `onebox deploy ./mysite`: it starts the appliance too, when none runs."
 )]

@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
 
-use serde::Serialize;
-
+mod entry;
 mod files;
 
+pub(crate) use entry::Entry;
 use files::LogFiles;
 
 /// How many lines may wait for the writer.
@@ -32,43 +31,6 @@ struct Shared {
 enum Message {
     Entry(Box<Entry>),
     Flush(SyncSender<()>),
-}
-
-/// A line.
-#[derive(Debug, Serialize)]
-pub(crate) struct Entry {
-    pub(crate) at_ms: u64,
-    pub(crate) site: String,
-    pub(crate) release: String,
-    pub(crate) request_id: String,
-    pub(crate) method: String,
-    /// Without the query: its values may be secrets.
-    pub(crate) path: String,
-    /// 0: no head was sent.
-    pub(crate) status: u16,
-    pub(crate) bytes_in: u64,
-    pub(crate) bytes_out: u64,
-    #[serde(serialize_with = "milliseconds")]
-    pub(crate) queue_ms: Option<Duration>,
-    #[serde(serialize_with = "milliseconds")]
-    pub(crate) app_ms: Option<Duration>,
-    #[serde(serialize_with = "milliseconds")]
-    pub(crate) total_ms: Option<Duration>,
-    pub(crate) client: Option<String>,
-    pub(crate) user_agent: Option<String>,
-    pub(crate) served_by: &'static str,
-    pub(crate) error: Option<String>,
-}
-
-/// Milliseconds with three digits behind the point.
-fn milliseconds<S: serde::Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => serializer.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3),
-        None => serializer.serialize_none(),
-    }
 }
 
 impl AccessLog {
@@ -139,42 +101,19 @@ fn write_lines(lines: &Receiver<Message>, mut files: LogFiles) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
+    use super::entry::tests::entry;
     use super::*;
 
-    pub(crate) fn entry(site: &str) -> Entry {
-        Entry {
-            at_ms: 1,
-            site: site.into(),
-            release: "r1".into(),
-            request_id: "id".into(),
-            method: "GET".into(),
-            path: "/a \"b\"".into(),
-            status: 200,
-            bytes_in: 3,
-            bytes_out: 4,
-            queue_ms: Some(Duration::from_micros(1500)),
-            app_ms: None,
-            total_ms: Some(Duration::from_millis(2)),
-            client: Some("192.0.2.7".into()),
-            user_agent: None,
-            served_by: "app",
-            error: None,
-        }
-    }
-
     #[test]
-    fn a_line_is_json_in_the_file_of_its_site() {
+    fn a_line_is_in_the_file_of_its_site() {
         let folder = tempfile::tempdir().unwrap();
         let log = AccessLog::to_folder(folder.path().into()).unwrap();
         log.write(entry("blog"));
         log.write(entry("shop"));
         log.flush();
         let text = std::fs::read_to_string(folder.path().join("blog/access.log")).unwrap();
-        let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
-        assert_eq!(line["path"], "/a \"b\"");
-        assert_eq!(line["queue_ms"], 1.5);
-        assert_eq!(line["app_ms"], serde_json::Value::Null);
+        assert!(text.starts_with('{') && text.ends_with("}\n"));
         assert!(folder.path().join("shop/access.log").exists());
         assert_eq!(log.dropped(), 0);
     }

@@ -95,6 +95,11 @@ impl ProxyError {
         }
     }
 
+    /// Whether a person should look at it each time: what is stopped, failed or full says so elsewhere.
+    pub(crate) fn is_surprising(&self) -> bool {
+        matches!(self, Self::Aborted(_) | Self::NoHead | Self::DeadlineExceeded(_))
+    }
+
     /// What the visitor is told: one sentence, without a secret of the site.
     pub(crate) fn sentence(&self) -> String {
         match self {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use onebox_metrics::{Finished, InFlight, Phase, PhaseClock, ServedBy};
@@ -114,12 +114,15 @@ impl Exchange {
         }
     }
 
-    /// The application gave the head of its answer; a worker had taken the request at `taken_at`.
-    pub(crate) fn head_received(&mut self, taken_at: Option<Instant>) {
-        if let Some(taken_at) = taken_at {
-            self.clock.mark_at(Phase::Queue, taken_at);
+    /// The application gave a head, failed, or let its deadline pass; a worker had taken the request at `taken_at`.
+    pub(crate) fn application_spoke(&mut self, taken_at: Option<Instant>) {
+        match taken_at {
+            Some(taken_at) => {
+                self.clock.mark_at(Phase::Queue, taken_at);
+                self.clock.mark(Phase::App);
+            }
+            None => self.clock.mark(Phase::Queue),
         }
-        self.clock.mark(Phase::App);
     }
 
     /// Where the body of a streamed answer reports its end.
@@ -145,9 +148,13 @@ impl Exchange {
         let site = self.site.as_ref().map(|(routed, _)| routed.site.name.as_str());
         let request_id = self.request_id.as_str();
         match error.origin() {
-            Origin::Downstream => tracing::debug!(site, request_id, %error, "request refused"),
-            Origin::Upstream => tracing::warn!(site, request_id, %error, "no answer"),
             Origin::Internal => tracing::error!(site, request_id, %error, "request failed"),
+            Origin::Upstream if error.is_surprising() => {
+                tracing::warn!(site, request_id, %error, "no answer");
+            }
+            Origin::Upstream | Origin::Downstream => {
+                tracing::debug!(site, request_id, %error, "request refused");
+            }
         }
     }
 
@@ -179,35 +186,25 @@ impl Exchange {
             phases: self.clock.durations(),
         });
         if self.log.is_enabled() {
-            let entry = self.entry(&routed, outcome.bytes);
+            let entry = self.entry(routed, outcome.bytes);
             self.log.write(entry);
         }
     }
 
-    fn entry(&mut self, routed: &RoutedSite, bytes_out: u64) -> Entry {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let phases = self.clock.durations();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    fn entry(&mut self, routed: Arc<RoutedSite>, bytes_out: u64) -> Entry {
         Entry {
-            at_ms: u64::try_from(now.saturating_sub(phases.total).as_millis()).unwrap_or(0),
-            site: routed.site.name.clone(),
-            release: routed.site.release.clone(),
-            request_id: self.request_id.to_string(),
-            method: self.method.as_str().to_owned(),
-            path: text(&self.path),
+            routed,
+            ended_at: SystemTime::now(),
+            request_id: self.request_id,
+            method: self.method.clone(),
+            path: std::mem::take(&mut self.path),
             status: self.status,
             bytes_in: self.bytes_in,
             bytes_out,
-            queue_ms: phases.queue,
-            app_ms: phases.app,
-            total_ms: Some(phases.total),
-            client: self.peer.map(|peer| peer.ip().to_canonical().to_string()),
-            user_agent: self.user_agent.as_deref().map(text),
-            served_by: match self.served_by {
-                ServedBy::App => "app",
-                ServedBy::Static => "static",
-                ServedBy::Proxy => "proxy",
-            },
+            phases: self.clock.durations(),
+            client: self.peer,
+            user_agent: self.user_agent.take(),
+            served_by: self.served_by,
             error: self.error.take(),
         }
     }

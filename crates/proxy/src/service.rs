@@ -182,10 +182,13 @@ fn error_response(error: &ProxyError, head: &RequestHead, exchange: &mut Exchang
     page.into_response(Some(head))
 }
 
-/// The identity that logs and vars have, for whoever reports a problem.
+/// The identity that logs and vars have, for whoever reports a problem. An application may have named it already.
 fn name_request(response: &mut Response, exchange: &Exchange) {
-    let id = Bytes::copy_from_slice(exchange.request_id.as_bytes());
-    response.headers.push((Bytes::from_static(b"X-Request-Id"), id));
+    const NAME: &[u8] = b"X-Request-Id";
+    if !response.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(NAME)) {
+        let id = Bytes::copy_from_slice(exchange.request_id.as_bytes());
+        response.headers.push((Bytes::from_static(NAME), id));
+    }
 }
 
 #[cfg(test)]

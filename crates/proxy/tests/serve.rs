@@ -1,5 +1,7 @@
 //! The whole proxy over real sockets: an application behind the memory channel, workers behind Unix sockets, and files.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

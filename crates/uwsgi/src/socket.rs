@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::channel::answer;
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
@@ -19,6 +19,8 @@ use crate::{
 
 /// How much of a spooled body is sent at once, in bytes.
 const SEND_BYTES: usize = 128 << 10;
+/// How much of an answer is read at once, in bytes; longer frames are read straight into their own memory.
+const RECEIVE_BYTES: usize = 8 << 10;
 
 /// Whether the connection can carry another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +51,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (sent, received) = converse(stream, request, &mut sink).await;
-    let connection = if sent.is_ok() { Connection::Reusable } else { Connection::Spent };
+    let is_reusable = sent.is_ok() && received.is_exact;
+    let connection = if is_reusable { Connection::Reusable } else { Connection::Spent };
     match (received.end, sent) {
         (Err(Interrupted::Lost), Err(error)) if !received.began => return Err((error, sink)),
         (Ok(()), _) => sink.finish(),
@@ -71,6 +74,8 @@ where
 struct Received {
     /// Whether a frame was seen.
     began: bool,
+    /// Whether nothing came behind the answer.
+    is_exact: bool,
     end: Result<(), Interrupted>,
 }
 
@@ -93,7 +98,7 @@ where
     match sent.await {
         // The worker closed its end: what it said before that is still to be read.
         Ok(Err(error)) if !is_closed(&error) => {
-            (Err(error), Received { began: false, end: Err(Interrupted::Lost) })
+            (Err(error), Received { began: false, is_exact: false, end: Err(Interrupted::Lost) })
         }
         Ok(sent) => (sent, receiving.await),
         Err(received) => (Err(ErrorKind::Interrupted.into()), received),
@@ -156,9 +161,11 @@ enum Interrupted {
 }
 
 async fn receive_answer<S: AsyncRead + Unpin>(stream: &mut S, sink: &mut ResponseSink) -> Received {
+    // The frames of a small answer come with one read.
+    let mut stream = BufReader::with_capacity(RECEIVE_BYTES, stream);
     let mut began = false;
-    let end = receive_frames(stream, sink, &mut began).await;
-    Received { began, end }
+    let end = receive_frames(&mut stream, sink, &mut began).await;
+    Received { began, is_exact: stream.buffer().is_empty(), end }
 }
 
 async fn receive_frames<S: AsyncRead + Unpin>(
@@ -244,6 +251,14 @@ mod tests {
             ResponseFrame::End,
         ];
         assert_eq!(frames, expected);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_says_more_than_its_answer_loses_the_connection() {
+        let (connection, frames) =
+            run(&[frame(FrameKind::End, b""), frame(FrameKind::Data, b"x")].concat()).await;
+        assert_eq!(connection, Connection::Spent);
+        assert_eq!(frames, [ResponseFrame::End]);
     }
 
     #[tokio::test]

@@ -74,10 +74,16 @@ fn configuration_name(arguments: &DeployArgs) -> String {
 
 /// Starts an appliance unless one answers; what it said of itself, if it was started.
 async fn ensure_running(client: &Client, config: &BoxConfig) -> Result<Option<Ready>, Failure> {
-    match client.get::<ApplianceStatus>("/api/v1/status").await {
-        Ok(_) => Ok(None),
-        Err(ClientError::NotRunning { .. }) => background::start(config).await.map(Some),
-        Err(error) => Err(error.into()),
+    let running = async || client.get::<ApplianceStatus>("/api/v1/status").await;
+    match running().await {
+        Ok(_) => return Ok(None),
+        Err(ClientError::NotRunning { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match background::start(config).await {
+        // Another deploy may have been faster: then its appliance has the state directory, and answers.
+        Err(failure @ Failure::Start { .. }) => running().await.map(|_| None).map_err(|_| failure),
+        started => started.map(Some),
     }
 }
 

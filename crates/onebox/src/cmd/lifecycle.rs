@@ -1,7 +1,12 @@
 //! `onebox restart`, `stop`, `start`, `rollback` and `shutdown`: one request each.
 
+use std::os::fd::OwnedFd;
+
 use http::Method;
-use onebox_supervisor::api::Rollback;
+use onebox_supervisor::api::{ApplianceStatus, Rollback};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::de::IgnoredAny;
 
 use crate::cli::RollbackArgs;
@@ -56,11 +61,24 @@ pub(crate) async fn start(client: &Client, site: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ends the appliance; requests in flight are finished first.
+/// Ends the appliance and waits for its end; requests in flight are finished first.
 pub(crate) async fn shutdown(client: &Client) -> Result<(), Failure> {
+    let status: ApplianceStatus = client.get("/api/v1/status").await?;
+    // Opened before it ends, so that it cannot be another process that got the number; `None` where it is in another container.
+    let process = i32::try_from(status.pid).ok().and_then(Pid::from_raw);
+    let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     client.call::<IgnoredAny>(Method::POST, "/api/v1/shutdown", None::<&()>).await?;
-    done("the appliance is shutting down");
+    if let Some(process) = process {
+        let waiting = tokio::task::spawn_blocking(move || wait_for_end(&process));
+        waiting.await.map_err(std::io::Error::other).map_err(Failure::Runtime)?;
+    }
+    done("the appliance has ended");
     Ok(())
+}
+
+/// A process's descriptor is readable once it has ended.
+fn wait_for_end(process: &OwnedFd) {
+    retry_on_intr(|| poll(&mut [PollFd::new(process, PollFlags::IN)], None)).ok();
 }
 
 fn done(text: &str) {

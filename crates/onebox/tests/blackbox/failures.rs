@@ -13,7 +13,10 @@ const SPOILED: &[Spoiled] = &[
     Spoiled {
         name: "an import that fails",
         spoil: |site| {
-            site.write("app.py", "import a_module_that_is_not_there\n\napplication = 1\n")
+            site.write(
+                "app.py",
+                "import a_module_that_is_not_there\n\ndef application(e, s): pass\n",
+            )
         },
         said: &["Traceback", "app.py", "ModuleNotFoundError", "a_module_that_is_not_there"],
     },

@@ -26,8 +26,7 @@ fn a_static_site_needs_no_python_on_the_machine() {
     let folder = get(appliance.http, "localhost", "/about");
     assert!(folder.status.is_redirection(), "{}", folder.status);
     assert_eq!(get(appliance.http, "localhost", "/nothing").status, 404);
-    assert_eq!(get(appliance.http, "localhost", "/../../etc/passwd").status, 400);
-    for hidden in ["/%2e%2e/%2e%2e/etc/passwd", "/.git/config"] {
+    for hidden in ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/.git/config"] {
         assert!(get(appliance.http, "localhost", hidden).status.is_client_error(), "{hidden}");
     }
 }

@@ -34,8 +34,8 @@ impl LogFiles {
     /// Appends a line. One that can't be written is lost, and the file is opened anew for the next.
     pub(super) fn append(&mut self, entry: &Entry) {
         if let Err(error) = self.try_append(entry) {
-            self.open.remove(&entry.site);
-            tracing::warn!(site = entry.site, %error, "the access log can't be written");
+            self.open.remove(entry.site());
+            tracing::warn!(site = entry.site(), %error, "the access log can't be written");
         }
     }
 
@@ -51,13 +51,13 @@ impl LogFiles {
 
     fn try_append(&mut self, entry: &Entry) -> io::Result<()> {
         self.buffer.clear();
-        serde_json::to_writer(&mut self.buffer, entry)?;
-        self.buffer.push(b'\n');
-        if !self.open.get_mut(&entry.site).is_some_and(LogFile::is_current) {
-            let file = LogFile::open(self.folder.join(&entry.site).join("access.log"))?;
-            self.open.insert(entry.site.clone(), file);
+        entry.write_to(&mut self.buffer)?;
+        let site = entry.site();
+        if !self.open.get_mut(site).is_some_and(LogFile::is_current) {
+            let file = LogFile::open(self.folder.join(site).join("access.log"))?;
+            self.open.insert(site.to_owned(), file);
         }
-        match self.open.get_mut(&entry.site) {
+        match self.open.get_mut(site) {
             Some(file) => file.writer.write_all(&self.buffer),
             None => Ok(()),
         }
@@ -95,7 +95,7 @@ fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access_log::tests::entry;
+    use crate::access_log::entry::tests::entry;
 
     #[test]
     fn a_renamed_file_is_followed_by_a_new_one() {

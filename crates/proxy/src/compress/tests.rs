@@ -1,7 +1,10 @@
 use async_compression::tokio::write::{BrotliDecoder, GzipDecoder, ZstdDecoder};
+use bytes::Bytes;
+use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
+use crate::message::{BodyCut, RequestHead, Response, ResponseBody};
 use crate::testing;
 
 const HTML: &str = "text/html; charset=utf-8";

@@ -3,14 +3,14 @@
 //! Whatever a path says, in whatever encoding, what comes out of here stays below its folder and has no component that
 //! starts with a dot.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::route::StaticMount;
 
 /// A URL prefix and its folders.
 pub(crate) struct Mount {
-    /// Tells the mounts of all tables apart, for what is remembered of their files.
+    /// Tells mounts apart for what is remembered of their files; the same folders are the same mount in every table.
     pub(super) id: u64,
     /// Without a slash at its end; empty at the root.
     prefix: String,
@@ -30,9 +30,10 @@ pub(super) enum Target<'p> {
 
 impl Mount {
     pub(crate) fn new(mount: &StaticMount) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut hasher = DefaultHasher::new();
+        mount.folders.hash(&mut hasher);
         Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: hasher.finish(),
             prefix: mount.url.trim_end_matches('/').to_owned(),
             folders: mount.folders.clone(),
         }

@@ -1,10 +1,14 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use http::Method;
 
 use super::*;
 use crate::access_log::AccessLog;
-use crate::message::ResponseBody;
-use crate::route::{RouteTable, Site, StaticMount};
+use crate::exchange::Exchange;
+use crate::message::{RequestHead, Response, ResponseBody};
+use crate::route::{Backend, RouteTable, RoutedSite, Site, StaticMount};
 use crate::testing;
 
 struct Fixture {

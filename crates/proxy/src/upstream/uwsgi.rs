@@ -39,13 +39,14 @@ pub(crate) async fn answer(
 ) -> Result<Response, ProxyError> {
     let deadline = Instant::now() + site.harakiri;
     let mut frames = dispatch(site, request)?;
-    let head = match next_before(&mut frames, deadline).await {
+    let first = next_before(&mut frames, deadline).await;
+    exchange.application_spoke(frames.taken_at());
+    let head = match first {
         Some(Some(ResponseFrame::Head(head))) => head,
         Some(Some(ResponseFrame::Aborted(reason))) => return Err(ProxyError::Aborted(reason)),
         Some(_) => return Err(ProxyError::NoHead),
         None => return Err(ProxyError::DeadlineExceeded(site.harakiri)),
     };
-    exchange.head_received(frames.taken_at());
     let head = AnswerHead::check(head)?;
     let mut response = Response {
         status: head.status,
@@ -59,7 +60,7 @@ pub(crate) async fn answer(
         response.declared_length = head.content_length.filter(|_| head.status != 204);
     } else {
         let body = AnswerBody::new(frames, head.content_length, deadline);
-        response.body = answer_body::begin(body, site.harakiri, exchange).await?;
+        response.body = answer_body::begin(body, exchange).await;
     }
     exchange.answered(response.status, ServedBy::App);
     Ok(response)

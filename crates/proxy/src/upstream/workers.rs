@@ -38,11 +38,14 @@ pub struct WorkerGroup {
 #[derive(Default)]
 struct State {
     workers: Vec<Worker>,
+    next_id: u64,
     queue: VecDeque<Job>,
     closed: bool,
 }
 
 struct Worker {
+    /// Not its socket: a later worker may listen on the same one.
+    id: u64,
     address: WorkerAddress,
     busy: u16,
     idle: Vec<UnixStream>,
@@ -57,6 +60,7 @@ struct Job {
 /// A job with the worker that shall do it.
 struct Assignment {
     job: Job,
+    worker: u64,
     socket: PathBuf,
     connection: Option<UnixStream>,
 }
@@ -72,15 +76,16 @@ impl WorkerGroup {
     pub fn set_workers(self: &Arc<Self>, addresses: Vec<WorkerAddress>) {
         let mut state = self.state.lock();
         let mut old = std::mem::take(&mut state.workers);
-        state.workers = addresses
-            .into_iter()
-            .map(|address| {
-                match old.iter().position(|worker| worker.address.socket == address.socket) {
-                    Some(index) => Worker { address, down: false, ..old.swap_remove(index) },
-                    None => Worker { address, busy: 0, idle: Vec::new(), down: false },
+        for address in addresses {
+            let known = old.iter().position(|worker| worker.address.socket == address.socket);
+            let worker = match known {
+                Some(index) => Worker { address, down: false, ..old.swap_remove(index) },
+                None => {
+                    Worker { id: state.new_id(), address, busy: 0, idle: Vec::new(), down: false }
                 }
-            })
-            .collect();
+            };
+            state.workers.push(worker);
+        }
         drop(state);
         self.assign();
     }
@@ -137,7 +142,7 @@ impl WorkerGroup {
     }
 
     async fn serve(self: Arc<Self>, assignment: Assignment) {
-        let Assignment { job, socket, connection } = assignment;
+        let Assignment { job, worker: id, socket, connection } = assignment;
         let served = match connection {
             Some(connection) => over_open_connection(connection, job).await,
             None => Served::NotSent(job),
@@ -147,8 +152,7 @@ impl WorkerGroup {
             served => served,
         };
         let mut state = self.state.lock();
-        let worker = state.workers.iter_mut().find(|worker| worker.address.socket == socket);
-        if let Some(worker) = worker {
+        if let Some(worker) = state.worker(id) {
             worker.busy = worker.busy.saturating_sub(1);
             match served {
                 Served::Done(Some(connection)) => worker.idle.push(connection),
@@ -156,7 +160,7 @@ impl WorkerGroup {
                 Served::NotSent(job) => {
                     worker.idle.clear();
                     worker.down = true;
-                    self.tasks.spawn(Arc::clone(&self).raise(socket));
+                    self.tasks.spawn(Arc::clone(&self).raise(id));
                     state.queue.push_front(job);
                 }
             }
@@ -168,11 +172,10 @@ impl WorkerGroup {
     }
 
     /// Tries a worker again that refused a connection.
-    async fn raise(self: Arc<Self>, socket: PathBuf) {
+    async fn raise(self: Arc<Self>, id: u64) {
         tokio::time::sleep(DOWN_FOR).await;
         let mut state = self.state.lock();
-        let found = state.workers.iter_mut().find(|worker| worker.address.socket == socket);
-        if let Some(worker) = found {
+        if let Some(worker) = state.worker(id) {
             worker.down = false;
         }
         drop(state);
@@ -181,6 +184,15 @@ impl WorkerGroup {
 }
 
 impl State {
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn worker(&mut self, id: u64) -> Option<&mut Worker> {
+        self.workers.iter_mut().find(|worker| worker.id == id)
+    }
+
     fn has_free_worker(&self) -> bool {
         self.workers.iter().any(Worker::is_free)
     }
@@ -195,6 +207,7 @@ impl State {
         worker.busy += 1;
         Some(Assignment {
             job,
+            worker: worker.id,
             socket: worker.address.socket.clone(),
             connection: worker.open_connection(),
         })
