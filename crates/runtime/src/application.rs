@@ -91,9 +91,10 @@ fn evaluate<'py>(module: &Bound<'py, PyModule>, expression: &str) -> PyResult<Bo
 /// Runs a file of any name as a module, without leaving compiled files beside it.
 fn run_file<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyModule>> {
     let source = PyBytes::new(py, &std::fs::read(path)?);
-    let code = py.import("builtins")?.call_method1("compile", (source, path, "exec"))?;
+    let code =
+        py.import("builtins")?.call_method1("compile", (source, path.as_os_str(), "exec"))?;
     let module = PyModule::new(py, FILE_MODULE)?;
-    module.setattr("__file__", path)?;
+    module.setattr("__file__", path.as_os_str())?;
     py.import("sys")?.getattr("modules")?.set_item(FILE_MODULE, &module)?;
     py.import("builtins")?.call_method1("exec", (code, module.dict()))?;
     Ok(module)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use onebox_uwsgi::{Vars, key};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBrokenPipeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -50,10 +50,11 @@ impl Gateway {
         let Ok(mut response) = response.try_borrow_mut() else {
             return log_error(py, &vars, &error);
         };
-        if !response.client_is_gone() {
+        // What `write` raised for a client that left is no failure of the application.
+        if !(response.client_is_gone() && error.is_instance_of::<PyBrokenPipeError>(py)) {
             log_error(py, &vars, &error);
-            response.abort(py, &report::summary(py, &error));
         }
+        response.abort(py, &report::summary(py, &error));
     }
 
     fn call<'py>(

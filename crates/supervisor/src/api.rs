@@ -150,7 +150,7 @@ pub struct DeployQuery {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum DeployEvent {
-    /// A step begins: `detect`, `copy`, `install`, `hooks`, `start`, `health`, `switch`, `prune`.
+    /// A step begins: `copy`, `detect`, `install`, `settings`, `persist`, `hooks`, `start`, `health`, `switch`, `prune`.
     Step {
         /// Its short name.
         step: String,

@@ -23,6 +23,7 @@ use crate::control::ControlListener;
 use crate::listeners::{
     ListenError, SocketFile, bind_tcp, bind_unix, bound_addresses, remove_stale_sockets,
 };
+use crate::process::keep_inherited_descriptors;
 use crate::ready::Ready;
 use crate::sampler;
 use crate::store::StoreError;
@@ -136,6 +137,7 @@ async fn run(
     mode: Mode,
     on_ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
+    keep_inherited_descriptors();
     let mut signals = Signals::new()?;
     let paths = Paths::new(&config.state_dir);
     let _lock = prepare_state_dir(&paths)?;

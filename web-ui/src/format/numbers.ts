@@ -6,11 +6,11 @@ function fixed(value: number, digits: number): string {
   return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-/** Three significant places at most: `0`, `0.4`, `12.5`, `340`, `12.3k`. */
+/** At most one decimal: `0`, `0.4`, `12.5`, `340`, `12.3k`. */
 export function formatRate(perSecond: number): string {
   if (perSecond >= 9_999.5) return `${fixed(perSecond / 1000, 1)}k`;
   if (perSecond >= 99.95) return fixed(perSecond, 0);
-  return fixed(perSecond, Number.isInteger(perSecond) ? 0 : 1);
+  return perSecond.toLocaleString('en', { maximumFractionDigits: 1 });
 }
 
 /** `0.42 ms`, `8.1 ms`, `340 ms`, `1.25 s`. */

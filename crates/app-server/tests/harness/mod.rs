@@ -1,8 +1,16 @@
 //! Real Pythons, both ways: an isolated worker over its socket, an embedded interpreter in a child process of its own.
-#![allow(dead_code, unsafe_code, unreachable_pub, missing_docs)]
+#![allow(
+    dead_code,
+    unsafe_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use std::fs::File;
-use std::io::{PipeReader, PipeWriter, Read};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -23,6 +31,11 @@ use serde::{Deserialize, Serialize};
 /// Names the file with the [`Errand`] of an embedded child process.
 const ERRAND: &str = "ONEBOX_TEST_ERRAND";
 
+/// Longer bodies are spooled to a file, as the proxy does it.
+const SPOOLED_BYTES: usize = 100_000;
+/// Longer bodies may be answered before they were sent, which costs the connection.
+const SENT_AT_ONCE_BYTES: usize = 100_000;
+
 /// A request of a test.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Question {
@@ -30,6 +43,8 @@ pub struct Question {
     pub path: String,
     pub body: Vec<u8>,
     pub extra: Vec<(String, String)>,
+    /// Whether the client leaves when it has seen some of the answer.
+    pub leaves: bool,
 }
 
 pub fn get(path: &str) -> Question {
@@ -48,6 +63,10 @@ impl Question {
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.extra.push((key.into(), value.into()));
         self
+    }
+
+    pub fn and_leave(self) -> Self {
+        Self { leaves: true, ..self }
     }
 
     fn request(&self) -> Request {
@@ -74,6 +93,10 @@ impl Question {
         }
         let body = if self.body.is_empty() {
             Body::Empty
+        } else if self.body.len() > SPOOLED_BYTES {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&self.body).unwrap();
+            Body::File { file, size: self.body.len() as u64 }
         } else {
             Body::Memory(Bytes::from(self.body.clone()))
         };
@@ -99,7 +122,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    async fn collect(mut stream: ResponseStream) -> Self {
+    async fn collect(mut stream: ResponseStream, question: &Question) -> Self {
         let latin1 = |bytes: &[u8]| bytes.iter().map(|&byte| char::from(byte)).collect::<String>();
         let mut answer = Self::default();
         while let Some(frame) = stream.next().await {
@@ -114,6 +137,9 @@ impl Answer {
                 ResponseFrame::Data(bytes) => {
                     answer.body.extend_from_slice(&bytes);
                     answer.pieces += 1;
+                    if question.leaves {
+                        break;
+                    }
                 }
                 ResponseFrame::End => {}
                 ResponseFrame::Aborted(reason) => {
@@ -245,7 +271,7 @@ fn ask_memory(connector: &Connector, questions: &[Question]) -> Vec<Answer> {
         let mut answers = Vec::new();
         for question in questions {
             let stream = connector.dispatch(question.request(), BufferLimits::default()).unwrap();
-            answers.push(Answer::collect(stream).await);
+            answers.push(Answer::collect(stream, question).await);
         }
         answers
     })
@@ -295,29 +321,35 @@ impl Worker {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// The answers, all over one connection that stays open.
+    /// The answers, all over one connection that stays open unless the client leaves.
     pub fn ask(&self, questions: &[Question]) -> Vec<Answer> {
-        let stream = self.connect().unwrap();
-        stream.set_nonblocking(true).unwrap();
         runtime().block_on(async {
-            let mut stream = tokio::net::UnixStream::from_std(stream).unwrap();
+            let mut open = None;
             let mut answers = Vec::new();
             for question in questions {
+                let mut stream = match open.take() {
+                    Some(stream) => stream,
+                    None => self.connect_async(),
+                };
                 let (sink, response) = socket::response(BufferLimits::default());
                 let (connection, answer) = tokio::join!(
                     socket::exchange(&mut stream, question.request(), sink),
-                    Answer::collect(response)
+                    Answer::collect(response, question)
                 );
-                assert_eq!(
-                    connection.ok(),
-                    Some(socket::Connection::Reusable),
-                    "{}",
-                    question.path
-                );
+                let reusable = connection.ok() == Some(socket::Connection::Reusable);
+                let may_be_spent = question.leaves || question.body.len() > SENT_AT_ONCE_BYTES;
+                assert!(reusable || may_be_spent, "{}", question.path);
+                open = reusable.then_some(stream);
                 answers.push(answer);
             }
             answers
         })
+    }
+
+    fn connect_async(&self) -> tokio::net::UnixStream {
+        let stream = self.connect().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        tokio::net::UnixStream::from_std(stream).unwrap()
     }
 
     pub fn terminate(&self) {

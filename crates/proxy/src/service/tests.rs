@@ -146,6 +146,27 @@ async fn what_goes_wrong_after_the_head_cuts_the_answer() {
 }
 
 #[tokio::test]
+async fn an_answer_that_fails_at_once_after_its_head_is_cut_all_the_same() {
+    let failures: [fn(ResponseSink); 3] = [
+        |sink| sink.abort(AbortReason::Application("ValueError".into())),
+        |sink| drop(sink),
+        |sink| sink.finish(),
+    ];
+    for fail in failures {
+        for data in ["", "begin"] {
+            let service = service(vec![application(move |_, mut sink| {
+                sink.head(head_with(200, &[("Content-Length", "10")])).unwrap();
+                sink.data(data.into()).unwrap();
+                fail(sink);
+            })]);
+            let response = ask(&service, &testing::get("/", &[]), &[]).await;
+            assert_eq!(response.status, 200);
+            assert!(testing::body(response).await.is_err());
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_shorter_than_it_declares_is_never_complete() {
     let (go, wait) = std::sync::mpsc::channel();
     let site = application(move |_, mut sink| {

@@ -1,7 +1,6 @@
 //! The body of an application's answer: whole where everything is there at once, else as it comes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -9,7 +8,6 @@ use onebox_uwsgi::{AbortReason, ResponseFrame, ResponseStream};
 use tokio::time::Instant;
 
 use super::uwsgi::next_before;
-use crate::error::ProxyError;
 use crate::exchange::{BodyOutcome, Exchange};
 use crate::message::{BodyCut, ResponseBody};
 
@@ -24,6 +22,8 @@ pub(super) struct AnswerBody {
     deadline: Instant,
     /// Collected, not yet given on.
     ready: Bytes,
+    /// Comes behind what is collected.
+    cut: Option<Cut>,
 }
 
 /// What a frame means for the body.
@@ -46,13 +46,16 @@ impl AnswerBody {
         content_length: Option<u64>,
         deadline: Instant,
     ) -> Self {
-        Self { frames, remaining: content_length, deadline, ready: Bytes::new() }
+        Self { frames, remaining: content_length, deadline, ready: Bytes::new(), cut: None }
     }
 
     async fn next(&mut self) -> Piece {
         loop {
             if !self.ready.is_empty() {
                 return Piece::Data(std::mem::take(&mut self.ready));
+            }
+            if let Some(cut) = self.cut.take() {
+                return Piece::Cut(cut);
             }
             if self.remaining == Some(0) {
                 return Piece::End;
@@ -122,31 +125,20 @@ impl AnswerBody {
     }
 }
 
-/// The body from its first piece on. An answer that fails before it is still an error page.
-///
-/// # Errors
-/// [`ProxyError`] where nothing of the body was made.
-pub(super) async fn begin(
-    mut body: AnswerBody,
-    harakiri: Duration,
-    exchange: &mut Exchange,
-) -> Result<ResponseBody, ProxyError> {
+/// The body from its first piece on. What goes wrong from here on cuts it: the application has given its head.
+pub(super) async fn begin(mut body: AnswerBody, exchange: &mut Exchange) -> ResponseBody {
     let content_length = body.remaining;
-    let failed = |cut: Cut| match cut {
-        Cut::Aborted(reason) => ProxyError::Aborted(reason),
-        Cut::Deadline => ProxyError::DeadlineExceeded(harakiri),
-        short @ Cut::Short { .. } => {
-            ProxyError::Aborted(AbortReason::Application(short.to_string()))
-        }
-    };
     // PEP 3333: a head comes with the first piece of its body. Waiting for that delays nothing.
     let first = match body.next().await {
         Piece::Data(data) => data,
-        Piece::End => return Ok(ResponseBody::Empty),
-        Piece::Cut(cut) => return Err(failed(cut)),
+        Piece::End => return ResponseBody::Empty,
+        Piece::Cut(cut) => {
+            body.cut = Some(cut);
+            Bytes::new()
+        }
     };
     let mut more = BytesMut::new();
-    while first.len() + more.len() < COLLECT_BYTES {
+    while body.cut.is_none() && first.len() + more.len() < COLLECT_BYTES {
         match body.next_at_once().await {
             Some(Piece::Data(data)) => {
                 if more.is_empty() {
@@ -156,15 +148,15 @@ pub(super) async fn begin(
             }
             Some(Piece::End) => {
                 exchange.watch_body().ended();
-                return Ok(ResponseBody::Full(joined(first, more)));
+                return ResponseBody::Full(joined(first, more));
             }
-            Some(Piece::Cut(cut)) => return Err(failed(cut)),
+            Some(Piece::Cut(cut)) => body.cut = Some(cut),
             None => break,
         }
     }
     body.ready = joined(first, more);
     let outcome = exchange.watch_body();
-    Ok(ResponseBody::Stream { stream: Box::pin(stream(body, outcome)), size: content_length })
+    ResponseBody::Stream { stream: Box::pin(stream(body, outcome)), size: content_length }
 }
 
 fn joined(first: Bytes, more: BytesMut) -> Bytes {

@@ -60,7 +60,7 @@ pub(crate) async fn answer(
         response.declared_length = head.content_length.filter(|_| head.status != 204);
     } else {
         let body = AnswerBody::new(frames, head.content_length, deadline);
-        response.body = answer_body::begin(body, site.harakiri, exchange).await?;
+        response.body = answer_body::begin(body, exchange).await;
     }
     exchange.answered(response.status, ServedBy::App);
     Ok(response)

@@ -73,7 +73,7 @@ impl Appliance {
         prepared: Prepared,
         events: &EventSink,
     ) -> Result<(), OperationError> {
-        let Prepared { site, release_id, config, plan, dir: _ } = prepared;
+        let Prepared { site, release_id, config, plan } = prepared;
         let row = self.row(&site).await?;
         let (domains, catch_all) = self.hosts(&row, &config.domains).await?;
         let release = SiteRelease {

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::error::DeployProblem;
 use super::events::EventSink;
+use crate::environment::{self, Environment};
 
 /// Lines of output that a failure shows.
 const LAST_LINES: usize = 30;
@@ -30,19 +31,8 @@ const CAPTURE_BYTES: usize = 4 * 1024 * 1024;
 /// How long output may still come once the command has ended.
 const AFTER_END: Duration = Duration::from_secs(2);
 
-/// Variables of the supervisor that are its own business.
-const NOT_INHERITED: [&str; 10] = [
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "LISTEN_PID",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "PYTHONHOME",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "VIRTUAL_ENV",
-];
+/// Variables that would lead an installer's Python astray.
+const OF_ANOTHER_PYTHON: [&str; 4] = ["PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV"];
 
 /// The user that commands of a site run as; used where the supervisor is root.
 #[derive(Debug, Clone)]
@@ -65,7 +55,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// `program` in `folder`, with the supervisor's environment less what is its own business.
+    /// `program` in `folder`, in the supervisor's environment less what belongs to another Python.
     pub(crate) fn new(
         what: impl Into<String>,
         program: impl AsRef<OsStr>,
@@ -73,10 +63,17 @@ impl Job {
         limit: Duration,
     ) -> Self {
         let mut command = std::process::Command::new(program);
-        command.current_dir(folder).process_group(0).stdin(Stdio::null()).env_clear();
-        command.envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)));
-        command.env("PYTHONUNBUFFERED", "1").envs(onebox_app_server::locale_environment());
-        Self { what: what.into(), command, limit }
+        command.current_dir(folder).process_group(0).stdin(Stdio::null());
+        let mut inherited = environment::inherited();
+        inherited.retain(|name, _| !OF_ANOTHER_PYTHON.iter().any(|other| name == *other));
+        Self { what: what.into(), command, limit }.environment(inherited)
+    }
+
+    /// Runs it in this environment instead: the one that the application itself will have.
+    pub(crate) fn environment(mut self, environment: Environment) -> Self {
+        // What is written reaches the listener when it is written, not when the command ends.
+        self.command.env_clear().envs(environment).env("PYTHONUNBUFFERED", "1");
+        self
     }
 
     /// Adds arguments.
@@ -94,20 +91,6 @@ impl Job {
     /// Sets variables.
     pub(crate) fn envs(mut self, env: &[(String, String)]) -> Self {
         self.command.envs(env.iter().map(|(name, value)| (name, value)));
-        self
-    }
-
-    /// Puts the folder of `python` first on `PATH`, and says so as `activate` does.
-    pub(crate) fn with_python(mut self, python: &Path) -> Self {
-        let Some(folder) = python.parent() else { return self };
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&path));
-        if let Ok(path) = std::env::join_paths(folders) {
-            self.command.env("PATH", path);
-        }
-        if let Some(venv) = folder.parent().filter(|venv| venv.join("pyvenv.cfg").exists()) {
-            self.command.env("VIRTUAL_ENV", venv);
-        }
         self
     }
 
@@ -272,11 +255,6 @@ fn text(line: &[u8]) -> String {
     let line = String::from_utf8_lossy(line);
     let line = line.trim_end();
     line.rsplit('\r').next().unwrap_or(line).to_owned()
-}
-
-fn is_inherited(name: &OsStr) -> bool {
-    let Some(name) = name.to_str() else { return false };
-    !NOT_INHERITED.contains(&name) && !name.starts_with("ONEBOX_")
 }
 
 fn describe(status: ExitStatus) -> String {

@@ -31,6 +31,10 @@ impl Box {
         Paths::new(self.state.path())
     }
 
+    fn dir(&self, release: &Prepared) -> PathBuf {
+        self.paths().releases(&release.site).join(&release.release_id)
+    }
+
     async fn deploy(&self, folder: &Path) -> (Result<Prepared, DeployFailure>, Vec<String>) {
         let mut archive = tar::Builder::new(Vec::new());
         archive.append_dir_all(".", folder).unwrap();
@@ -93,12 +97,12 @@ async fn a_plain_wsgi_site_becomes_a_release_with_a_plan() {
     let (result, told) = this.deploy(folder.path()).await;
     let prepared = result.unwrap();
     assert_eq!(prepared.site, "my-site");
-    assert_eq!(prepared.dir, this.paths().releases("my-site").join(&prepared.release_id));
-    assert_eq!(RunPlan::read(&prepared.dir).unwrap(), prepared.plan);
+    let dir = this.dir(&prepared);
+    assert_eq!(RunPlan::read(&dir).unwrap(), prepared.plan);
     assert_eq!(prepared.plan.kind, Kind::Wsgi);
     assert_eq!(
         python(&prepared.plan, "import sys; print(sys.prefix)"),
-        prepared.dir.join("venv").display().to_string()
+        dir.join("venv").display().to_string()
     );
     assert_eq!(
         fs::read_to_string(this.paths().shared("my-site").join("data/hook")).unwrap(),
@@ -183,11 +187,11 @@ async fn the_flask_example_keeps_its_data_and_shares_its_packages() {
     );
     let read =
         "import app; c = app.app.test_client(); print('Ada' in c.get('/').text, app.app.root_path)";
-    let root = second.dir.join("app");
+    let root = this.dir(&second).join("app");
     assert_eq!(python(&second.plan, read), format!("True {}", root.display()));
     assert_eq!(fs::read_dir(shared.join("uploads")).unwrap().count(), 1);
     // The environment is its own: it does without the first release.
-    fs::remove_dir_all(&first.dir).unwrap();
+    fs::remove_dir_all(this.dir(&first)).unwrap();
     assert_eq!(
         python(
             &second.plan,

@@ -117,7 +117,7 @@ pub(crate) enum DeployProblem {
         version: (u8, u8),
     },
     /// A command failed.
-    #[error("{what} failed ({status})")]
+    #[error("{what} failed ({status}){exception}", exception = exception(output))]
     Command {
         /// What it was for.
         what: String,
@@ -226,5 +226,50 @@ impl DeployProblem {
             }
             _ => String::new(),
         }
+    }
+}
+
+/// `: KeyError: 'SECRET_KEY'` where output ends like a traceback, else nothing.
+fn exception(output: &[String]) -> String {
+    let last = output.last().map(String::as_str).unwrap_or_default();
+    let name = last.split(':').next().unwrap_or_default();
+    let is_name =
+        name.chars().all(|character| character.is_alphanumeric() || "._".contains(character));
+    let is_exception = is_name && (name.ends_with("Error") || name.ends_with("Exception"));
+    // Longer ones are read in the output itself.
+    if is_exception && last.len() <= 200 { format!(": {last}") } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(last: &str) -> String {
+        let output = vec!["Traceback (most recent call last):".to_owned(), last.to_owned()];
+        let (what, status) = ("migrating".to_owned(), "exit status 1".to_owned());
+        DeployProblem::Command { what, status, output, hint: String::new() }.to_string()
+    }
+
+    #[test]
+    fn the_exception_of_a_traceback_is_part_of_the_reason() {
+        assert_eq!(failed("KeyError: 'KEY'"), "migrating failed (exit status 1): KeyError: 'KEY'");
+        assert_eq!(
+            failed("django.db.utils.OperationalError: no"),
+            "migrating failed (exit status 1): django.db.utils.OperationalError: no"
+        );
+        assert_eq!(failed("ERROR: no distribution"), "migrating failed (exit status 1)");
+        assert_eq!(failed("some Error: here"), "migrating failed (exit status 1)");
+    }
+
+    #[test]
+    fn a_hint_is_only_added_where_there_is_none() {
+        let problem = |hint: &str| DeployProblem::Command {
+            what: String::new(),
+            status: String::new(),
+            output: Vec::new(),
+            hint: hint.to_owned(),
+        };
+        assert_eq!(problem("").or_hint("do this").hint(), "do this");
+        assert_eq!(problem("do that").or_hint("do this").hint(), "do that");
     }
 }

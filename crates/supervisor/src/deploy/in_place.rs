@@ -17,6 +17,7 @@ use super::prepare::read_procfile;
 use super::settings::{self, DjangoSettings, Question};
 use super::venv::blocking;
 use super::{statics, warnings};
+use crate::environment;
 
 /// Environments that lie in a site's folder, in their order.
 const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
@@ -86,8 +87,7 @@ async fn ask_django(
     let what = format!("importing {}", project.settings);
     let env: Vec<(String, String)> = config.env.clone().into_iter().collect();
     let job = Job::new(what, &python.executable, &found.root, settings::LIMIT)
-        .with_python(&python.executable)
-        .envs(&env)
+        .environment(environment::for_site(&python.executable, &env))
         .env("DJANGO_SETTINGS_MODULE", &project.settings);
     settings::ask(job, Question::WithStaticSources).await.map(Some)
 }

@@ -43,8 +43,6 @@ pub(crate) struct Prepared {
     pub(crate) site: String,
     /// The release's id.
     pub(crate) release_id: String,
-    /// Its folder.
-    pub(crate) dir: PathBuf,
     /// Its configuration, with the domains of the query.
     pub(crate) config: SiteConfig,
     /// How to run it.
@@ -76,13 +74,7 @@ pub(crate) async fn prepare<E: Display>(
     let plan = stage.record(&found, events).map_err(|problem| problem.at(Step::Record))?;
 
     release.guard.keep();
-    Ok(Prepared {
-        site: site.name,
-        release_id: release.id,
-        dir: release.dir,
-        config: site.config,
-        plan,
-    })
+    Ok(Prepared { site: site.name, release_id: release.id, config: site.config, plan })
 }
 
 /// Who the site is, by its own files and the query.

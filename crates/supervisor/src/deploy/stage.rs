@@ -21,6 +21,7 @@ use super::settings::{self, DjangoSettings, Question};
 use super::statics;
 use super::venv::{Environment, blocking};
 use super::{owner, public_files, warnings};
+use crate::environment;
 
 /// How long the site's own files may take to be compiled; it goes on without.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60);
@@ -96,16 +97,14 @@ impl<'a> Stage<'a> {
         events: &EventSink,
     ) -> Result<(), DeployProblem> {
         let Some(python) = self.python.clone() else { return Ok(()) };
-        let requirements = Requirements::find(&self.app, &found.root)?;
+        let requirements = Requirements::find(&self.app, &found.root)
+            .inspect_err(|_| events.step(Step::Install, "Reading the requirements"))?;
         let is_named = matches!(self.site.config.python, Some(PythonChoice::Path(_)));
         let is_environment = python.prefix != python.base_prefix;
         if is_named && (is_environment || requirements.is_none()) {
             let text = format!("Using {} as it is", python.executable.display());
             events.step(Step::Install, text);
             return Ok(());
-        }
-        if requirements.is_none() {
-            check_requirements(found)?;
         }
         events.step(
             Step::Install,
@@ -114,6 +113,9 @@ impl<'a> Stage<'a> {
                 None => "No requirements: an environment without packages".to_owned(),
             },
         );
+        if requirements.is_none() {
+            check_requirements(found)?;
+        }
         let environment = Environment {
             release: self.release,
             app: &self.app,
@@ -254,15 +256,18 @@ impl<'a> Stage<'a> {
 
     /// A command in the site's folder with the site's environment.
     fn job(&self, found: &Found, what: &str, program: &Path, limit: Duration) -> Job {
-        let mut job = Job::new(what, program, &found.root, limit).run_as(self.user);
-        if let Some(python) = &self.python {
-            job = job.with_python(&python.executable);
-        }
+        let mut job = Job::new(what, program, &found.root, limit);
+        job = match &self.python {
+            Some(python) => {
+                job.environment(environment::for_site(&python.executable, &self.variables))
+            }
+            None => job.envs(&self.variables),
+        };
         if !found.python_path.is_empty() {
-            job =
-                job.env("PYTHONPATH", std::env::join_paths(&found.python_path).unwrap_or_default());
+            let path = std::env::join_paths(&found.python_path).unwrap_or_default();
+            job = job.env("PYTHONPATH", path);
         }
-        job.envs(&self.variables)
+        job.run_as(self.user)
     }
 
     /// Compiles the site's own files where the application itself may not write beside them; faults are Python's to

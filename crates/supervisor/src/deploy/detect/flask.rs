@@ -58,6 +58,13 @@ pub(super) fn persistent(modules: &[Module], root: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Whether the site keeps data in SQLite, as far as its source tells.
+pub(super) fn uses_sqlite(modules: &[Module]) -> bool {
+    let tells =
+        |module: &Module| module.source.imports("sqlite3") || module.source.mentions("sqlite:///");
+    modules.iter().any(tells)
+}
+
 /// SQLite files that lie in the site's root.
 fn database_files(root: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };

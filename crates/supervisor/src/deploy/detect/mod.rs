@@ -140,7 +140,7 @@ impl Site<'_> {
             Kind::Django | Kind::Static => Vec::new(),
             Kind::Flask | Kind::Wsgi => flask::persistent(&self.modules, self.folder),
         };
-        let sqlite = persistent.iter().any(|path| path.extension().is_some());
+        let sqlite = flask::uses_sqlite(&self.modules);
         let (name, database) = match &self.project {
             Some(project) => (format!("Django project {}", project.name()), project.database),
             None => (label(kind).to_owned(), sqlite.then_some("SQLite")),
