@@ -28,6 +28,8 @@ pub(crate) struct PythonFacts {
     pub(crate) processes: u16,
     /// Whether its interpreter has a shared library that can be loaded into a process.
     pub(crate) can_be_loaded: bool,
+    /// Whether engines that embedded it ended by themselves again and again.
+    pub(crate) ends_engines: bool,
 }
 
 /// How a site runs, and why.
@@ -128,6 +130,9 @@ fn needs_processes(python: &PythonFacts) -> Vec<String> {
         reasons
             .push("its Python has no shared library that could be loaded into the engine".into());
     }
+    if python.ends_engines {
+        reasons.push("engines that embedded it ended by themselves twice in ten minutes".into());
+    }
     reasons
 }
 
@@ -152,8 +157,12 @@ mod tests {
     use super::*;
 
     fn python(site: &str) -> Facts {
-        let python =
-            PythonFacts { choice: IsolationChoice::Auto, processes: 1, can_be_loaded: true };
+        let python = PythonFacts {
+            choice: IsolationChoice::Auto,
+            processes: 1,
+            can_be_loaded: true,
+            ends_engines: false,
+        };
         Facts { site: site.into(), python: Some(python) }
     }
 
@@ -192,11 +201,12 @@ mod tests {
         let site = with("blog", |python| {
             python.processes = 2;
             python.can_be_loaded = false;
+            python.ends_engines = true;
             python.choice = IsolationChoice::Process;
         });
         let placement = &derive(&[site]).unwrap()["blog"];
         assert_eq!(placement.mode, Mode::Isolated);
-        assert_eq!(placement.reasons.len(), 3);
+        assert_eq!(placement.reasons.len(), 4);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -174,7 +175,9 @@ impl SiteLog {
 impl OpenLog {
     fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let file = OpenOptions::new().create(true).append(true).open(folder.join("app.log"))?;
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).mode(0o640);
+        let file = options.open(folder.join("app.log"))?;
         let size_bytes = file.metadata()?.len();
         Ok(Self { file, size_bytes })
     }

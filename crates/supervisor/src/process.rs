@@ -61,7 +61,8 @@ pub(crate) struct Output {
 }
 
 /// Starts a child in a process group of its own, so that a terminal's Ctrl-C reaches only the supervisor. Each of `inherited`
-/// is a descriptor and the number it has in the child; everything else but the standard three is closed there.
+/// is a descriptor and the number it has in the child; what is closed at exec is not there, and that is everything else after
+/// [`keep_inherited_descriptors`].
 ///
 /// # Errors
 /// Where the program can't be started, or the kernel has no pidfds (before Linux 5.4).
@@ -182,6 +183,18 @@ impl Process {
         }
         self.signal(Signal::KILL);
         self.exited().await
+    }
+}
+
+/// Keeps what this process was started with, beyond the standard three, from its own children. What it opens itself is kept
+/// from them anyway.
+pub(crate) fn keep_inherited_descriptors() {
+    // SAFETY: close_range(2) with CLOSE_RANGE_CLOEXEC sets a flag on descriptors, whoever owns them, and closes nothing.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result < 0 {
+        // Before Linux 5.11. Children have a few descriptors more then, and nothing breaks.
+        tracing::debug!("close_range(2) with CLOSE_RANGE_CLOEXEC is not there");
     }
 }
 

@@ -1,9 +1,9 @@
 //! The supervisor as a process: the state directory and its lock, the sockets, the servers, signals, the end.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,11 +18,12 @@ use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{AdminState, control_router, first_password, public_router};
-use crate::appliance::{Appliance, BootError, Layout, Setup};
+use crate::appliance::{Appliance, BootError, Layout, Setup, SiteRelease, Unsteady};
 use crate::control::ControlListener;
 use crate::listeners::{
     ListenError, SocketFile, bind_tcp, bind_unix, bound_addresses, remove_stale_sockets,
 };
+use crate::process::keep_inherited_descriptors;
 use crate::ready::Ready;
 use crate::sampler;
 use crate::store::StoreError;
@@ -92,7 +93,10 @@ pub fn run_in_place(
     on_ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
     start_logging();
-    let scratch = tempfile::Builder::new().prefix("onebox-run-").tempdir()?;
+    let scratch = tempfile::Builder::new()
+        .prefix("onebox-run-")
+        .permissions(Permissions::from_mode(0o711))
+        .tempdir()?;
     let config = BoxConfig { state_dir: scratch.path().to_owned(), admin: Vec::new(), ..config };
     let runtime = runtime()?;
     let mode = Mode::InPlace { root: root.to_owned(), site: Box::new(site) };
@@ -133,6 +137,7 @@ async fn run(
     mode: Mode,
     on_ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
+    keep_inherited_descriptors();
     let mut signals = Signals::new()?;
     let paths = Paths::new(&config.state_dir);
     let _lock = prepare_state_dir(&paths)?;
@@ -146,10 +151,9 @@ async fn run(
     match mode {
         Mode::Appliance => appliance.start().await?,
         Mode::InPlace { root, site } => {
-            let release = crate::appliance::SiteRelease::in_place(root, *site)
-                .await
-                .map_err(ServeError::InPlace)?;
-            appliance.start_with(Layout::at_any_rate(vec![Arc::new(release)])).await?;
+            let release = SiteRelease::in_place(root, *site).await.map_err(ServeError::InPlace)?;
+            let layout = Layout::at_any_rate(vec![Arc::new(release)], &Unsteady::new());
+            appliance.start_with(layout).await?;
             if let Err(failure) = appliance.loaded().await {
                 appliance.shut_down().await;
                 return Err(ServeError::InPlace(failure.summary));

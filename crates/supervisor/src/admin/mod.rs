@@ -13,6 +13,8 @@ mod login;
 mod logs;
 mod password;
 mod rate_limit;
+#[cfg(test)]
+mod routes_test;
 mod sites;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::layout::Crews;
-use super::{Appliance, EVENTS, Layout, Running, SiteRelease};
+use super::{Appliance, EVENTS, Layout, Running, SiteRelease, Unsteady};
 use crate::clock::now_ms;
 use crate::deploy::release::clean_half_made;
 use crate::engine::{EngineContext, LoadFailure};
@@ -106,7 +106,7 @@ impl Appliance {
                 }
             }
         }
-        self.start_with(Layout::at_any_rate(releases)).await
+        self.start_with(Layout::at_any_rate(releases, &Unsteady::new())).await
     }
 
     /// Starts what a layout says.

@@ -86,6 +86,8 @@ impl Appliance {
             stopped: false,
             variables: self.store.variables(&site).await?,
         };
+        // New code has a clean record.
+        self.running.lock().unsteady.remove(&site);
         let target = self.layout_with_release(release)?;
         let commit = Commit { site: &site, release: &release_id, domains: &domains, catch_all };
         let change = Change { target, site: &site, renew: Renew::Keep, events };

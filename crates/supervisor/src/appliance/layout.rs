@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use onebox_config::site::IsolationChoice;
 
-use super::release::SiteRelease;
+use super::release::{SiteRelease, Unsteady};
 use crate::api::Mode;
 use crate::engine::EmbeddedSite;
 use crate::engine::Loaded;
@@ -45,14 +45,18 @@ impl Layout {
     ///
     /// # Errors
     /// [`CannotEmbed`] where a site insists on what can't be.
-    pub(crate) fn new(releases: Vec<Arc<SiteRelease>>) -> Result<Self, CannotEmbed> {
-        let facts: Vec<Facts> = releases.iter().map(|release| release.facts()).collect();
+    pub(crate) fn new(
+        releases: Vec<Arc<SiteRelease>>,
+        unsteady: &Unsteady,
+    ) -> Result<Self, CannotEmbed> {
+        let facts: Vec<Facts> = releases.iter().map(|release| release.facts(unsteady)).collect();
         Self::placed(releases, &facts)
     }
 
     /// The same where nobody is there to be refused: what can't be kept is derived.
-    pub(crate) fn at_any_rate(releases: Vec<Arc<SiteRelease>>) -> Self {
-        let mut facts: Vec<Facts> = releases.iter().map(|release| release.facts()).collect();
+    pub(crate) fn at_any_rate(releases: Vec<Arc<SiteRelease>>, unsteady: &Unsteady) -> Self {
+        let mut facts: Vec<Facts> =
+            releases.iter().map(|release| release.facts(unsteady)).collect();
         if derive(&facts).is_err() {
             for python in facts.iter_mut().filter_map(|facts| facts.python.as_mut()) {
                 python.choice = IsolationChoice::Auto;

@@ -18,7 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onebox_config::{BoxConfig, Paths};
 use parking_lot::Mutex;
@@ -39,7 +39,7 @@ pub(crate) use boot::Setup;
 pub(crate) use failure::{OperationError, OperationFailure};
 pub(crate) use layout::Layout;
 use layout::{Candidate, Crews};
-pub(crate) use release::SiteRelease;
+pub(crate) use release::{SiteRelease, Unsteady};
 
 /// Events that a slow browser may be behind before it loses some.
 const EVENTS: usize = 64;
@@ -91,6 +91,9 @@ struct Running {
     candidate: Option<Candidate>,
     generations: u64,
     crashes: u64,
+    /// When engines ended by themselves, with the site that they embedded.
+    crash_history: Vec<(Instant, String)>,
+    unsteady: Unsteady,
     back_off: BackOff,
 }
 

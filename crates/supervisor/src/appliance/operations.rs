@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::change::{Change, Renew, nobody};
-use super::{Appliance, Layout, OperationError, SiteRelease};
+use super::{Appliance, Layout, OperationError, SiteRelease, Unsteady};
 use crate::api::{DeployEvent, EnvVariable, ReleaseState};
 use crate::deploy::events::EventSink;
 use crate::logs::Source;
@@ -129,7 +129,7 @@ impl Appliance {
         let _one_at_a_time = self.operation.lock().await;
         self.row(site).await?;
         let releases = self.layout().releases().into_iter().filter(|other| other.site != site);
-        let target = Layout::at_any_rate(releases.collect());
+        let target = Layout::at_any_rate(releases.collect(), &self.unsteady());
         let events = &nobody();
         let change = Change { target, site, renew: Renew::Keep, events };
         self.change(change, self.store.remove_site(site)).await?;
@@ -230,12 +230,17 @@ impl Appliance {
             self.layout().releases().into_iter().filter(|other| other.site != release.site);
         let mut releases: Vec<_> = others.collect();
         releases.push(Arc::new(release));
-        Layout::new(releases).map_err(|error| OperationError::Failed(error.into()))
+        let layout = Layout::new(releases, &self.unsteady());
+        layout.map_err(|error| OperationError::Failed(error.into()))
     }
 
     /// What shall run now.
     pub(super) fn layout(&self) -> Layout {
         self.running.lock().layout.clone()
+    }
+
+    pub(super) fn unsteady(&self) -> Unsteady {
+        self.running.lock().unsteady.clone()
     }
 
     /// The last event of an operation that went well.

@@ -1,5 +1,6 @@
 //! One release of one site as it shall run: what `state.db`, its plan and its configuration say together.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +31,9 @@ pub(crate) struct SiteRelease {
     /// What `onebox env` says.
     pub(crate) variables: Vec<(String, String)>,
 }
+
+/// Sites that ended engines again and again, by name.
+pub(crate) type Unsteady = BTreeSet<String>;
 
 /// A live release whose files can't be read.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -93,11 +97,12 @@ impl SiteRelease {
     }
 
     /// What the derivation of its mode looks at.
-    pub(crate) fn facts(&self) -> Facts {
+    pub(crate) fn facts(&self, unsteady: &Unsteady) -> Facts {
         let python = self.plan.interpreter.as_ref().map(|interpreter| PythonFacts {
             choice: self.config.isolation,
             processes: self.config.processes,
             can_be_loaded: interpreter.libpython.is_some(),
+            ends_engines: unsteady.contains(&self.site),
         });
         Facts { site: self.site.clone(), python }
     }

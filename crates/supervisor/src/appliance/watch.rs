@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Appliance;
+use super::change::{Change, Renew, nobody};
+use super::{Appliance, Layout, Running};
 use crate::engine::Generation;
 use crate::logs::Source;
 
+/// How long the end of an engine is held against the site that it embedded.
+const MEMORY: Duration = Duration::from_secs(600);
+/// So many ends in that time are too many.
+const TOO_MANY: usize = 2;
 /// How often the sizes of access logs are looked at.
 const LOG_CHECKS: Duration = Duration::from_secs(60);
 
@@ -19,14 +24,17 @@ impl Appliance {
                 exit = generation.exited() => exit,
                 () = appliance.shutdown.cancelled() => return,
             };
-            let pause = {
+            let (pause, unsteady) = {
                 let mut running = appliance.running.lock();
                 if !running.engine.as_ref().is_some_and(|engine| Arc::ptr_eq(engine, &generation)) {
                     return;
                 }
                 running.engine = None;
                 running.crashes += 1;
-                running.back_off.after_end(Instant::now())
+                let now = Instant::now();
+                let site = generation.embedded.as_ref().map(|embedded| embedded.site.clone());
+                let unsteady = site.filter(|site| running.is_unsteady_after(site, now));
+                (running.back_off.after_end(now), unsteady)
             };
             tracing::error!(generation = generation.number, %exit, ?pause, "engine ended by itself");
             if let Some(embedded) = &generation.embedded {
@@ -36,9 +44,33 @@ impl Appliance {
             appliance.announce();
             tokio::select! {
                 () = tokio::time::sleep(pause) => appliance.replace_engine().await,
-                () = appliance.shutdown.cancelled() => {}
+                () = appliance.shutdown.cancelled() => return,
+            }
+            if let Some(site) = unsteady {
+                appliance.isolate(&site).await;
             }
         });
+    }
+
+    /// Moves a site out of the engine that it ends again and again.
+    async fn isolate(self: &Arc<Self>, site: &str) {
+        let _one_at_a_time = self.operation.lock().await;
+        let isolated = match Layout::new(self.layout().releases(), &self.unsteady()) {
+            Err(error) => Err(error.into()),
+            Ok(target) => {
+                let events = &nobody();
+                let change = Change { target, site, renew: Renew::Keep, events };
+                self.change(change, async { Ok(()) }).await
+            }
+        };
+        let text = match isolated {
+            Ok(()) => {
+                "moved to a process of its own: it ended the engine twice in ten minutes".into()
+            }
+            Err(failure) => format!("can't be moved to a process of its own: {failure}"),
+        };
+        tracing::warn!(site, text, "unsteady site");
+        self.logs.write(site, Source::Onebox, &text);
     }
 
     /// Starts an engine where there is none; it accepts at once, and requests of a site that is still loading wait.
@@ -114,5 +146,30 @@ impl Appliance {
                 }
             }
         });
+    }
+}
+
+impl Running {
+    /// Remembers that an engine with this site ended by itself; whether that makes the site unsteady.
+    fn is_unsteady_after(&mut self, site: &str, now: Instant) -> bool {
+        self.crash_history.retain(|(at, _)| now.duration_since(*at) < MEMORY);
+        self.crash_history.push((now, site.to_owned()));
+        let ends = self.crash_history.iter().filter(|(_, other)| other == site).count();
+        ends >= TOO_MANY && self.unsteady.insert(site.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_ends_within_ten_minutes_make_a_site_unsteady_once() {
+        let (mut running, start) = (Running::default(), Instant::now());
+        assert!(!running.is_unsteady_after("blog", start));
+        assert!(!running.is_unsteady_after("shop", start));
+        assert!(!running.is_unsteady_after("blog", start + MEMORY));
+        assert!(running.is_unsteady_after("blog", start + MEMORY * 3 / 2));
+        assert!(!running.is_unsteady_after("blog", start + MEMORY * 3 / 2));
     }
 }

@@ -1,0 +1,167 @@
+//! The routes as a browser and the command line see them, on an appliance that runs nothing.
+
+use std::net::SocketAddr;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Response, StatusCode, header};
+use onebox_config::{BoxConfig, Limits};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::appliance::Setup;
+
+struct Api {
+    _folder: tempfile::TempDir,
+    state: AdminState,
+    password: String,
+}
+
+/// What a browser has after a login.
+struct Login {
+    cookie: String,
+    csrf_token: String,
+}
+
+impl Api {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = BoxConfig {
+            state_dir: folder.path().to_owned(),
+            config_dir: folder.path().to_owned(),
+            http: Vec::new(),
+            admin: Vec::new(),
+            limits: Limits::default(),
+            keep_releases: 5,
+        };
+        std::fs::create_dir(folder.path().join("run")).unwrap();
+        let setup = Setup { config, http: Vec::new(), admin: Vec::new(), in_place: false };
+        let appliance = Appliance::open(setup).await.unwrap();
+        let password = first_password(&appliance.store).await.unwrap().unwrap();
+        Self { _folder: folder, state: AdminState::new(appliance), password }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Response<Body> {
+        public_router(self.state.clone()).oneshot(request).await.unwrap()
+    }
+
+    async fn log_in(&self, password: &str) -> Response<Body> {
+        let body = json!({"user": "admin", "password": password}).to_string();
+        let peer = ConnectInfo(SocketAddr::from(([192, 0, 2, 1], 1)));
+        let request = Request::post("/api/v1/login")
+            .header(header::CONTENT_TYPE, "application/json")
+            .extension(peer)
+            .body(Body::from(body));
+        self.send(request.unwrap()).await
+    }
+
+    async fn login(&self) -> Login {
+        let answer = self.log_in(&self.password).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+        let cookie = cookie.split(';').next().unwrap().to_owned();
+        let csrf_token = body(answer).await["csrf_token"].as_str().unwrap().to_owned();
+        Login { cookie, csrf_token }
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> StatusCode {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::empty()).unwrap()).await.status()
+    }
+}
+
+async fn body(answer: Response<Body>) -> Value {
+    serde_json::from_slice(&to_bytes(answer.into_body(), 1 << 20).await.unwrap()).unwrap()
+}
+
+const GUARDED: [(&str, &str); 8] = [
+    ("GET", "/api/v1/status"),
+    ("GET", "/api/v1/events"),
+    ("GET", "/api/v1/sites/blog/logs"),
+    ("POST", "/api/v1/sites/blog/restart"),
+    ("DELETE", "/api/v1/sites/blog"),
+    ("PUT", "/api/v1/sites/blog/env"),
+    ("POST", "/api/v1/deploy"),
+    ("POST", "/api/v1/shutdown"),
+];
+
+#[tokio::test]
+async fn nothing_is_told_or_done_without_a_login() {
+    let api = Api::new().await;
+    for (method, path) in GUARDED {
+        for cookie in ["", "onebox_session=", "onebox_session=0123"] {
+            let status = api.ask(method, path, &[("cookie", cookie)]).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path} with {cookie:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_changes_something_needs_the_csrf_token_too() {
+    let api = Api::new().await;
+    let login = api.login().await;
+    let cookie = ("cookie", login.cookie.as_str());
+    assert_eq!(api.ask("GET", "/api/v1/status", &[cookie]).await, StatusCode::OK);
+    let changes = GUARDED.iter().filter(|(method, _)| *method != "GET");
+    let mut seen = 0;
+    for (method, path) in changes {
+        seen += 1;
+        assert_eq!(api.ask(method, path, &[cookie]).await, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(seen, 5);
+    let token = ("x-csrf-token", login.csrf_token.as_str());
+    let restart = api.ask("POST", "/api/v1/sites/blog/restart", &[cookie, token]).await;
+    assert_eq!(restart, StatusCode::NOT_FOUND, "there is no such site");
+}
+
+#[tokio::test]
+async fn a_logout_ends_the_session() {
+    let api = Api::new().await;
+    let login = api.login().await;
+    let headers = [("cookie", login.cookie.as_str()), ("x-csrf-token", login.csrf_token.as_str())];
+    assert_eq!(api.ask("POST", "/api/v1/logout", &headers).await, StatusCode::NO_CONTENT);
+    assert_eq!(api.ask("GET", "/api/v1/session", &headers).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down_and_says_how_long() {
+    let api = Api::new().await;
+    for _ in 0..5 {
+        assert_eq!(api.log_in("wrong").await.status(), StatusCode::UNAUTHORIZED);
+    }
+    let answer = api.log_in(&api.password).await;
+    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(answer.headers().contains_key(header::RETRY_AFTER));
+}
+
+#[tokio::test]
+async fn the_control_socket_needs_no_login_and_answers_errors_as_json() {
+    let api = Api::new().await;
+    let ask = |path: &'static str| {
+        let router = control_router(api.state.clone());
+        async move { router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap() }
+    };
+    let status = body(ask("/api/v1/status").await).await;
+    assert_eq!(status["sites"], json!([]));
+    assert_eq!(status["engine"], Value::Null);
+    for path in ["/api/v1/sites/nowhere", "/api/v1/nothing", "/"] {
+        let answer = ask(path).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        assert!(body(answer).await["error"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn every_answer_tells_the_browser_to_be_careful() {
+    let api = Api::new().await;
+    for path in ["/", "/api/v1/status"] {
+        let answer = api.send(Request::get(path).body(Body::empty()).unwrap()).await;
+        let policy = answer.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"));
+        assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+}
