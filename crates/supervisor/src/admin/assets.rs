@@ -15,7 +15,7 @@ struct Assets;
 /// The page of a binary that was built without the dashboard.
 const NOT_BUILT: &str = "<!doctype html><meta charset=utf-8><title>onebox</title>\
 <h1>The dashboard was not built into this binary</h1>\
-<p>In the source folder, with Node.js installed:</p><pre>make web-ui\nmake build</pre>\
+<p>In the source folder, with Node.js installed:</p><pre>make build</pre>\
 <p>Everything else works: the API is at <code>/api/v1/</code>, and so does the command line.</p>";
 
 /// Serves a file, and the dashboard's page for every address that is no file of it.
