@@ -56,3 +56,14 @@ fn an_application_that_cannot_be_imported_ends_with_its_traceback() {
     let finished = run(command).failed();
     assert!(finished.all().contains("a_module_that_is_not_there"), "{}", finished.all());
 }
+
+#[test]
+fn a_folder_that_is_no_site_is_told_with_what_was_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = onebox();
+    command.arg("run").arg(folder.path()).args(["--http", "127.0.0.1:0"]);
+    let finished = run(command).failed();
+    for said in ["no site was recognised", "looked for", "module = "] {
+        assert!(finished.stderr.contains(said), "{said:?} in {}", finished.stderr);
+    }
+}
