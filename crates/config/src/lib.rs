@@ -17,5 +17,5 @@ mod value;
 pub use box_config::{BoxConfig, BoxFlags, Limits, load_box};
 pub use error::{ConfigError, Origin, Problem};
 pub use paths::Paths;
-pub use site::{SITE_FILE, SiteConfig, load_site, parse_site};
+pub use site::{PRIVATE_FILES, SITE_FILE, SiteConfig, load_site, parse_site};
 pub use types::{HostName, Invalid, SiteName};

@@ -13,6 +13,9 @@ use crate::{ConfigError, Origin, Problem, document};
 /// The file in a site's root.
 pub const SITE_FILE: &str = "onebox.toml";
 
+/// Files in a site's root that are for onebox, may hold secrets, and are never served.
+pub const PRIVATE_FILES: [&str; 2] = [SITE_FILE, "Procfile"];
+
 /// One site's configuration; `None` and empty lists mean: found by detection, or not wanted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SiteConfig {

@@ -224,6 +224,7 @@ pub(crate) fn render(failure: &Failure) -> String {
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(100)
         .with_links(false)
+        .with_break_words(false)
         .with_context_lines(0)
         .with_show_related_as_nested(true);
     let mut text = String::new();

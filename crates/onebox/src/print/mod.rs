@@ -19,7 +19,8 @@ use crate::report::Failure;
 pub(crate) fn terminal_width() -> Option<u16> {
     let stdout = std::io::stdout();
     let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(stdout))?;
-    Some(size.map_or(80, |size| size.ws_col).max(40))
+    let columns = size.map_or(0, |size| size.ws_col);
+    Some(if columns == 0 { 80 } else { columns.max(40) })
 }
 
 /// Prints a value as indented JSON.

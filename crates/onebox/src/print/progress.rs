@@ -77,11 +77,12 @@ impl Progress {
         }
     }
 
-    /// The step failed.
+    /// The step failed; nothing is said here of an operation that was refused before it began.
     pub(crate) fn fail(&mut self, step: &str) {
         self.erase();
-        let text = self.running.take().map(|running| running.text).unwrap_or_default();
-        anstream::println!("{} {step:NAME_WIDTH$} {text}", style::bad("✗"));
+        if let Some(running) = self.running.take() {
+            anstream::println!("{} {step:NAME_WIDTH$} {}", style::bad("✗"), running.text);
+        }
     }
 
     fn show(&self) {

@@ -32,14 +32,15 @@ pub(crate) fn appliance(status: &ApplianceStatus, now_ms: i64) -> String {
     }
     let mut table = Columns::new(&["site", "state", "mode", "kind", "release", "address"]);
     for site in &status.sites {
-        table.row([
-            site.name.as_str(),
-            state(site.state),
-            mode(site.mode),
-            &site.kind,
-            site.release.as_deref().unwrap_or("-"),
-            site.urls.first().map_or("-", String::as_str),
-        ]);
+        let url = site.urls.first().map_or("-", String::as_str);
+        let name = site.name.as_str();
+        match &site.release {
+            Some(release) => {
+                table.row([name, state(site.state), mode(site.mode), &site.kind, release, url]);
+            }
+            // Nothing of it was ever on line: the rest is not known.
+            None => table.row([name, state(site.state), "-", "-", "-", "-"]),
+        }
     }
     text.push_str(&table.render());
     for site in &status.sites {

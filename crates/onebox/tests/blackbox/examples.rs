@@ -21,15 +21,14 @@ fn the_flask_example_goes_on_line_and_keeps_what_it_is_told() {
 
     let mut connection = Connection::open(appliance.http, "localhost").unwrap();
     assert!(connection.get("/").unwrap().text().contains("Nobody has written"));
-    let written = connection
-        .send(form("/", "picture", &[("name", "Ada"), ("message", "first!")], ""))
-        .unwrap();
+    let written =
+        connection.send(form("/", &[("name", "Ada"), ("message", "first!")], "")).unwrap();
     assert_eq!(written.status, 303, "{}", written.text());
 
     appliance.deploy(site.path()).ok();
     let page = get(appliance.http, "localhost", "/").text();
     assert!(page.contains("Ada") && page.contains("first!"), "{page}");
-    let picture = get(appliance.http, "localhost", address_in(&page, "/uploads/"));
+    let picture = get(appliance.http, "localhost", address_in(&page, "/pictures/"));
     assert_eq!((picture.status.as_u16(), &picture.body[..]), (200, PICTURE));
 }
 
@@ -38,7 +37,11 @@ fn the_django_example_goes_on_line_and_keeps_what_it_is_told() {
     let appliance = TestBox::start();
     let site = SiteFolder::example("django");
     let deployed = appliance.deploy(site.path()).ok();
-    assert!(deployed.stdout.contains("entries.0001_initial"), "it was migrated: {}", deployed.stdout);
+    assert!(
+        deployed.stdout.contains("entries.0001_initial"),
+        "it was migrated: {}",
+        deployed.stdout
+    );
     let status = appliance.site("django");
     assert_eq!((&status["kind"], &status["mode"]), (&"Django".into(), &"embedded".into()));
     // Collected from the example's own application and from Django's.
@@ -56,7 +59,7 @@ fn the_django_example_goes_on_line_and_keeps_what_it_is_told() {
     let token =
         text.split("csrfmiddlewaretoken\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let fields = [("csrfmiddlewaretoken", token), ("name", "Ada"), ("message", "first!")];
-    let written = connection.send(form("/", "picture", &fields, &cookie)).unwrap();
+    let written = connection.send(form("/", &fields, &cookie)).unwrap();
     assert_eq!(written.status, 302, "{}", written.text());
 
     appliance.deploy(site.path()).ok();
@@ -68,16 +71,18 @@ fn the_django_example_goes_on_line_and_keeps_what_it_is_told() {
     assert!(!picture.header("etag").is_empty());
 }
 
-/// A form with a picture in the field `file`, as a browser sends it.
-fn form(path: &str, file: &str, fields: &[(&str, &str)], cookie: &str) -> Request<bytes::Bytes> {
+/// A form with a picture, as a browser sends it.
+fn form(path: &str, fields: &[(&str, &str)], cookie: &str) -> Request<bytes::Bytes> {
     let mut body = Vec::new();
     for (name, value) in fields {
         let part =
             format!("--part\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
         body.extend_from_slice(part.as_bytes());
     }
-    let head = format!("Content-Disposition: form-data; name=\"{file}\"; filename=\"a.png\"\r\n");
-    body.extend_from_slice(format!("--part\r\n{head}Content-Type: image/png\r\n\r\n").as_bytes());
+    body.extend_from_slice(
+        b"--part\r\nContent-Disposition: form-data; name=\"picture\"; filename=\"a.png\"\r\n",
+    );
+    body.extend_from_slice(b"Content-Type: image/png\r\n\r\n");
     body.extend_from_slice(PICTURE);
     body.extend_from_slice(b"\r\n--part--\r\n");
     Request::post(path)

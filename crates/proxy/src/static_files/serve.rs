@@ -72,6 +72,9 @@ impl StaticFiles {
         relative: &[u8],
         wants_folder: bool,
     ) -> Result<Option<Response>, ProxyError> {
+        if routed.site.index && is_private(relative) {
+            return self.missing(routed, mount, head).await;
+        }
         let index: Vec<u8>;
         let name = match (wants_folder, routed.site.index) {
             (false, _) => relative,
@@ -180,6 +183,11 @@ impl StaticFiles {
             }
         })
     }
+}
+
+/// A static site is served from its root, where its configuration lies too.
+fn is_private(relative: &[u8]) -> bool {
+    onebox_config::PRIVATE_FILES.iter().any(|file| file.as_bytes() == relative)
 }
 
 /// Stopped and failed ones count: their pages say so.

@@ -137,6 +137,16 @@ async fn what_is_never_served_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_static_sites_own_configuration_is_not_served() {
+    let site =
+        static_site(&[("index.html", "i"), ("onebox.toml", "secret"), ("Procfile", "web: x")]);
+    for target in ["/onebox.toml", "/%6fnebox.toml", "/Procfile", "/onebox.toml/"] {
+        assert_eq!(site.status(target).await, 404, "{target}");
+    }
+    assert_eq!(site.status("/").await, 200);
+}
+
+#[tokio::test]
 async fn a_file_is_only_read() {
     let site = application(&[("a.css", "a")]);
     let response = site.ask(&testing::request(Method::POST, "/static/a.css", &[])).await;

@@ -16,7 +16,6 @@ mod packages;
 mod persist;
 pub(crate) mod plan;
 pub(crate) mod prepare;
-mod public_files;
 pub(crate) mod release;
 mod settings;
 mod stage;

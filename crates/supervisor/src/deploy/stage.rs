@@ -20,7 +20,7 @@ use super::prepare::{Identity, StageContext};
 use super::settings::{self, DjangoSettings, Question};
 use super::statics;
 use super::venv::{Environment, blocking};
-use super::{owner, public_files, warnings};
+use super::{owner, warnings};
 use crate::environment;
 
 /// How long the site's own files may take to be compiled; it goes on without.
@@ -229,10 +229,7 @@ impl<'a> Stage<'a> {
     fn statics(&self, found: &Found) -> Result<Vec<statics::Mount>, DeployProblem> {
         let detected = match (&self.settings, &found.static_folder) {
             _ if found.kind == Kind::Static => {
-                let public = self.release.join("public");
-                public_files::publish(&self.app, &public)
-                    .map_err(DeployProblem::file("cannot publish into", &public))?;
-                return Ok(vec![("/".to_owned(), vec![public])]);
+                return Ok(vec![("/".to_owned(), vec![self.app.clone()])]);
             }
             (Some(settings), _) => statics::of_django(settings, &self.collect, &self.app),
             (None, Some((url, folder))) => vec![(url.clone(), vec![folder.clone()])],
