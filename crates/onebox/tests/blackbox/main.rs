@@ -16,12 +16,14 @@ mod harness;
 
 mod background;
 mod cli;
+mod dashboard;
 mod engine;
 mod examples;
 mod failures;
 mod isolation;
 mod lifecycle;
 mod persistence;
+mod pythons;
 mod run;
 mod static_files;
 mod switching;
