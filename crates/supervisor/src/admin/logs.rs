@@ -1,6 +1,5 @@
 //! A site's log: its last lines, and with `follow` each new one.
 
-use std::cmp::Reverse;
 use std::convert::Infallible;
 
 use axum::Json;
@@ -68,9 +67,9 @@ async fn last_lines(
         let mut lines = logs.tail(&site, wanted)?;
         if access {
             lines.extend(logs.tail_access(&site, wanted)?);
-            lines.sort_by_key(|line| Reverse(line.at_ms));
-            lines.truncate(wanted);
-            lines.reverse();
+            // Stable: lines of one moment stay in their order.
+            lines.sort_by_key(|line| line.at_ms);
+            lines.drain(..lines.len().saturating_sub(wanted));
         }
         Ok::<_, std::io::Error>(lines)
     });
