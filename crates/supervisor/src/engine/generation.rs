@@ -104,6 +104,7 @@ pub(crate) struct Generation {
 struct Heard {
     configured: u64,
     loaded: Loaded,
+    draining: bool,
 }
 
 impl Generation {
@@ -130,7 +131,7 @@ impl Generation {
         let (reader, writer) = tokio::net::UnixStream::from_std(ours)?.into_split();
         let (orders, waiting) = mpsc::channel(ORDERS);
         let (heard_sender, heard) =
-            watch::channel(Heard { configured: 0, loaded: Loaded::Waiting });
+            watch::channel(Heard { configured: 0, loaded: Loaded::Waiting, draining: false });
         let samples = Arc::new(Mutex::new(VecDeque::new()));
         tokio::spawn(give_orders(writer, waiting));
         let site = embedded.as_ref().map(|embedded| embedded.site.clone());
@@ -230,6 +231,14 @@ impl Generation {
         self.order(ToEngine::Accept);
     }
 
+    /// Tells it to drain and waits until it accepts no connection any more, or is gone.
+    pub(crate) async fn stop_accepting(&self, mercy: Duration) {
+        self.order(ToEngine::Drain { mercy });
+        let mut heard = self.heard.clone();
+        // An engine that is gone accepts nothing either.
+        heard.wait_for(|heard| heard.draining).await.ok();
+    }
+
     /// Lets it finish what it has and end; kills it when that takes too long.
     pub(crate) async fn drain(&self, mercy: Duration) -> Exit {
         self.order(ToEngine::Drain { mercy });
@@ -327,6 +336,7 @@ impl Ears {
                 }
                 samples.push_back(snapshot);
             }
+            FromEngine::Draining => self.heard.send_modify(|heard| heard.draining = true),
             FromEngine::Drained => {}
         }
     }

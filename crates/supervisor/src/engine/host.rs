@@ -194,6 +194,8 @@ impl Engine {
                     None => return Ok(()),
                     Some(ToEngine::Drain { mercy }) => {
                         self.proxy.drain();
+                        self.proxy.stopped_accepting().await;
+                        self.say(FromEngine::Draining).await;
                         let proxy = self.proxy.clone();
                         draining.get_or_insert_with(|| {
                             tokio::spawn(async move { proxy.drained(mercy).await })
