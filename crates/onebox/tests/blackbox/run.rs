@@ -33,6 +33,20 @@ fn a_folder_is_served_in_place_and_nothing_is_kept() {
 }
 
 #[test]
+fn exit_handlers_run_when_an_embedded_application_ends() {
+    let site = SiteFolder::fixture("hello");
+    site.write(
+        "goodbye.py",
+        "import atexit\nfrom app import application\natexit.register(print, 'goodbye', flush=True)\n",
+    );
+    let mut served = TestBox::run_in_place(site.path(), &["--module", "goodbye:application"]);
+    assert_eq!(get(served.http, "localhost", "/").status, 200);
+    served.signal(Signal::TERM);
+    assert_eq!(served.wait(), 0);
+    assert!(served.said().contains("goodbye"), "{}", served.said());
+}
+
+#[test]
 fn the_environment_is_inherited_and_the_module_can_be_named() {
     let site = SiteFolder::fixture("released");
     site.write("other.py", "from app import application as chosen\n");

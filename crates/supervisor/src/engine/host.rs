@@ -29,6 +29,9 @@ const MOST_THREADS: usize = 4;
 /// Messages to the supervisor that may wait; it reads at once.
 const OUTBOX: usize = 64;
 
+/// How long an application's exit handlers may take; the supervisor's own patience is longer.
+const EXIT_HANDLERS: Duration = Duration::from_secs(3);
+
 /// Why an engine ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -207,6 +210,7 @@ impl Engine {
                 _ = second.tick() => self.say(FromEngine::Sample(self.metrics.snapshot())).await,
                 () = ended(&mut draining) => {
                     self.routes.close_embedded();
+                    self.run_exit_handlers().await;
                     self.say(FromEngine::Sample(self.metrics.snapshot())).await;
                     self.say(FromEngine::Drained).await;
                     return Ok(());
@@ -271,6 +275,15 @@ impl Engine {
             }
         };
         self.say(message).await;
+    }
+
+    /// Lets Python end as it does on its own: `atexit`, flushed output.
+    async fn run_exit_handlers(&mut self) {
+        let Some(embedded) = self.embedded.take() else { return };
+        let stopped = tokio::task::spawn_blocking(move || embedded.stop(EXIT_HANDLERS)).await;
+        if !matches!(stopped, Ok(true)) {
+            tracing::warn!("the exit handlers of the application took too long and were cut off");
+        }
     }
 
     async fn say(&self, message: FromEngine) {
