@@ -29,6 +29,11 @@ fn a_static_site_needs_no_python_on_the_machine() {
     for hidden in ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/.git/config"] {
         assert!(get(appliance.http, "localhost", hidden).status.is_client_error(), "{hidden}");
     }
+
+    appliance.cli(&["stop", "static-only"]).ok();
+    assert_eq!(get(appliance.http, "localhost", "/").status, 503);
+    appliance.cli(&["start", "static-only"]).ok();
+    assert_eq!(get(appliance.http, "localhost", "/").status, 200);
 }
 
 #[test]

@@ -198,7 +198,8 @@ impl SiteRelease {
             release: self.release.clone(),
             hosts,
             catch_all: self.catch_all,
-            statics: self.plan.statics.clone(),
+            // A stopped site is off line with all it has.
+            statics: if self.stopped { Vec::new() } else { self.plan.statics.clone() },
             index: self.is_static(),
             backend,
             harakiri: self.config.harakiri,

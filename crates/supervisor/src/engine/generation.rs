@@ -68,6 +68,15 @@ pub(crate) struct LoadFailure {
 }
 
 impl LoadFailure {
+    /// It was still loading when its time was over.
+    pub(crate) fn too_late(limit: Duration) -> Self {
+        let summary = format!(
+            "the application was not loaded within {limit:?}: something it imports waits, or `timeout` under [health] in \
+             onebox.toml is too short"
+        );
+        Self { summary, traceback: String::new() }
+    }
+
     /// The traceback, else the summary.
     pub(crate) fn text(&self) -> &str {
         if self.traceback.is_empty() { &self.summary } else { &self.traceback }
@@ -221,7 +230,7 @@ impl Generation {
             Ok(Err(_)) => {
                 format!("the engine {} while it loaded the application", self.exited().await)
             }
-            Err(_) => format!("the application was not loaded within {limit:?}"),
+            Err(_) => return Err(LoadFailure::too_late(limit)),
         };
         Err(LoadFailure { summary, traceback: String::new() })
     }
