@@ -277,8 +277,8 @@ fn serve_control(
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Taken so that it does not end the process.
-    _hangup: Signal,
+    /// Taken so that they do not end the process: a terminal sends the first, scripts that rotate logs the others.
+    _harmless: [Signal; 3],
 }
 
 impl Signals {
@@ -286,7 +286,11 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            _hangup: signal(SignalKind::hangup())?,
+            _harmless: [
+                signal(SignalKind::hangup())?,
+                signal(SignalKind::user_defined1())?,
+                signal(SignalKind::user_defined2())?,
+            ],
         })
     }
 

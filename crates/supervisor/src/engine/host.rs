@@ -102,6 +102,8 @@ async fn run(inherited: Inherited) -> io::Result<()> {
     let Some(ToEngine::Start(start)) = next_order(&mut orders).await? else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the first order is not `Start`"));
     };
+    // /tmp may be memory, or small. Fails where it was set before, which nobody does.
+    tempfile::env::override_temp_dir(&start.temp_dir).ok();
     let http = (0..start.http_listeners)
         .map(|number| take_inherited(FIRST_HTTP_FD + i32::from(number)).map(TcpListener::from))
         .collect::<io::Result<Vec<_>>>()?;
@@ -115,9 +117,15 @@ async fn run(inherited: Inherited) -> io::Result<()> {
     Ok(())
 }
 
-/// The supervisor orders the end; a signal that the terminal or systemd sends to everybody does not.
+/// The supervisor orders the end; a signal that a terminal, systemd or a script that rotates logs sends to everybody does not.
 fn ignore_signals() -> io::Result<()> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ] {
         // Having been listened for once, a signal no longer ends the process; and a handler, other than an ignored signal,
         // is not inherited by what applications start.
         drop(signal(kind)?);
