@@ -19,6 +19,7 @@ mod cli;
 mod engine;
 mod examples;
 mod failures;
+mod frameworks;
 mod isolation;
 mod lifecycle;
 mod persistence;
