@@ -154,10 +154,7 @@ impl Crew {
             }
             Ok(())
         };
-        tokio::time::timeout(limit, all).await.unwrap_or_else(|_| {
-            let summary = format!("the application was not loaded within {limit:?}");
-            Err(LoadFailure { summary, traceback: String::new() })
-        })
+        tokio::time::timeout(limit, all).await.unwrap_or_else(|_| Err(LoadFailure::too_late(limit)))
     }
 
     /// The workers that take requests now.

@@ -16,6 +16,7 @@ mod harness;
 
 mod background;
 mod cli;
+mod dashboard;
 mod engine;
 mod examples;
 mod failures;
@@ -23,6 +24,7 @@ mod frameworks;
 mod isolation;
 mod lifecycle;
 mod persistence;
+mod pythons;
 mod run;
 mod static_files;
 mod switching;

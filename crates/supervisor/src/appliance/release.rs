@@ -8,6 +8,7 @@ use std::time::Duration;
 use onebox_app_server::AppSpec;
 use onebox_config::{Paths, SiteConfig, SiteName};
 
+use super::OperationFailure;
 use crate::deploy::plan::{Kind, RunPlan};
 use crate::deploy::plan_in_place;
 use crate::engine::EmbeddedSite;
@@ -74,8 +75,11 @@ impl SiteRelease {
     /// A folder as it is, without a release of its own; it answers to every host.
     ///
     /// # Errors
-    /// In words, where the folder is no site.
-    pub(crate) async fn in_place(root: PathBuf, config: SiteConfig) -> Result<Self, String> {
+    /// Where the folder is no site, or there is no Python for it.
+    pub(crate) async fn in_place(
+        root: PathBuf,
+        config: SiteConfig,
+    ) -> Result<Self, OperationFailure> {
         let name = match &config.name {
             Some(name) => name.clone(),
             None => {
@@ -83,7 +87,12 @@ impl SiteRelease {
                 SiteName::from_folder(&folder).to_string()
             }
         };
-        let plan = plan_in_place(&root, &config).await.map_err(|failure| failure.to_string())?;
+        let plan = plan_in_place(&root, &config).await;
+        let plan = plan.map_err(|problem| OperationFailure {
+            detail: problem.detail(),
+            hint: problem.hint(),
+            ..OperationFailure::new("detect", problem.to_string())
+        })?;
         Ok(Self {
             site: name,
             release: "in-place".to_owned(),
@@ -189,7 +198,8 @@ impl SiteRelease {
             release: self.release.clone(),
             hosts,
             catch_all: self.catch_all,
-            statics: self.plan.statics.clone(),
+            // A stopped site is off line with all it has.
+            statics: if self.stopped { Vec::new() } else { self.plan.statics.clone() },
             index: self.is_static(),
             backend,
             harakiri: self.config.harakiri,

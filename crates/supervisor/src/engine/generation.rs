@@ -68,6 +68,15 @@ pub(crate) struct LoadFailure {
 }
 
 impl LoadFailure {
+    /// It was still loading when its time was over.
+    pub(crate) fn too_late(limit: Duration) -> Self {
+        let summary = format!(
+            "the application was not loaded within {limit:?}: something it imports waits, or `timeout` under [health] in \
+             onebox.toml is too short"
+        );
+        Self { summary, traceback: String::new() }
+    }
+
     /// The traceback, else the summary.
     pub(crate) fn text(&self) -> &str {
         if self.traceback.is_empty() { &self.summary } else { &self.traceback }
@@ -104,6 +113,7 @@ pub(crate) struct Generation {
 struct Heard {
     configured: u64,
     loaded: Loaded,
+    draining: bool,
 }
 
 impl Generation {
@@ -130,7 +140,7 @@ impl Generation {
         let (reader, writer) = tokio::net::UnixStream::from_std(ours)?.into_split();
         let (orders, waiting) = mpsc::channel(ORDERS);
         let (heard_sender, heard) =
-            watch::channel(Heard { configured: 0, loaded: Loaded::Waiting });
+            watch::channel(Heard { configured: 0, loaded: Loaded::Waiting, draining: false });
         let samples = Arc::new(Mutex::new(VecDeque::new()));
         tokio::spawn(give_orders(writer, waiting));
         let site = embedded.as_ref().map(|embedded| embedded.site.clone());
@@ -220,7 +230,7 @@ impl Generation {
             Ok(Err(_)) => {
                 format!("the engine {} while it loaded the application", self.exited().await)
             }
-            Err(_) => format!("the application was not loaded within {limit:?}"),
+            Err(_) => return Err(LoadFailure::too_late(limit)),
         };
         Err(LoadFailure { summary, traceback: String::new() })
     }
@@ -228,6 +238,14 @@ impl Generation {
     /// Lets it accept connections on the listeners for sites.
     pub(crate) fn accept(&self) {
         self.order(ToEngine::Accept);
+    }
+
+    /// Tells it to drain and waits until it accepts no connection any more, or is gone.
+    pub(crate) async fn stop_accepting(&self, mercy: Duration) {
+        self.order(ToEngine::Drain { mercy });
+        let mut heard = self.heard.clone();
+        // An engine that is gone accepts nothing either.
+        heard.wait_for(|heard| heard.draining).await.ok();
     }
 
     /// Lets it finish what it has and end; kills it when that takes too long.
@@ -327,6 +345,7 @@ impl Ears {
                 }
                 samples.push_back(snapshot);
             }
+            FromEngine::Draining => self.heard.send_modify(|heard| heard.draining = true),
             FromEngine::Drained => {}
         }
     }
