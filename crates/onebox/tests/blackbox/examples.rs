@@ -77,7 +77,7 @@ fn the_plain_wsgi_example_goes_on_line_and_keeps_what_it_is_told() {
     let site = SiteFolder::example("wsgi");
     appliance.deploy(site.path()).ok();
     let status = appliance.site("wsgi");
-    assert_eq!((&status["kind"], &status["mode"]), (&"Wsgi".into(), &"embedded".into()));
+    assert_eq!((&status["kind"], &status["mode"]), (&"WSGI".into(), &"embedded".into()));
     let style = get(appliance.http, "localhost", "/static/style.css");
     assert!(style.header("content-type").starts_with("text/css"), "{:?}", style.headers);
 
