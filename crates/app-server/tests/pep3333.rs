@@ -168,9 +168,10 @@ fn the_environ_has_what_applications_ask_for_under_both_names() {
     let question = get("/environment/a%20b");
     let spec = harness::spec("site_of_fixtures");
     let python = oldest_and_newest().pop().unwrap();
+    let questions = [question];
     for (outcome, _) in [
-        harness::embedded(&python, &spec, &[question.clone()]),
-        harness::isolated(&python, &spec, &[question]),
+        harness::embedded(&python, &spec, &questions),
+        harness::isolated(&python, &spec, &questions),
     ] {
         let seen: serde_json::Value = serde_json::from_slice(&answers(outcome)[0].body).unwrap();
         for name in ["REQUEST_URI", "RAW_URI"] {
