@@ -83,6 +83,21 @@ fn the_environment_is_inherited_and_the_module_can_be_named() {
 }
 
 #[test]
+fn an_application_that_answers_with_text_is_a_500_and_a_line_that_names_it() {
+    let site = SiteFolder::fixture("text-answer");
+    let arguments = ["--module", "simple_app:simple_app"];
+    let mut served = TestBox::run_in_place(site.path(), &arguments);
+    let mut connection = Connection::open(served.http, "localhost").unwrap();
+    for _ in 0..2 {
+        assert_eq!(connection.get("/").unwrap().status, 500);
+    }
+    served.signal(Signal::INT);
+    assert_eq!(served.wait(), 0);
+    let line = "simple_app:simple_app: the body must be made of bytes: bytes expected, got str";
+    assert!(served.said().contains(line), "{}", served.said());
+}
+
+#[test]
 fn an_application_that_cannot_be_imported_ends_with_its_traceback() {
     let site = SiteFolder::fixture("broken-import");
     let mut command = onebox();
