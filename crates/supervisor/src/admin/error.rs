@@ -21,6 +21,9 @@ pub(crate) enum AdminError {
     /// The CSRF token is missing or another session's.
     #[error("the request does not carry this session's X-CSRF-Token")]
     Csrf,
+    /// A session asks for what only the machine's own user may have.
+    #[error("only `onebox password` on the machine itself sets a new password")]
+    ControlSocketOnly,
     /// Too many wrong passwords.
     #[error("too many attempts; try again in {0} seconds")]
     TooManyAttempts(u64),
@@ -42,7 +45,7 @@ impl AdminError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized | Self::WrongPassword => StatusCode::UNAUTHORIZED,
-            Self::Csrf => StatusCode::FORBIDDEN,
+            Self::Csrf | Self::ControlSocketOnly => StatusCode::FORBIDDEN,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
