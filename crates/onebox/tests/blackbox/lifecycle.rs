@@ -162,3 +162,27 @@ fn hosts_choose_the_site_and_an_unknown_one_gets_421() {
     assert!(answer.stdout.starts_with("HTTP/1.1 200 OK\r\n"), "{}", answer.stdout);
     assert!(answer.stdout.ends_with("hello POST /by-curl 3"), "{}", answer.stdout);
 }
+
+#[test]
+fn a_second_site_without_domains_is_told_that_only_this_machine_finds_it() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("static-only");
+    let path = site.path().to_str().unwrap();
+    let first = appliance.cli(&["deploy", path, "--name", "first"]).ok();
+    assert!(!first.stdout.contains("warning"), "{}", first.stdout);
+    let second = appliance.cli(&["deploy", path, "--name", "second"]).ok();
+    assert!(second.stdout.contains("--domain HOST"), "{}", second.stdout);
+    let named = appliance.cli(&["deploy", path, "--name", "second", "--domain", "b.example"]).ok();
+    assert!(!named.stdout.contains("warning"), "{}", named.stdout);
+}
+
+#[test]
+fn what_is_not_there_is_told_with_what_to_do() {
+    let appliance = TestBox::start();
+    appliance.deploy(SiteFolder::fixture("static-only").path()).ok();
+    let back = appliance.cli(&["rollback", "static-only", "99"]).failed();
+    assert!(back.stderr.contains("`onebox releases static-only` lists them"), "{}", back.stderr);
+    let listed = appliance.cli(&["env", "list", "static-only"]).ok();
+    assert!(listed.stderr.contains("has no variables"), "{}", listed.stderr);
+    assert_eq!(listed.stdout, "");
+}

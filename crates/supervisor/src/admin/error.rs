@@ -51,7 +51,9 @@ impl AdminError {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Operation(error) => match error {
-                OperationError::NoSite(_) | OperationError::NoRelease(_) => StatusCode::NOT_FOUND,
+                OperationError::NoSite(_)
+                | OperationError::NoRelease(_)
+                | OperationError::NotServable { .. } => StatusCode::NOT_FOUND,
                 OperationError::Invalid(_) => StatusCode::BAD_REQUEST,
                 OperationError::Failed(_) | OperationError::InPlace => StatusCode::CONFLICT,
                 OperationError::Store(_) | OperationError::File(_) => {
@@ -63,10 +65,7 @@ impl AdminError {
 
     fn hint(&self) -> String {
         match self {
-            Self::Operation(OperationError::Failed(failure)) => failure.hint.clone(),
-            Self::Operation(OperationError::NoSite(_)) => {
-                "`onebox status` lists the sites there are.".to_owned()
-            }
+            Self::Operation(error) => error.hint(),
             _ => String::new(),
         }
     }

@@ -24,7 +24,7 @@ mod venv;
 mod warnings;
 
 pub(crate) use self::in_place::plan_in_place;
-pub(crate) use self::prepare::{Prepared, StageContext, prepare};
+pub(crate) use self::prepare::{HalfRelease, Prepared, StageContext, prepare, receive};
 
 #[cfg(test)]
 mod tests {
