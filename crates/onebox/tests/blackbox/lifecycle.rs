@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Finished, SiteFolder, TestBox, get, run};
+use crate::harness::{Fifo, Finished, SiteFolder, TestBox, get, run};
 
 #[test]
 fn a_site_lives_from_deploy_to_rm() {
@@ -185,4 +185,23 @@ fn what_is_not_there_is_told_with_what_to_do() {
     let listed = appliance.cli(&["env", "list", "static-only"]).ok();
     assert!(listed.stderr.contains("has no variables"), "{}", listed.stderr);
     assert_eq!(listed.stdout, "");
+}
+
+#[test]
+fn a_site_whose_first_deploy_goes_on_is_starting() {
+    let appliance = TestBox::start();
+    let (begun, held) = (Fifo::new(), Fifo::new());
+    let site = SiteFolder::fixture("hello");
+    let app = std::fs::read_to_string(site.path().join("app.py")).unwrap();
+    let wait = format!("open({:?}, 'w').close()\nopen({:?}).close()\n", begun.path(), held.path());
+    site.write("app.py", &format!("{wait}{app}"));
+    std::thread::scope(|scope| {
+        let deploy = scope.spawn(|| appliance.deploy(site.path()));
+        begun.wait_for_writer();
+        let status = appliance.site("hello");
+        assert_eq!((&status["state"], status["problem"].is_null()), (&"starting".into(), true));
+        held.release_reader();
+        deploy.join().unwrap().ok();
+    });
+    assert_eq!(appliance.site("hello")["state"], "running");
 }

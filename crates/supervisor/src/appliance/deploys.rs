@@ -13,6 +13,7 @@ use super::{Appliance, OperationError, OperationFailure, SiteRelease};
 use crate::api::{DeployEvent, DeployQuery, ReleaseState};
 use crate::deploy::archive::ArchiveLimits;
 use crate::deploy::events::EventSink;
+use crate::deploy::leftover;
 use crate::deploy::release::prune;
 use crate::deploy::{HalfRelease, Prepared, StageContext, prepare, receive};
 use crate::logs::Source;
@@ -73,6 +74,7 @@ impl Appliance {
         self.store.add_release(&site, release.id()).await?;
         self.announce();
         let hosts = self.hosts(&site, release.domains()).await?;
+        self.warn_of_leftovers(&release, events).await?;
         let is_only_local = hosts.domains.is_empty() && !hosts.catch_all;
         let prepared = prepare(context, release, events)
             .await
@@ -83,6 +85,25 @@ impl Appliance {
                 "{site} is found only on this machine, as {site}.localhost: give it `domains = [\"…\"]` in onebox.toml, \
                  or deploy it with `--domain HOST`"
             ));
+        }
+        Ok(())
+    }
+
+    /// Tells what the live release wrote that the new one will not have.
+    async fn warn_of_leftovers(
+        &self,
+        release: &HalfRelease,
+        events: &EventSink,
+    ) -> Result<(), OperationError> {
+        let site = release.site();
+        let Some(live) = self.row(site).await?.live_release else { return Ok(()) };
+        let live = self.paths.releases(site).join(live);
+        let (app, persist) = release.files();
+        let persist = persist.to_vec();
+        let warnings =
+            tokio::task::spawn_blocking(move || leftover::warnings(&live, &app, &persist));
+        for warning in warnings.await.map_err(std::io::Error::other)? {
+            events.warning(warning);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod health;
 mod hooks;
 mod in_place;
+pub(crate) mod leftover;
 mod owner;
 mod packages;
 mod persist;

@@ -128,6 +128,11 @@ impl HalfRelease {
         &self.id
     }
 
+    /// Its files, and what of them is kept across releases.
+    pub(crate) fn files(&self) -> (PathBuf, &[PathBuf]) {
+        (self.dir.join("app"), &self.site.config.persist)
+    }
+
     /// The hosts that the deploy names.
     pub(crate) fn domains(&self) -> &[String] {
         &self.site.config.domains
