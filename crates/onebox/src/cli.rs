@@ -68,6 +68,8 @@ pub(crate) enum Verb {
     Check(CheckArgs),
     /// Write an annotated onebox.toml for a folder
     Init(InitArgs),
+    /// Set a new password for the dashboard and print it; every session ends
+    Password(JsonArg),
     /// Stop the appliance and all its sites
     Shutdown,
     /// Print the version

@@ -275,6 +275,15 @@ pub struct Session {
     pub csrf_token: String,
 }
 
+/// Answer of `POST /api/v1/password`, which only the control socket has: the password is new, and every session ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewPassword {
+    /// Whose it is.
+    pub user: String,
+    /// It is kept nowhere.
+    pub password: String,
+}
+
 /// Body of `POST /api/v1/sites/{name}/rollback`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Rollback {

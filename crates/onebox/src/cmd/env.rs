@@ -43,6 +43,9 @@ async fn list(client: &Client, site: &str, show: bool, json: bool) -> Result<(),
     if json {
         return print::json(&variables);
     }
+    if variables.is_empty() {
+        anstream::eprintln!("{site} has no variables; `onebox env set {site} NAME=value` sets one");
+    }
     for variable in &variables {
         anstream::println!("{}={}", style::strong(&variable.name), variable.value);
     }

@@ -9,6 +9,7 @@ mod init;
 mod lifecycle;
 mod logs;
 mod operation;
+mod password;
 mod releases;
 mod rm;
 mod run;
@@ -61,6 +62,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             Verb::Rm(arguments) => rm::rm(&client, arguments).await,
             Verb::Env(arguments) => env::env(&client, arguments.action).await,
             Verb::Explain(arguments) => explain::explain(&client, arguments).await,
+            Verb::Password(arguments) => password::password(&client, arguments).await,
             Verb::Shutdown => lifecycle::shutdown(&client).await,
             // Chosen by `dispatch` already.
             Verb::Serve(_)

@@ -58,8 +58,10 @@ pub(crate) async fn follow(
             }
             (DeployEvent::Failed { step, reason, detail, hint }, _) => {
                 if show == Show::Steps {
-                    progress.fail(&step);
-                    print_detail(&detail);
+                    progress.fail(&step, &reason);
+                    if !progress.has_printed(&detail) {
+                        print_detail(&detail);
+                    }
                 }
                 return Err(Failure::Operation {
                     operation: operation.to_owned(),

@@ -2,6 +2,7 @@
 //!
 //! On a terminal the running step stands at the bottom and is written over by its result; elsewhere only results are printed.
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
@@ -9,12 +10,16 @@ use super::{clock, style};
 
 /// Where a step's name ends.
 const NAME_WIDTH: usize = 8;
+/// Printed lines of output that are remembered: more than a failure repeats.
+const REMEMBERED: usize = 100;
 
 /// The steps of one operation on the terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     live: bool,
     running: Option<Running>,
+    /// The last lines of output that were printed.
+    printed: VecDeque<String>,
 }
 
 #[derive(Debug)]
@@ -27,7 +32,7 @@ struct Running {
 impl Progress {
     /// Nothing is running yet.
     pub(crate) fn new() -> Self {
-        Self { live: std::io::stdout().is_terminal(), running: None }
+        Self { live: std::io::stdout().is_terminal(), running: None, printed: VecDeque::new() }
     }
 
     /// A step begins, which ends the one before; the same step again only says something new.
@@ -52,6 +57,8 @@ impl Progress {
             self.erase();
             anstream::println!("  {:NAME_WIDTH$} {}", "", style::faint(line));
             self.show();
+            self.printed.truncate(REMEMBERED - 1);
+            self.printed.push_front(line.to_owned());
         }
     }
 
@@ -77,12 +84,27 @@ impl Progress {
         }
     }
 
-    /// The step failed; nothing is said here of an operation that was refused before it began.
-    pub(crate) fn fail(&mut self, step: &str) {
+    /// Whether every line of a text was printed, as the last lines of output.
+    pub(crate) fn has_printed(&self, text: &str) -> bool {
+        let mut printed = self.printed.iter();
+        let is_next = |line: &str| printed.next().is_some_and(|printed| printed == line);
+        text.trim_end().lines().rev().all(is_next)
+    }
+
+    /// The step failed: its line says what it was doing, or why it failed where it never said what it does. Nothing is said
+    /// here of an operation that was refused before it began.
+    pub(crate) fn fail(&mut self, step: &str, reason: &str) {
         self.erase();
-        if let Some(running) = self.running.take() {
-            anstream::println!("{} {step:NAME_WIDTH$} {}", style::bad("✗"), running.text);
-        }
+        let text = match self.running.take() {
+            None => return,
+            Some(running) if running.step == step => running.text,
+            Some(before) => {
+                self.running = Some(before);
+                self.finish();
+                reason.lines().next().unwrap_or_default().to_owned()
+            }
+        };
+        anstream::println!("{} {step:NAME_WIDTH$} {text}", style::bad("✗"));
     }
 
     fn show(&self) {
@@ -100,5 +122,24 @@ impl Progress {
         if self.live && self.running.is_some() {
             anstream::print!("\r\x1b[2K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_lines_of_output_count_as_printed() {
+        let mut progress = Progress::new();
+        progress.output("of an installer: not printed");
+        progress.step("hooks", "python migrate.py");
+        for line in ["Traceback (most recent call last):", "  File", "KeyError: 'x'"] {
+            progress.output(line);
+        }
+        assert!(progress.has_printed("  File\nKeyError: 'x'\n"));
+        assert!(progress.has_printed(""));
+        assert!(!progress.has_printed("KeyError: 'x'\nanother line"));
+        assert!(!progress.has_printed("of an installer: not printed"));
     }
 }

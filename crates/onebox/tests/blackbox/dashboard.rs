@@ -64,3 +64,15 @@ fn the_admin_address_trusts_nobody_who_did_not_log_in() {
     assert_eq!(browser.send(ask("POST", "/api/v1/logout", &token)).unwrap().status, 204);
     assert_eq!(browser.send(ask("GET", "/api/v1/status", "")).unwrap().status, 401);
 }
+
+#[test]
+fn a_lost_password_is_replaced_from_the_machine_itself() {
+    let appliance = TestBox::start();
+    let new = appliance.cli(&["password", "--json"]).ok().json();
+    assert_eq!(new["user"], "admin");
+    let mut browser = Connection::open(appliance.admin.unwrap(), "localhost").unwrap();
+    let login = json!({"user": "admin", "password": new["password"]}).to_string();
+    assert_eq!(browser.post("/api/v1/login", "application/json", login).unwrap().status, 200);
+    let shown = appliance.cli(&["password"]).ok();
+    assert!(shown.stdout.contains("log in as admin with the password "), "{}", shown.stdout);
+}

@@ -114,8 +114,59 @@ fn a_first_deploy_that_fails_leaves_an_appliance_that_works() {
 fn a_folder_that_is_no_site_is_refused_with_what_was_looked_for() {
     let appliance = TestBox::start();
     let folder = tempfile::tempdir().unwrap();
+    let deploy =
+        || appliance.cli(&["deploy", folder.path().to_str().unwrap(), "--name", "nothing"]);
+    let refused = deploy().failed();
+    assert!(refused.stdout.contains("nothing: no files"), "{}", refused.stdout);
+    for said in ["index.html", "app.py"] {
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
     std::fs::write(folder.path().join("notes.txt"), "nothing to serve").unwrap();
-    let refused =
-        appliance.cli(&["deploy", folder.path().to_str().unwrap(), "--name", "nothing"]).failed();
+    let refused = deploy().failed();
+    assert!(refused.stdout.contains("1 file, 1 KB"), "{}", refused.stdout);
+    assert!(refused.stdout.contains("✗ detect   no site was recognised"), "{}", refused.stdout);
     assert!(refused.stderr.contains("detect"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_first_deploy_that_fails_before_its_start_can_be_read_and_removed() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("failing-hook");
+    let failed = appliance.deploy(site.path()).failed();
+    assert!(failed.stdout.contains("✗ hooks"), "{}", failed.stdout);
+    assert_eq!(appliance.site("failing-hook")["state"], "failed");
+    let logs = appliance.cli(&["logs", "failing-hook"]).ok();
+    assert!(logs.stdout.contains("failed"), "{}", logs.stdout);
+    let releases = appliance.cli(&["releases", "failing-hook", "--json"]).ok().json();
+    assert_eq!(releases[0]["state"], "failed", "{releases}");
+    let folder = appliance.state().join("sites/failing-hook");
+    assert!(folder.exists());
+    appliance.cli(&["rm", "failing-hook", "--yes"]).ok();
+    assert!(!folder.exists());
+    appliance.cli(&["status", "failing-hook"]).failed();
+}
+
+#[test]
+fn a_hook_that_fails_is_heard_once() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("hello");
+    site.write("migrate.py", "raise KeyError('a-column-that-is-missing')\n");
+    site.write("onebox.toml", "[hooks]\nrelease = [\"python migrate.py\"]\n");
+    let failed = appliance.deploy(site.path()).failed();
+    assert_eq!(failed.all().matches("Traceback").count(), 1, "{}", failed.all());
+}
+
+#[test]
+fn a_host_of_another_site_is_told_on_the_line_of_its_step() {
+    let appliance = TestBox::start();
+    let deploy = |name: &str| {
+        let site = SiteFolder::fixture("static-only");
+        let path = site.path().to_str().unwrap().to_owned();
+        appliance.cli(&["deploy", &path, "--name", name, "--domain", "a.example"])
+    };
+    deploy("one").ok();
+    let refused = deploy("two").failed();
+    let line = "✗ check    the host a.example belongs to the site one";
+    assert!(refused.stdout.contains(line), "{}", refused.stdout);
+    assert_eq!(appliance.site("two")["state"], "failed");
 }

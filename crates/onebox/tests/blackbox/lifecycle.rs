@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Finished, SiteFolder, TestBox, get, run};
+use crate::harness::{Fifo, Finished, SiteFolder, TestBox, get, run};
 
 #[test]
 fn a_site_lives_from_deploy_to_rm() {
@@ -161,4 +161,47 @@ fn hosts_choose_the_site_and_an_unknown_one_gets_421() {
     let answer: Finished = run(curl).ok();
     assert!(answer.stdout.starts_with("HTTP/1.1 200 OK\r\n"), "{}", answer.stdout);
     assert!(answer.stdout.ends_with("hello POST /by-curl 3"), "{}", answer.stdout);
+}
+
+#[test]
+fn a_second_site_without_domains_is_told_that_only_this_machine_finds_it() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("static-only");
+    let path = site.path().to_str().unwrap();
+    let first = appliance.cli(&["deploy", path, "--name", "first"]).ok();
+    assert!(!first.stdout.contains("warning"), "{}", first.stdout);
+    let second = appliance.cli(&["deploy", path, "--name", "second"]).ok();
+    assert!(second.stdout.contains("--domain HOST"), "{}", second.stdout);
+    let named = appliance.cli(&["deploy", path, "--name", "second", "--domain", "b.example"]).ok();
+    assert!(!named.stdout.contains("warning"), "{}", named.stdout);
+}
+
+#[test]
+fn what_is_not_there_is_told_with_what_to_do() {
+    let appliance = TestBox::start();
+    appliance.deploy(SiteFolder::fixture("static-only").path()).ok();
+    let back = appliance.cli(&["rollback", "static-only", "99"]).failed();
+    assert!(back.stderr.contains("`onebox releases static-only` lists them"), "{}", back.stderr);
+    let listed = appliance.cli(&["env", "list", "static-only"]).ok();
+    assert!(listed.stderr.contains("has no variables"), "{}", listed.stderr);
+    assert_eq!(listed.stdout, "");
+}
+
+#[test]
+fn a_site_whose_first_deploy_goes_on_is_starting() {
+    let appliance = TestBox::start();
+    let (begun, held) = (Fifo::new(), Fifo::new());
+    let site = SiteFolder::fixture("hello");
+    let app = std::fs::read_to_string(site.path().join("app.py")).unwrap();
+    let wait = format!("open({:?}, 'w').close()\nopen({:?}).close()\n", begun.path(), held.path());
+    site.write("app.py", &format!("{wait}{app}"));
+    std::thread::scope(|scope| {
+        let deploy = scope.spawn(|| appliance.deploy(site.path()));
+        begun.wait_for_writer();
+        let status = appliance.site("hello");
+        assert_eq!((&status["state"], status["problem"].is_null()), (&"starting".into(), true));
+        held.release_reader();
+        deploy.join().unwrap().ok();
+    });
+    assert_eq!(appliance.site("hello")["state"], "running");
 }

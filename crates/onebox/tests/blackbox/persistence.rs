@@ -51,3 +51,18 @@ fn a_database_that_the_folder_brings_is_kept_without_being_asked() {
     let mut connection = Connection::open(appliance.http, "localhost").unwrap();
     assert_eq!(connection.get("/notes").unwrap().text(), "kept");
 }
+
+#[test]
+fn a_file_that_is_not_kept_is_told_at_the_next_deploy() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("hello");
+    let write =
+        "import os\nos.makedirs('uploads', exist_ok=True)\nopen('uploads/a.png', 'w').close()\n";
+    let app = std::fs::read_to_string(site.path().join("app.py")).unwrap();
+    site.write("app.py", &format!("{write}{app}"));
+    let first = appliance.deploy(site.path()).ok();
+    assert!(!first.stdout.contains("persist ="), "{}", first.stdout);
+    let second = appliance.deploy(site.path()).ok();
+    let told = "uploads/a.png was written by the release before and is not kept: add `persist = [\"uploads\"]`";
+    assert!(second.stdout.contains(told), "{}", second.stdout);
+}

@@ -21,6 +21,9 @@ pub(crate) enum AdminError {
     /// The CSRF token is missing or another session's.
     #[error("the request does not carry this session's X-CSRF-Token")]
     Csrf,
+    /// A session asks for what only the machine's own user may have.
+    #[error("only `onebox password` on the machine itself sets a new password")]
+    ControlSocketOnly,
     /// Too many wrong passwords.
     #[error("too many attempts; try again in {0} seconds")]
     TooManyAttempts(u64),
@@ -42,13 +45,15 @@ impl AdminError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized | Self::WrongPassword => StatusCode::UNAUTHORIZED,
-            Self::Csrf => StatusCode::FORBIDDEN,
+            Self::Csrf | Self::ControlSocketOnly => StatusCode::FORBIDDEN,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Operation(error) => match error {
-                OperationError::NoSite(_) | OperationError::NoRelease(_) => StatusCode::NOT_FOUND,
+                OperationError::NoSite(_)
+                | OperationError::NoRelease(_)
+                | OperationError::NotServable { .. } => StatusCode::NOT_FOUND,
                 OperationError::Invalid(_) => StatusCode::BAD_REQUEST,
                 OperationError::Failed(_) | OperationError::InPlace => StatusCode::CONFLICT,
                 OperationError::Store(_) | OperationError::File(_) => {
@@ -60,10 +65,7 @@ impl AdminError {
 
     fn hint(&self) -> String {
         match self {
-            Self::Operation(OperationError::Failed(failure)) => failure.hint.clone(),
-            Self::Operation(OperationError::NoSite(_)) => {
-                "`onebox status` lists the sites there are.".to_owned()
-            }
+            Self::Operation(error) => error.hint(),
             _ => String::new(),
         }
     }

@@ -11,9 +11,10 @@ use axum::response::{IntoResponse, Response};
 use rand::RngExt;
 
 use super::auth::{COOKIE, cookie, token_hash};
-use super::password::is_right;
+use super::password::{self, is_right};
 use super::{AdminError, AdminState, Operator};
-use crate::api::{Login, Session};
+use crate::api::{Login, NewPassword, Session};
+use crate::appliance::OperationError;
 use crate::clock::now_ms;
 use crate::store::SessionRow;
 
@@ -77,6 +78,22 @@ pub(super) async fn session(Extension(operator): Extension<Operator>) -> Json<Se
         Operator::User(session) => Session { user: session.user, csrf_token: session.csrf_token },
         Operator::Local => Session { user: "local".to_owned(), csrf_token: String::new() },
     })
+}
+
+/// `POST /api/v1/password`: for whoever runs the appliance and lost the password, not for whoever found a session.
+pub(super) async fn new_password(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+) -> Result<Json<NewPassword>, AdminError> {
+    if operator != Operator::Local {
+        return Err(AdminError::ControlSocketOnly);
+    }
+    if state.appliance.in_place {
+        return Err(OperationError::InPlace.into());
+    }
+    let password = password::reset(&state.appliance.store).await?;
+    tracing::info!("the dashboard's password was set anew");
+    Ok(Json(NewPassword { user: password::FIRST_USER.to_owned(), password }))
 }
 
 fn set_cookie(token: &str, age: Duration) -> String {

@@ -58,6 +58,7 @@ fn routes() -> Router<AdminState> {
         .route("/api/v1/shutdown", post(sites::shutdown))
         .route("/api/v1/session", get(login::session))
         .route("/api/v1/logout", post(login::logout))
+        .route("/api/v1/password", post(login::new_password))
         .route("/api/v1/sites", get(sites::list))
         .route("/api/v1/sites/{site}", get(sites::site).delete(sites::remove))
         .route("/api/v1/sites/{site}/releases", get(sites::releases))

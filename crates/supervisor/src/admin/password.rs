@@ -8,7 +8,7 @@ use rand::RngExt;
 use crate::store::{Store, StoreError};
 
 /// The first user.
-const FIRST_USER: &str = "admin";
+pub(super) const FIRST_USER: &str = "admin";
 /// Characters that can't be taken for one another.
 const ALPHABET: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 /// 20 of 31 characters: 99 bits.
@@ -22,14 +22,28 @@ pub(crate) async fn first_password(store: &Store) -> Result<Option<String>, Stor
     if store.has_users().await? {
         return Ok(None);
     }
-    let password = random_password();
-    let hashed = {
-        let password = password.clone();
-        tokio::task::spawn_blocking(move || hash(&password))
-            .await
-            .map_err(std::io::Error::other)??
-    };
+    let (password, hashed) = made().await?;
     Ok(store.add_first_user(FIRST_USER, &hashed).await?.then_some(password))
+}
+
+/// Gives the first user a new password and ends all sessions; returns the password, which is kept nowhere else.
+///
+/// # Errors
+/// Where the database can't be written.
+pub(super) async fn reset(store: &Store) -> Result<String, StoreError> {
+    let (password, hashed) = made().await?;
+    store.set_password(FIRST_USER, &hashed).await?;
+    Ok(password)
+}
+
+/// A new password and its hash.
+async fn made() -> std::io::Result<(String, String)> {
+    let work = || {
+        let password = random_password();
+        let hashed = hash(&password)?;
+        Ok((password, hashed))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
 fn random_password() -> String {

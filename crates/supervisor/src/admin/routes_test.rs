@@ -78,7 +78,7 @@ async fn body(answer: Response<Body>) -> Value {
     serde_json::from_slice(&to_bytes(answer.into_body(), 1 << 20).await.unwrap()).unwrap()
 }
 
-const GUARDED: [(&str, &str); 8] = [
+const GUARDED: [(&str, &str); 9] = [
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/sites/blog/logs"),
@@ -87,6 +87,7 @@ const GUARDED: [(&str, &str); 8] = [
     ("PUT", "/api/v1/sites/blog/env"),
     ("POST", "/api/v1/deploy"),
     ("POST", "/api/v1/shutdown"),
+    ("POST", "/api/v1/password"),
 ];
 
 #[tokio::test]
@@ -112,7 +113,7 @@ async fn what_changes_something_needs_the_csrf_token_too() {
         seen += 1;
         assert_eq!(api.ask(method, path, &[cookie]).await, StatusCode::FORBIDDEN, "{path}");
     }
-    assert_eq!(seen, 5);
+    assert_eq!(seen, 6);
     let token = ("x-csrf-token", login.csrf_token.as_str());
     let restart = api.ask("POST", "/api/v1/sites/blog/restart", &[cookie, token]).await;
     assert_eq!(restart, StatusCode::NOT_FOUND, "there is no such site");
@@ -153,6 +154,23 @@ async fn the_control_socket_needs_no_login_and_answers_errors_as_json() {
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
         assert!(body(answer).await["error"].is_string());
     }
+}
+
+#[tokio::test]
+async fn only_the_control_socket_sets_a_new_password_and_it_ends_all_sessions() {
+    let mut api = Api::new().await;
+    let login = api.login().await;
+    let headers = [("cookie", login.cookie.as_str()), ("x-csrf-token", login.csrf_token.as_str())];
+    let by_session = api.ask("POST", "/api/v1/password", &headers).await;
+    assert_eq!(by_session, StatusCode::FORBIDDEN);
+    assert_eq!(api.ask("GET", "/api/v1/session", &headers).await, StatusCode::OK);
+    let request = Request::post("/api/v1/password").body(Body::empty()).unwrap();
+    let answer = control_router(api.state.clone()).oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(api.ask("GET", "/api/v1/session", &headers).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(api.log_in(&api.password).await.status(), StatusCode::UNAUTHORIZED);
+    api.password = body(answer).await["password"].as_str().unwrap().to_owned();
+    api.login().await;
 }
 
 #[tokio::test]

@@ -13,8 +13,9 @@ use super::{Appliance, OperationError, OperationFailure, SiteRelease};
 use crate::api::{DeployEvent, DeployQuery, ReleaseState};
 use crate::deploy::archive::ArchiveLimits;
 use crate::deploy::events::EventSink;
+use crate::deploy::leftover;
 use crate::deploy::release::prune;
-use crate::deploy::{Prepared, StageContext, prepare};
+use crate::deploy::{HalfRelease, Prepared, StageContext, prepare, receive};
 use crate::logs::Source;
 use crate::store::Commit;
 
@@ -42,32 +43,69 @@ impl Appliance {
         let _one_at_a_time = self.operation.lock().await;
         let begun = Instant::now();
         let context = self.stage_context().await?;
-        let prepared = prepare(&context, archive, &query, events)
+        let release = receive(&context, archive, &query, events)
             .await
             .map_err(|failure| OperationFailure::from(&failure))?;
-        let (site, release) = (prepared.site.clone(), prepared.release_id.clone());
-        let hosts = match self.hosts(&site, &prepared.config.domains).await {
-            Ok(hosts) => hosts,
-            Err(error) => {
-                self.discard(&site, &release).await;
-                return Err(error);
-            }
-        };
-        self.store.add_site(&site).await?;
-        self.store.add_release(&site, &release).await?;
+        let (site, id) = (release.site().to_owned(), release.id().to_owned());
+        // From here on whatever fails is on record, and `rm` finds the site.
         self.running.lock().deploying = Some(site.clone());
-        self.announce();
-        let result = self.go_live(prepared, hosts, events).await;
+        let result = self.make_and_go_live(&context, release, events).await;
         self.running.lock().deploying = None;
         if let Err(error) = &result {
-            self.store.fail_release(&site, &release, &error.to_string()).await?;
-            self.logs.write(&site, Source::Onebox, &format!("deploy of {release} failed: {error}"));
+            self.store.fail_release(&site, &id, &error.to_string()).await?;
+            self.logs.write(&site, Source::Onebox, &format!("deploy of {id} failed: {error}"));
+            self.logs.write(&site, Source::Onebox, error.detail());
         }
         self.prune(&site, events).await;
         self.announce();
         result?;
-        self.logs.write(&site, Source::Onebox, &format!("release {release} is live"));
-        Ok(self.done(&site, &release, begun))
+        self.logs.write(&site, Source::Onebox, &format!("release {id} is live"));
+        Ok(self.done(&site, &id, begun))
+    }
+
+    async fn make_and_go_live(
+        self: &Arc<Self>,
+        context: &StageContext,
+        release: HalfRelease,
+        events: &EventSink,
+    ) -> Result<(), OperationError> {
+        let site = release.site().to_owned();
+        self.store.add_site(&site).await?;
+        self.store.add_release(&site, release.id()).await?;
+        self.announce();
+        let hosts = self.hosts(&site, release.domains()).await?;
+        self.warn_of_leftovers(&release, events).await?;
+        let is_only_local = hosts.domains.is_empty() && !hosts.catch_all;
+        let prepared = prepare(context, release, events)
+            .await
+            .map_err(|failure| OperationFailure::from(&failure))?;
+        self.go_live(prepared, hosts, events).await?;
+        if is_only_local {
+            events.warning(format!(
+                "{site} is found only on this machine, as {site}.localhost: give it `domains = [\"…\"]` in onebox.toml, \
+                 or deploy it with `--domain HOST`"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Tells what the live release wrote that the new one will not have.
+    async fn warn_of_leftovers(
+        &self,
+        release: &HalfRelease,
+        events: &EventSink,
+    ) -> Result<(), OperationError> {
+        let site = release.site();
+        let Some(live) = self.row(site).await?.live_release else { return Ok(()) };
+        let live = self.paths.releases(site).join(live);
+        let (app, persist) = release.files();
+        let persist = persist.to_vec();
+        let warnings =
+            tokio::task::spawn_blocking(move || leftover::warnings(&live, &app, &persist));
+        for warning in warnings.await.map_err(std::io::Error::other)? {
+            events.warning(warning);
+        }
+        Ok(())
     }
 
     async fn stage_context(&self) -> Result<StageContext, OperationError> {
@@ -127,15 +165,6 @@ impl Appliance {
             .map_err(|error| OperationFailure::new("check", error.to_string()))?;
         let is_taken = rows.iter().any(|row| row.catch_all && row.name != site);
         Ok(Hosts { catch_all: domains.is_empty() && !is_taken, domains })
-    }
-
-    /// Removes a release that the database never knew.
-    async fn discard(&self, site: &str, release: &str) {
-        let folder = self.paths.releases(site).join(release);
-        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
-        if let Ok(Err(error)) = removed {
-            tracing::warn!(%error, site, release, "a refused release could not be removed");
-        }
     }
 
     /// Removes releases that are too old to go back to, and failed ones. What can't be removed is told and left.

@@ -99,6 +99,14 @@ pub(crate) enum OperationError {
     /// A file.
     #[error("{0}")]
     File(#[from] std::io::Error),
+    /// No release of that name that could be served.
+    #[error("{site} has no release {release} that could be served")]
+    NotServable {
+        /// The site.
+        site: String,
+        /// As it was asked for.
+        release: String,
+    },
     /// A step failed.
     #[error("{0}")]
     Failed(OperationFailure),
@@ -112,7 +120,29 @@ impl OperationError {
     pub(crate) fn to_event(&self) -> DeployEvent {
         match self {
             Self::Failed(failure) => failure.to_event(),
-            refused => OperationFailure::new("check", refused.to_string()).to_event(),
+            refused => OperationFailure {
+                hint: refused.hint(),
+                ..OperationFailure::new("check", refused.to_string())
+            }
+            .to_event(),
+        }
+    }
+
+    /// A traceback or output; may be empty.
+    pub(crate) fn detail(&self) -> &str {
+        match self {
+            Self::Failed(failure) => &failure.detail,
+            _ => "",
+        }
+    }
+
+    /// What to do; may be empty.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            Self::Failed(failure) => failure.hint.clone(),
+            Self::NoSite(_) => "`onebox status` lists the sites there are.".to_owned(),
+            Self::NotServable { site, .. } => format!("`onebox releases {site}` lists them."),
+            _ => String::new(),
         }
     }
 }

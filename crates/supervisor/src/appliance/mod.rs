@@ -68,7 +68,7 @@ pub(crate) struct Appliance {
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) admin: Vec<SocketAddr>,
     /// Whether it serves one folder in place and has no state.
-    in_place: bool,
+    pub(crate) in_place: bool,
     started_ms: i64,
     library: PathBuf,
     engines: EngineContext,

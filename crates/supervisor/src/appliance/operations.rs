@@ -76,12 +76,13 @@ impl Appliance {
             None => ready.find(|release| release.id < live),
         };
         found.map(|release| release.id.clone()).ok_or_else(|| {
-            OperationError::NoRelease(match wanted {
-                Some(wanted) => {
-                    format!("{} has no release {wanted} that could be served", row.name)
-                }
-                None => format!("{} has no release before the live one ({live})", row.name),
-            })
+            let site = row.name.clone();
+            match wanted {
+                Some(wanted) => OperationError::NotServable { site, release: wanted.to_owned() },
+                None => OperationError::NoRelease(format!(
+                    "{site} has no release before the live one ({live})"
+                )),
+            }
         })
     }
 

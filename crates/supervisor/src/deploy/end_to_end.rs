@@ -15,7 +15,7 @@ use super::error::{DeployFailure, Step};
 use super::events::EventSink;
 use super::plan::{Kind, RunPlan};
 use super::release::{folders, staging_root};
-use super::{Prepared, StageContext, prepare};
+use super::{Prepared, StageContext, prepare, receive};
 use crate::api::{DeployEvent, DeployQuery};
 
 struct Box {
@@ -49,7 +49,12 @@ impl Box {
         let query =
             DeployQuery { default_name: Some("My Site".to_owned()), ..DeployQuery::default() };
         let (sender, mut receiver) = mpsc::channel(10_000);
-        let result = prepare(&context, stream, &query, &EventSink::new(sender)).await;
+        let events = EventSink::new(sender);
+        let result = match receive(&context, stream, &query, &events).await {
+            Ok(release) => prepare(&context, release, &events).await,
+            Err(failure) => Err(failure),
+        };
+        drop(events);
         let mut told = Vec::new();
         while let Ok(event) = receiver.try_recv() {
             told.push(match event {

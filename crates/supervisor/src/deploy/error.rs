@@ -205,7 +205,9 @@ impl DeployProblem {
                     .to_owned()
             }
             Self::NothingFound { .. } => {
-                "say where the WSGI callable is: `module = \"package.module:callable\"` in onebox.toml".to_owned()
+                "a static site has an index.html, a Python site an app.py with its WSGI callable; another place is named in \
+                 onebox.toml: `module = \"package.module:callable\"`"
+                    .to_owned()
             }
             Self::Asgi { module, .. } => format!(
                 "the Procfile line that runs it is `web: uvicorn {module} --host 127.0.0.1 --port $PORT`, behind a proxy; \

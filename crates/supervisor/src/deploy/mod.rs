@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod health;
 mod hooks;
 mod in_place;
+pub(crate) mod leftover;
 mod owner;
 mod packages;
 mod persist;
@@ -24,7 +25,7 @@ mod venv;
 mod warnings;
 
 pub(crate) use self::in_place::plan_in_place;
-pub(crate) use self::prepare::{Prepared, StageContext, prepare};
+pub(crate) use self::prepare::{HalfRelease, Prepared, StageContext, prepare, receive};
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,8 @@
 //! The steps from an archive to a release that is ready to start.
 //!
-//! Owns their order. Each is one line of [`prepare`]; whichever fails, nothing is left of the release and what was live
-//! was not touched. The caller starts it, checks its health and makes it live.
+//! Owns their order. Each is one line of [`receive`], after which the site is known, or of [`prepare`]; whichever fails,
+//! nothing is left of the release and what was live was not touched. The caller starts it, checks its health and makes it
+//! live.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -49,22 +50,34 @@ pub(crate) struct Prepared {
     pub(crate) plan: RunPlan,
 }
 
-/// Makes a release of the archive.
+/// Unpacks the archive in the place of a release of its site.
 ///
 /// # Errors
-/// When a step fails; the half-made release is gone then.
-pub(crate) async fn prepare<E: Display>(
+/// When a step fails; nothing is left then, and no site is known.
+pub(crate) async fn receive<E: Display>(
     context: &StageContext,
     archive: impl Stream<Item = Result<Bytes, E>>,
     query: &DeployQuery,
     events: &EventSink,
-) -> Result<Prepared, DeployFailure> {
+) -> Result<HalfRelease, DeployFailure> {
     let unpacked = unpack(context, archive).await.map_err(|problem| problem.at(Step::Copy))?;
     let site = identify(&unpacked.app, query).map_err(|problem| problem.at(Step::Detect))?;
-    let release = adopt(context, unpacked, &site).map_err(|problem| problem.at(Step::Copy))?;
-    events.step(Step::Copy, release.text(&site));
+    let release = adopt(context, unpacked, site).map_err(|problem| problem.at(Step::Copy))?;
+    events.step(Step::Copy, release.text());
+    Ok(release)
+}
 
-    let mut stage = Stage::new(context, &release.dir, &site);
+/// Completes a release that was received.
+///
+/// # Errors
+/// When a step fails; the half-made release is gone then.
+pub(crate) async fn prepare(
+    context: &StageContext,
+    release: HalfRelease,
+    events: &EventSink,
+) -> Result<Prepared, DeployFailure> {
+    let site = &release.site;
+    let mut stage = Stage::new(context, &release.dir, site);
     let found = stage.detect(events).await.map_err(|problem| problem.at(Step::Detect))?;
     stage.keep_known(&found).map_err(|problem| problem.at(Step::Persist))?;
     stage.install(&found, events).await.map_err(|problem| problem.at(Step::Install))?;
@@ -74,7 +87,8 @@ pub(crate) async fn prepare<E: Display>(
     let plan = stage.record(&found, events).map_err(|problem| problem.at(Step::Record))?;
 
     release.guard.keep();
-    Ok(Prepared { site: site.name, release_id: release.id, config: site.config, plan })
+    let Identity { name, config, .. } = release.site;
+    Ok(Prepared { site: name, release_id: release.id, config, plan })
 }
 
 /// Who the site is, by its own files and the query.
@@ -93,19 +107,46 @@ struct UnpackedArchive {
     unpacked: Unpacked,
 }
 
-/// A release in its place, not complete yet.
-struct HalfRelease {
+/// A release in its place, not complete yet; it is removed unless it is completed.
+#[derive(Debug)]
+pub(crate) struct HalfRelease {
     guard: HalfMade,
     dir: PathBuf,
     id: String,
+    site: Identity,
     unpacked: Unpacked,
 }
 
 impl HalfRelease {
-    fn text(&self, site: &Identity) -> String {
+    /// The site's name.
+    pub(crate) fn site(&self) -> &str {
+        &self.site.name
+    }
+
+    /// The release's id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its files, and what of them is kept across releases.
+    pub(crate) fn files(&self) -> (PathBuf, &[PathBuf]) {
+        (self.dir.join("app"), &self.site.config.persist)
+    }
+
+    /// The hosts that the deploy names.
+    pub(crate) fn domains(&self) -> &[String] {
+        &self.site.config.domains
+    }
+
+    fn text(&self) -> String {
         let Unpacked { files, bytes } = self.unpacked;
         let kilobytes = bytes.div_ceil(1024);
-        format!("Release {} of {}: {files} files, {kilobytes} KB", self.id, site.name)
+        let content = match files {
+            0 => "no files".to_owned(),
+            1 => format!("1 file, {kilobytes} KB"),
+            files => format!("{files} files, {kilobytes} KB"),
+        };
+        format!("Release {} of {}: {content}", self.id, self.site.name)
     }
 }
 
@@ -158,10 +199,10 @@ pub(super) fn read_procfile(folder: &Path) -> Procfile {
 fn adopt(
     context: &StageContext,
     archive: UnpackedArchive,
-    site: &Identity,
+    site: Identity,
 ) -> Result<HalfRelease, DeployProblem> {
     let UnpackedArchive { mut guard, id, unpacked, .. } = archive;
     let dir = context.paths.releases(&site.name).join(&id);
     guard.move_to(&dir).map_err(DeployProblem::file("cannot move the release to", &dir))?;
-    Ok(HalfRelease { guard, dir, id, unpacked })
+    Ok(HalfRelease { guard, dir, id, site, unpacked })
 }

@@ -12,11 +12,15 @@ use onebox_config::Paths;
 
 use super::plan::PLAN_FILE;
 
-/// An id that sorts by time, `20261120-114213-3f2a` (UTC).
+/// An id that sorts by time, `20261120-114213-3f2a` (UTC): the last part is the fraction of the second in 65536ths, so that
+/// two releases of one second keep their order.
 pub(crate) fn new_id() -> String {
-    let now = jiff::Timestamp::now().to_zoned(TimeZone::UTC);
-    let salt: u16 = rand::random();
-    format!("{}-{salt:04x}", now.strftime("%Y%m%d-%H%M%S"))
+    id_at(jiff::Timestamp::now())
+}
+
+fn id_at(at: jiff::Timestamp) -> String {
+    let fraction = i64::from(at.subsec_nanosecond().max(0)) * 65_536 / 1_000_000_000;
+    format!("{}-{fraction:04x}", at.to_zoned(TimeZone::UTC).strftime("%Y%m%d-%H%M%S"))
 }
 
 /// Where archives are unpacked before the site's name is known; on the file system of the releases.
@@ -159,11 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn ids_have_a_date_a_time_and_a_salt() {
-        let id = new_id();
-        let parts: Vec<&str> = id.split('-').collect();
-        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 6, 4]);
-        assert!(parts[0].starts_with("20"));
+    fn ids_of_one_second_sort_by_time() {
+        let at = |nanoseconds| id_at(jiff::Timestamp::new(1_795_174_933, nanoseconds).unwrap());
+        let ids = [at(0), at(20_000), at(500_000_000), at(999_999_999)];
+        assert!(ids.is_sorted_by(|left, right| left < right), "{ids:?}");
+        assert_eq!((ids[0].as_str(), &ids[3][15..]), ("20261120-114213-0000", "-ffff"));
+        assert_eq!(new_id().len(), ids[0].len());
     }
 
     #[test]

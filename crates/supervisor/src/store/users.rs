@@ -23,6 +23,25 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
+    /// Sets a user's password and ends every session, both or neither; a user that is missing is made.
+    pub(crate) async fn set_password(
+        &self,
+        name: &str,
+        password_hash: &str,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query(
+            "INSERT INTO users (name, password_hash, created_ms) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET password_hash = ?2",
+        )
+        .bind(name)
+        .bind(password_hash)
+        .bind(now_ms())
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("DELETE FROM sessions").execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
     /// Whether anybody can log in.
     pub(crate) async fn has_users(&self) -> Result<bool, StoreError> {
         let row = sqlx::query("SELECT EXISTS (SELECT 1 FROM users) AS found")
@@ -43,7 +62,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::super::temporary;
+    use super::super::{SessionRow, temporary};
+    use crate::clock::now_ms;
 
     #[tokio::test]
     async fn only_the_first_user_is_made_by_itself() {
@@ -54,5 +74,16 @@ mod tests {
         assert!(store.has_users().await.unwrap());
         assert_eq!(store.password_hash("admin").await.unwrap().as_deref(), Some("hash"));
         assert_eq!(store.password_hash("other").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_new_password_ends_every_session() {
+        let (_folder, store) = temporary().await;
+        store.set_password("admin", "first").await.unwrap();
+        let session = SessionRow { user: "admin".into(), csrf_token: "csrf".into() };
+        store.add_session(b"token", &session, now_ms() + 60_000).await.unwrap();
+        store.set_password("admin", "second").await.unwrap();
+        assert_eq!(store.password_hash("admin").await.unwrap().as_deref(), Some("second"));
+        assert_eq!(store.session(b"token").await.unwrap(), None);
     }
 }
