@@ -2,6 +2,7 @@
 //!
 //! Source: RFC 3875 §4.1 (CGI), PEP 3333 (environ), and what nginx's stock `uwsgi_params` sends.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use onebox_uwsgi::{EncodeError, Vars, VarsBuilder, key};
@@ -31,7 +32,7 @@ pub(crate) fn build(parts: &Parts<'_>, buffer_size: usize) -> Result<Vars, Encod
     // The same limit over every transport: a packet can't say more.
     let mut vars = VarsBuilder::new(buffer_size.min(VarsBuilder::MAX_BLOCK_BYTES));
     vars.push(key::REQUEST_METHOD, head.method.as_str().as_bytes())?;
-    vars.push(key::REQUEST_URI, &head.target)?;
+    vars.push(key::REQUEST_URI, &origin_form(head))?;
     vars.push(key::SCRIPT_NAME, b"")?;
     vars.push(key::PATH_INFO, if parts.path == b"*" { b"" } else { parts.path })?;
     vars.push(key::QUERY_STRING, head.query.as_deref().unwrap_or_default())?;
@@ -43,6 +44,15 @@ pub(crate) fn build(parts: &Parts<'_>, buffer_size: usize) -> Result<Vars, Encod
     push_body(&mut vars, head, parts.body_bytes)?;
     push_headers(&mut vars, head)?;
     Ok(vars.finish())
+}
+
+/// The target without scheme and host, as nginx's `$request_uri` has it, so that applications need to know one form only.
+fn origin_form(head: &RequestHead) -> Cow<'_, [u8]> {
+    match &head.query {
+        _ if is_origin_form(&head.target) => Cow::Borrowed(&head.target),
+        None => Cow::Borrowed(&head.path),
+        Some(query) => Cow::Owned([&head.path[..], b"?", query].concat()),
+    }
 }
 
 fn protocol(version: Version) -> &'static [u8] {
@@ -276,10 +286,12 @@ mod tests {
     #[test]
     fn the_host_of_an_absolute_target_replaces_the_header() {
         let mut head = testing::get("/x", &[("host", "other.example")]);
-        head.target = "http://a.example:81/x".into();
+        head.target = "http://a.example:81/x?y=z".into();
+        head.query = Some("y=z".into());
         (head.host, head.port) = (Some("a.example".into()), Some(81));
         let vars = vars_of(&head, 0);
         assert_eq!(text(&vars, "HTTP_HOST").as_deref(), Some("a.example:81"));
+        assert_eq!(text(&vars, "REQUEST_URI").as_deref(), Some("/x?y=z"));
     }
 
     #[test]

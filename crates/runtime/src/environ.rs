@@ -71,6 +71,9 @@ pub(crate) fn build<'py>(
         let text = latin1::decode(py, value);
         if name == key::REQUEST_SCHEME {
             environ.set_item(intern!(py, "wsgi.url_scheme"), &text)?;
+        } else if name == key::REQUEST_URI {
+            // What gunicorn calls it; applications ask for either.
+            environ.set_item(intern!(py, "RAW_URI"), &text)?;
         }
         environ.set_item(names.get(py, name), text)?;
     }

@@ -3,16 +3,18 @@
 //! Source: PEP 3333, "Input and Error Streams".
 
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-/// A text stream that writes to standard error, line by line.
-#[pyclass(module = "onebox_runtime")]
+/// A text stream that writes to standard error, line by line. All threads share one, so that nothing of Python is
+/// called, and nothing waited for, while the line is held.
+#[pyclass(module = "onebox_runtime", frozen)]
 #[derive(Default)]
 pub(crate) struct ErrorStream {
     /// The line that has not ended yet.
-    line: Vec<u8>,
+    line: Mutex<Vec<u8>>,
 }
 
 #[pymethods]
@@ -22,31 +24,30 @@ impl ErrorStream {
         "utf-8"
     }
 
-    fn write(&mut self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<usize> {
-        match text.to_cow() {
-            Ok(text) => self.line.extend_from_slice(text.as_bytes()),
+    fn write(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<usize> {
+        let lines = match text.to_cow() {
+            Ok(text) => self.add(text.as_bytes()),
             // A lone surrogate: written as its escape.
             Err(_) => {
                 let escaped = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
-                self.line.extend_from_slice(escaped.extract::<&[u8]>()?);
+                self.add(escaped.extract::<&[u8]>()?)
             }
-        }
-        if let Some(end) = self.line.iter().rposition(|&byte| byte == b'\n') {
-            let lines: Vec<u8> = self.line.drain(..=end).collect();
+        };
+        if !lines.is_empty() {
             py.detach(|| write_to_stderr(&lines));
         }
         text.len()
     }
 
-    fn writelines(&mut self, py: Python<'_>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn writelines(&self, py: Python<'_>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
         for line in lines.try_iter()? {
             self.write(py, line?.cast::<PyString>()?)?;
         }
         Ok(())
     }
 
-    fn flush(&mut self, py: Python<'_>) {
-        let rest = std::mem::take(&mut self.line);
+    fn flush(&self, py: Python<'_>) {
+        let rest = std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner));
         if !rest.is_empty() {
             py.detach(|| write_to_stderr(&rest));
         }
@@ -54,6 +55,18 @@ impl ErrorStream {
 
     fn isatty(&self) -> bool {
         false
+    }
+}
+
+impl ErrorStream {
+    /// Takes in `text`; what is whole lines now.
+    fn add(&self, text: &[u8]) -> Vec<u8> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.extend_from_slice(text);
+        match line.iter().rposition(|&byte| byte == b'\n') {
+            Some(end) => line.drain(..=end).collect(),
+            None => Vec::new(),
+        }
     }
 }
 

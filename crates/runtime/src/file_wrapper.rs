@@ -43,9 +43,18 @@ impl FileWrapper {
 }
 
 impl FileWrapper {
-    /// The next block, in the gateway's own size.
-    pub(crate) fn next_block<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.read(py, self.blksize.max(BLOCK_BYTES))
+    /// The next block, in the gateway's own size; never more than `room` bytes, which is what is still announced
+    /// (PEP 3333: a file is sent to its end or for Content-Length bytes, whichever comes first).
+    pub(crate) fn next_block<'py>(
+        &self,
+        py: Python<'py>,
+        room: Option<u64>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let room = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
+        match self.blksize.max(BLOCK_BYTES).min(room) {
+            0 => Ok(None),
+            size => self.read(py, size),
+        }
     }
 
     fn read<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Option<Bound<'py, PyAny>>> {

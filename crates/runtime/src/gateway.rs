@@ -86,7 +86,9 @@ impl Gateway {
             return response.try_borrow_mut()?.send_whole(py, self.bytes_of(&block)?);
         }
         if let Ok(file) = result.cast_exact::<FileWrapper>() {
-            while let Some(block) = file.get().next_block(py)? {
+            loop {
+                let room = response.try_borrow()?.room();
+                let Some(block) = file.get().next_block(py, room)? else { break };
                 if response.try_borrow_mut()?.send(py, self.bytes_of(&block)?)? == Flow::Stop {
                     break;
                 }

@@ -54,7 +54,11 @@ impl Head {
         for header in list.iter() {
             let (key, value) = check_header(name, &header)?;
             if key.eq_ignore_ascii_case(b"content-length") {
+                let is_repeated = head.content_length.is_some();
                 head.set_content_length(name, &value)?;
+                if is_repeated {
+                    continue;
+                }
             }
             head.response.headers.push((key, value));
         }
@@ -92,7 +96,8 @@ impl Head {
 }
 
 fn check_status(name: &str, status: &Bound<'_, PyAny>) -> PyResult<(u16, Vec<u8>)> {
-    let text = status.cast_exact::<PyString>().map_err(|_| {
+    // A subclass is a str too: Django's SafeString, for one.
+    let text = status.cast::<PyString>().map_err(|_| {
         PyTypeError::new_err(format!("{name}: the status must be a str, got {}", type_of(status)))
     })?;
     let wrong = || {
@@ -118,16 +123,11 @@ fn check_status(name: &str, status: &Bound<'_, PyAny>) -> PyResult<(u16, Vec<u8>
 
 fn check_header(name: &str, header: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Vec<u8>)> {
     let type_error = |what: &str| PyTypeError::new_err(format!("{name}: {what}"));
-    let pair =
-        header.cast_exact::<PyTuple>().ok().filter(|pair| pair.len() == 2).ok_or_else(|| {
-            type_error(&format!(
-                "a header must be a tuple of name and value, got {}",
-                type_of(header)
-            ))
-        })?;
+    let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2).ok_or_else(|| {
+        type_error(&format!("a header must be a tuple of name and value, got {}", type_of(header)))
+    })?;
     let (key, value) = (pair.get_item(0)?, pair.get_item(1)?);
-    let (Ok(key), Ok(value)) = (key.cast_exact::<PyString>(), value.cast_exact::<PyString>())
-    else {
+    let (Ok(key), Ok(value)) = (key.cast::<PyString>(), value.cast::<PyString>()) else {
         return Err(type_error(&format!(
             "a header's name and value must be str, got ({}, {})",
             type_of(&key),

@@ -10,6 +10,7 @@ mod connection;
 mod environ;
 mod errors;
 mod file_wrapper;
+mod fork_guard;
 mod gateway;
 mod head;
 mod host;

@@ -5,6 +5,7 @@ use pyo3::types::PyList;
 
 use crate::application;
 use crate::environ;
+use crate::fork_guard;
 use crate::gateway::Gateway;
 use crate::signal_guard;
 use crate::spec::Spec;
@@ -19,6 +20,7 @@ pub(crate) fn load(py: Python<'_>, spec: &Spec) -> PyResult<Gateway> {
     extend_path(&sys.getattr("path")?.cast_into::<PyList>()?, spec)?;
     show_lines_at_once(&sys)?;
     signal_guard::install(py)?;
+    fork_guard::install(py)?;
     let application = application::load(py, &spec.target)?;
     Ok(Gateway::new(application, environ::template(py, spec)?))
 }

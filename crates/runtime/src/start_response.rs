@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors;
-use crate::head::Head;
+use crate::head::{Head, type_of};
 use crate::host::{Answer, Gone, Piece, Sent};
 
 /// Whether the gateway should go on.
@@ -89,8 +89,15 @@ pub(crate) struct Write {
 
 #[pymethods]
 impl Write {
-    fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
+    fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut answer = self.answer.try_borrow_mut(py)?;
+        let data = data.cast::<PyBytes>().map_err(|_| {
+            PyTypeError::new_err(format!(
+                "{}: write() takes bytes, got {}",
+                answer.application,
+                type_of(data)
+            ))
+        })?;
         answer.send(py, data.as_bytes())?;
         if answer.gone {
             return Err(PyBrokenPipeError::new_err("the client is gone"));
@@ -107,6 +114,15 @@ impl StartResponse {
     /// Whether the client left before the answer was complete.
     pub(crate) fn client_is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// How many bytes are announced and not yet sent, where a length was announced.
+    pub(crate) fn room(&self) -> Option<u64> {
+        match &self.state {
+            State::Started(head) => head.content_length,
+            State::Sending { remaining, .. } => *remaining,
+            State::Silent | State::Over => None,
+        }
     }
 
     /// Sends a block, with the head in front of the first one that is not empty.

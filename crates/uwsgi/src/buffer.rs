@@ -130,6 +130,10 @@ impl ResponseBuffer {
         Ok(Pushed::Taken)
     }
 
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.memory_has_room(&self.state.lock(), len)
+    }
+
     /// Appends `bytes`; waits on this thread where memory and file are full.
     pub(crate) fn data_blocking(&self, mut bytes: Bytes) -> Result<(), Gone> {
         loop {

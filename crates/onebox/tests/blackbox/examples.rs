@@ -71,6 +71,60 @@ fn the_django_example_goes_on_line_and_keeps_what_it_is_told() {
     assert!(!picture.header("etag").is_empty());
 }
 
+#[test]
+fn the_plain_wsgi_example_goes_on_line_and_keeps_what_it_is_told() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::example("wsgi");
+    appliance.deploy(site.path()).ok();
+    let status = appliance.site("wsgi");
+    assert_eq!((&status["kind"], &status["mode"]), (&"WSGI".into(), &"embedded".into()));
+    let style = get(appliance.http, "localhost", "/static/style.css");
+    assert!(style.header("content-type").starts_with("text/css"), "{:?}", style.headers);
+
+    let mut connection = Connection::open(appliance.http, "localhost").unwrap();
+    let urlencoded = "application/x-www-form-urlencoded";
+    let refused = connection.post("/", urlencoded, "address=javascript%3Aalert(1)").unwrap();
+    assert_eq!(refused.status, 400);
+    let written = connection.post("/", urlencoded, "address=https%3A%2F%2Fexample.org%2F%3Fa%3D1");
+    assert_eq!(written.unwrap().status, 303);
+    let page = connection.get("/").unwrap().text();
+    let code = page.split("<td><a href=\"").nth(1).unwrap().split('"').next().unwrap();
+
+    appliance.deploy(site.path()).ok();
+    let followed = get(appliance.http, "localhost", code);
+    assert_eq!(followed.status, 302);
+    assert_eq!(followed.header("location"), "https://example.org/?a=1");
+    assert_eq!(get(appliance.http, "localhost", "/nothing").status, 404);
+}
+
+#[test]
+fn the_web_py_example_goes_on_line_and_keeps_what_it_is_told() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::example("webpy");
+    appliance.deploy(site.path()).ok();
+    assert_eq!(appliance.site("webpy")["mode"], "embedded");
+    let style = get(appliance.http, "localhost", "/static/style.css");
+    assert!(style.header("content-type").starts_with("text/css"), "{:?}", style.headers);
+
+    let mut connection = Connection::open(appliance.http, "localhost").unwrap();
+    let cookie = connection.get("/").unwrap().header("set-cookie").to_owned();
+    let cookie = cookie.split(';').next().unwrap();
+    let token = cookie.split_once('=').unwrap().1;
+    let mut add = |token: &str| {
+        let request = Request::post("/")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("cookie", cookie)
+            .body(format!("token={token}&name=%C3%84pfel").into());
+        connection.send(request.unwrap()).unwrap().status
+    };
+    assert_eq!(add("another"), 403);
+    assert_eq!(add(token), 303);
+
+    appliance.deploy(site.path()).ok();
+    let page = get(appliance.http, "localhost", "/").text();
+    assert!(page.contains("<li>Äpfel"), "{page}");
+}
+
 /// A form with a picture, as a browser sends it.
 fn form(path: &str, fields: &[(&str, &str)], cookie: &str) -> Request<bytes::Bytes> {
     let mut body = Vec::new();

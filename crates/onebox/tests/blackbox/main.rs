@@ -20,6 +20,7 @@ mod dashboard;
 mod engine;
 mod examples;
 mod failures;
+mod frameworks;
 mod isolation;
 mod lifecycle;
 mod persistence;

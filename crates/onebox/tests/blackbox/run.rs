@@ -47,6 +47,31 @@ fn exit_handlers_run_when_an_embedded_application_ends() {
 }
 
 #[test]
+fn a_forked_child_does_not_keep_the_address() {
+    let site = SiteFolder::fixture("hello");
+    site.write(
+        "forks.py",
+        "import os, time\n\
+         def application(environ, start_response):\n\
+         \x20   child = os.fork()\n\
+         \x20   if not child:\n\
+         \x20       os.closerange(0, 3)\n\
+         \x20       time.sleep(100)\n\
+         \x20       os._exit(0)\n\
+         \x20   start_response('200 OK', [])\n\
+         \x20   return [str(child).encode()]\n",
+    );
+    let mut served = TestBox::run_in_place(site.path(), &["--module", "forks:application"]);
+    let child: i32 = get(served.http, "localhost", "/").text().parse().unwrap();
+    served.signal(Signal::TERM);
+    assert_eq!(served.wait(), 0);
+    let refused = std::net::TcpStream::connect(served.http);
+    let child = rustix::process::Pid::from_raw(child).unwrap();
+    rustix::process::kill_process(child, Signal::KILL).expect("the child outlived the server");
+    assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
 fn the_environment_is_inherited_and_the_module_can_be_named() {
     let site = SiteFolder::fixture("released");
     site.write("other.py", "from app import application as chosen\n");
@@ -55,6 +80,21 @@ fn the_environment_is_inherited_and_the_module_can_be_named() {
             command.env("GREETING", "from outside");
         });
     assert_eq!(get(served.http, "localhost", "/greeting").text(), "from outside");
+}
+
+#[test]
+fn an_application_that_answers_with_text_is_a_500_and_a_line_that_names_it() {
+    let site = SiteFolder::fixture("text-answer");
+    let arguments = ["--module", "simple_app:simple_app"];
+    let mut served = TestBox::run_in_place(site.path(), &arguments);
+    let mut connection = Connection::open(served.http, "localhost").unwrap();
+    for _ in 0..2 {
+        assert_eq!(connection.get("/").unwrap().status, 500);
+    }
+    served.signal(Signal::INT);
+    assert_eq!(served.wait(), 0);
+    let line = "simple_app:simple_app: the body must be made of bytes: bytes expected, got str";
+    assert!(served.said().contains(line), "{}", served.said());
 }
 
 #[test]

@@ -176,6 +176,28 @@ async fn a_client_that_uploads_too_much_can_read_why_it_was_refused() {
 }
 
 #[tokio::test]
+async fn an_endless_upload_that_nobody_reads_is_answered_at_once_and_ended() {
+    let server = Server::start();
+    for (path, status) in [("/", "200"), ("/limited", "413")] {
+        let mut client = server.connect().await;
+        client
+            .send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"))
+            .await;
+        let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+        let (mut reader, mut writer) = client.stream.into_split();
+        // Never the last chunk: only the server can end this.
+        let upload = async { while writer.write_all(&chunk).await.is_ok() {} };
+        let answer = async {
+            let mut head = [0; 512];
+            let size = reader.read(&mut head).await.unwrap();
+            String::from_utf8_lossy(&head[..size]).into_owned()
+        };
+        let (answer, ()) = tokio::join!(answer, upload);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_does_not_end_is_answered_408_and_an_idle_connection_closed_without_a_word() {
     let server = Server::with_limits(|limits| {
         limits.header_timeout = Duration::from_millis(30);

@@ -21,7 +21,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 
-use super::logging::{pass_on, told_by_engine};
+use super::logging::Told;
 use super::protocol::{
     CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, FromEngine, LimitsData, PROBE_FD,
     ToEngine,
@@ -368,8 +368,8 @@ impl LogWriter {
     }
 
     async fn capture(self, output: impl tokio::io::AsyncRead + Unpin, source: Source) {
-        each_line(output, |line| match told_by_engine(line) {
-            Some(text) => pass_on(text),
+        each_line(output, |line| match Told::by_engine(line) {
+            Some(told) => told.pass_on(self.number, &self.logs),
             None => self.write(source, line),
         })
         .await;

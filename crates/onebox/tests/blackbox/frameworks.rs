@@ -1,0 +1,109 @@
+//! Frameworks of the package index run unmodified: a page, a form, an answer that comes in pieces.
+
+use http::Request;
+
+use crate::harness::{Connection, SiteFolder, TestBox, environment_of, get};
+
+/// The framework's application in place, and the folder it runs from.
+fn run(module: &str) -> (TestBox, SiteFolder) {
+    let python = environment_of("frameworks");
+    let site = SiteFolder::fixture("frameworks");
+    let arguments = ["--python", python.to_str().unwrap(), "--module", module];
+    (TestBox::run_in_place(site.path(), &arguments), site)
+}
+
+fn serves_a_page_a_form_and_a_stream(module: &str) {
+    let (served, _site) = run(module);
+    let mut connection = Connection::open(served.http, "localhost").unwrap();
+    shows_its_page(&mut connection);
+    let greeted = connection
+        .post("/form", "application/x-www-form-urlencoded", "name=Ada+%26+Gr%C3%A4fin")
+        .unwrap();
+    assert_eq!((greeted.status.as_u16(), &*greeted.text()), (200, "hello Ada & Gräfin"));
+    streams(&served, &mut connection);
+}
+
+fn shows_its_page(connection: &mut Connection) {
+    let page = connection.get("/").unwrap();
+    assert_eq!(page.status, 200, "{}", page.text());
+    assert!(page.text().contains("<h1>page</h1>"), "{}", page.text());
+    assert!(page.header("content-type").starts_with("text/html"), "{:?}", page.headers);
+}
+
+/// The first piece is here before the second one exists, and another request is answered in between.
+fn streams(served: &TestBox, connection: &mut Connection) {
+    let mut streaming =
+        connection.begin(Request::get("/stream").body(bytes::Bytes::new()).unwrap()).unwrap();
+    assert_eq!(streaming.status, 200);
+    assert_eq!(connection.piece(&mut streaming).unwrap().unwrap(), "one,");
+    assert_eq!(get(served.http, "localhost", "/ask").text(), "asked");
+    assert_eq!(connection.piece(&mut streaming).unwrap().unwrap(), "two");
+    assert_eq!(connection.piece(&mut streaming).unwrap(), None);
+}
+
+#[test]
+fn flask_runs_unmodified() {
+    serves_a_page_a_form_and_a_stream("flask_app:app");
+}
+
+#[test]
+fn bottle_runs_unmodified() {
+    serves_a_page_a_form_and_a_stream("bottle_app:app");
+}
+
+#[test]
+fn falcon_runs_unmodified() {
+    serves_a_page_a_form_and_a_stream("falcon_app:app");
+}
+
+#[test]
+fn pyramid_runs_unmodified() {
+    serves_a_page_a_form_and_a_stream("pyramid_app:app");
+}
+
+#[test]
+fn web_py_runs_unmodified() {
+    serves_a_page_a_form_and_a_stream("webpy_app:app");
+}
+
+#[test]
+fn werkzeug_runs_unmodified() {
+    serves_a_page_a_form_and_a_stream("werkzeug_app:app");
+}
+
+#[test]
+fn django_runs_unmodified_with_sessions_csrf_protection_and_uploads() {
+    let (served, _site) = run("django_app:app");
+    let mut connection = Connection::open(served.http, "localhost").unwrap();
+    shows_its_page(&mut connection);
+    let first = connection.get("/").unwrap();
+    let cookies: Vec<_> = first
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap())
+        .collect();
+    assert_eq!(cookies.len(), 2, "{cookies:?}");
+    let mut send = |request: http::request::Builder, body: Vec<u8>| {
+        let request = request.header("cookie", cookies.join("; ")).body(body.into()).unwrap();
+        connection.send(request).unwrap()
+    };
+    let second = send(Request::get("/"), Vec::new()).text();
+    let [_, visits, token] = second.lines().collect::<Vec<_>>()[..] else { panic!("{second}") };
+    assert_eq!(visits, "2", "the session is known again");
+
+    let form =
+        || Request::post("/form").header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(send(form(), b"name=Ada".to_vec()).status, 403, "no token");
+    let greeted = send(form().header("x-csrftoken", token), b"name=Ada".to_vec());
+    assert_eq!((greeted.status.as_u16(), &*greeted.text()), (200, "hello Ada"));
+
+    let head =
+        "--part\r\nContent-Disposition: form-data; name=\"file\"; filename=\"big.bin\"\r\n\r\n";
+    let body = [head.as_bytes(), &[b'x'; 3_000_000], b"\r\n--part--\r\n"].concat();
+    let upload = Request::post("/upload")
+        .header("content-type", "multipart/form-data; boundary=part")
+        .header("x-csrftoken", token);
+    assert_eq!(send(upload, body).text(), "big.bin 3000000");
+    streams(&served, &mut connection);
+}
