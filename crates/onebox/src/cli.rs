@@ -161,7 +161,7 @@ pub(crate) struct LogsArgs {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// The access log too
-    #[arg(short, long, conflicts_with = "follow")]
+    #[arg(short, long)]
     pub(crate) access: bool,
     /// How many lines from the end
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]

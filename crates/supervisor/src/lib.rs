@@ -1,5 +1,6 @@
 //! Processes, generations, deploys, the databases and the admin API.
 
+mod access_follower;
 mod admin;
 pub mod api;
 mod appliance;

@@ -124,9 +124,12 @@ impl Logs {
 
     /// The last lines of a site's access log, the oldest first. Blocks on the disk.
     pub(crate) fn tail_access(&self, site: &str, lines: usize) -> io::Result<Vec<LogLine>> {
-        last_lines(&self.paths.logs(site).join("access.log"), lines, |text| {
-            Some(LogLine { at_ms: time_of_entry(text), source: "access".into(), text: text.into() })
-        })
+        last_lines(&self.access_log(site), lines, access_line)
+    }
+
+    /// Where the proxy writes a site's access log.
+    pub(crate) fn access_log(&self, site: &str) -> PathBuf {
+        self.paths.logs(site).join("access.log")
     }
 
     /// Puts access logs aside that have become large; the proxy begins new ones. Blocks on the disk.
@@ -221,10 +224,11 @@ fn parse(text: &str) -> Option<LogLine> {
     Some(LogLine { at_ms: at.as_millisecond(), source: source.into(), text: text.into() })
 }
 
-fn time_of_entry(text: &str) -> i64 {
-    let entry: Option<serde_json::Value> = serde_json::from_str(text).ok();
-    let time = entry.as_ref().and_then(|entry| entry.get("at_ms").or_else(|| entry.get("time_ms")));
-    time.and_then(serde_json::Value::as_i64).unwrap_or(0)
+/// A line of the access log, which is JSON and stays so; `None` where it is not whole.
+pub(crate) fn access_line(text: &str) -> Option<LogLine> {
+    let entry: serde_json::Value = serde_json::from_str(text).ok()?;
+    let at_ms = entry.get("at_ms")?.as_i64()?;
+    Some(LogLine { at_ms, source: "access".into(), text: text.into() })
 }
 
 fn last_lines(

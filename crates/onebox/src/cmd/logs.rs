@@ -1,4 +1,4 @@
-//! `onebox logs`: what a site wrote, with `--access` what it answered, with `--follow` what comes.
+//! `onebox logs`: what a site wrote, with `--access` what it answered too, with `--follow` what comes.
 
 use http::Method;
 use onebox_supervisor::api::LogLine;

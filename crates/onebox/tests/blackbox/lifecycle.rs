@@ -123,6 +123,26 @@ fn logs_are_shown_and_followed(appliance: &TestBox) {
 }
 
 #[test]
+fn the_access_log_is_followed_too() {
+    let appliance = TestBox::start();
+    appliance.deploy(SiteFolder::fixture("static-only").path()).ok();
+    let mut follow = appliance.command(&["logs", "static-only", "-f", "--access", "-n", "0"]);
+    let mut following = follow.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let found = std::thread::scope(|scope| {
+        let reader = scope.spawn(move || lines.next().unwrap().unwrap());
+        while !reader.is_finished() {
+            get(appliance.http, "localhost", "/about/");
+            std::thread::yield_now();
+        }
+        reader.join().unwrap()
+    });
+    kill_process(Pid::from_child(&following), Signal::KILL).unwrap();
+    following.wait().unwrap();
+    assert!(found.contains("GET /about/ 200 ") && found.contains(" ms 127.0.0.1"), "{found}");
+}
+
+#[test]
 fn hosts_choose_the_site_and_an_unknown_one_gets_421() {
     let appliance = TestBox::start();
     let site = SiteFolder::fixture("hello");

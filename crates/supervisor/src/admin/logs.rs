@@ -13,6 +13,7 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use super::events::keep_alive;
 use super::{AdminError, AdminState};
+use crate::access_follower::AccessFollower;
 use crate::api::LogLine;
 
 /// More lines than this are not read back.
@@ -28,7 +29,7 @@ pub(super) struct LogsQuery {
     /// Whether to stay and send what comes, as server-sent events.
     #[serde(default)]
     follow: bool,
-    /// Whether the access log is wanted too; its lines are not followed.
+    /// Whether the access log is wanted too.
     #[serde(default)]
     access: bool,
 }
@@ -47,13 +48,27 @@ pub(super) async fn logs(
     state.appliance.site_status(&site).await?;
     // Subscribed first: a line may come twice, at the seam, but none is missing.
     let follower = query.follow.then(|| state.appliance.logs.follow(&site));
+    let access = match query.follow && query.access {
+        true => Some(follow_access(&state, &site).await?),
+        false => None,
+    };
     let lines = last_lines(&state, site, &query).await?;
     let Some(follower) = follower else { return Ok(Json(lines).into_response()) };
     let until = state.appliance.shutdown.clone().cancelled_owned();
     let new = BroadcastStream::new(follower).filter_map(Result::ok);
+    let access = access.map(|follower| Box::pin(follower.into_stream()));
+    let access = futures_util::stream::iter(access);
+    let new = new.merge(futures_util::StreamExt::flatten(access));
     let all = tokio_stream::iter(lines).chain(new).filter_map(|line| to_sse(&line));
     let events = futures_util::StreamExt::take_until(all.map(Ok::<_, Infallible>), until);
     Ok(Sse::new(events).keep_alive(keep_alive()).into_response())
+}
+
+async fn follow_access(state: &AdminState, site: &str) -> Result<AccessFollower, AdminError> {
+    let path = state.appliance.logs.access_log(site);
+    let opened = tokio::task::spawn_blocking(move || AccessFollower::at_end(path));
+    let internal = |error: &dyn std::error::Error| AdminError::Internal(error.to_string());
+    opened.await.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
 }
 
 async fn last_lines(
