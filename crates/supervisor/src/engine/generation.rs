@@ -24,13 +24,15 @@ use tokio::sync::{mpsc, watch};
 use super::logging::{pass_on, told_by_engine};
 use super::protocol::{
     CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, FromEngine, LimitsData, PROBE_FD,
-    ToEngine,
+    SOCKETS_FD, ToEngine,
 };
+use super::sockets::Giver;
 use crate::clock::now_ms;
 use crate::environment::{self, Environment};
 use crate::listeners::{SocketFile, bind_unix};
 use crate::logs::{Logs, Source, each_line};
 use crate::process::{self, Exit, Process};
+use crate::site_sockets::SiteSocket;
 
 /// Orders that may wait for an engine; it takes them at once unless it is stuck.
 const ORDERS: usize = 256;
@@ -94,6 +96,7 @@ pub(crate) struct Generation {
     process: Process,
     probe: SocketFile,
     orders: mpsc::Sender<ToEngine>,
+    sockets: Giver,
     sequence: AtomicU64,
     heard: watch::Receiver<Heard>,
     samples: Arc<Mutex<VecDeque<Snapshot>>>,
@@ -121,7 +124,12 @@ impl Generation {
         let probe = bind_unix(&probe_path).map_err(io::Error::other)?;
         let probe_file = SocketFile(probe_path);
         let (ours, theirs) = UnixStream::pair()?;
-        let mut inherited = vec![(theirs.as_fd(), CONTROL_FD), (probe.as_fd(), PROBE_FD)];
+        let (sockets, taker) = Giver::new()?;
+        let mut inherited = vec![
+            (theirs.as_fd(), CONTROL_FD),
+            (probe.as_fd(), PROBE_FD),
+            (taker.as_fd(), SOCKETS_FD),
+        ];
         for (listener, descriptor) in context.http.iter().zip(FIRST_HTTP_FD..) {
             inherited.push((listener.as_fd(), descriptor));
         }
@@ -146,6 +154,7 @@ impl Generation {
             process,
             probe: probe_file,
             orders,
+            sockets,
             sequence: AtomicU64::new(0),
             heard,
             samples,
@@ -193,6 +202,11 @@ impl Generation {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         self.order(ToEngine::Configure { sequence, config });
         sequence
+    }
+
+    /// Gives it the uwsgi sockets that a configuration names, each one once.
+    pub(crate) fn give(&self, sockets: &[Arc<SiteSocket>], config: &EngineConfig) {
+        self.sockets.give(sockets, config);
     }
 
     /// Waits until that configuration is in force; `false`: the engine is gone.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +21,11 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::logging;
-use super::protocol::{CONTROL_FD, EngineStart, FIRST_HTTP_FD, FromEngine, PROBE_FD, ToEngine};
+use super::protocol::{
+    CONTROL_FD, EngineStart, FIRST_HTTP_FD, FromEngine, PROBE_FD, SOCKETS_FD, ToEngine,
+};
 use super::routes::{Import, Routes};
+use super::sockets::{self, Doors};
 use crate::process::take_inherited;
 
 /// More threads than this do not make an engine faster: it mostly waits.
@@ -77,6 +81,7 @@ fn raise_descriptor_limit() {
 struct Inherited {
     control: UnixStream,
     probe: UnixListener,
+    sockets: OwnedFd,
 }
 
 impl Inherited {
@@ -84,6 +89,7 @@ impl Inherited {
         Ok(Self {
             control: take_inherited(CONTROL_FD)?.into(),
             probe: take_inherited(PROBE_FD)?.into(),
+            sockets: take_inherited(SOCKETS_FD)?,
         })
     }
 }
@@ -106,7 +112,9 @@ async fn run(inherited: Inherited) -> io::Result<()> {
     let teller = tokio::spawn(tell(writer, messages));
     let mut engine = Engine::new(&start, http, outbox)?;
     engine.proxy.serve_unix(inherited.probe)?;
-    engine.serve(&mut orders).await?;
+    let (given, sockets) = mpsc::channel(1);
+    sockets::take_all(inherited.sockets, given)?;
+    engine.serve(&mut orders, sockets).await?;
     drop(engine);
     teller.await.ok();
     Ok(())
@@ -144,6 +152,7 @@ struct Engine {
     metrics: Arc<Registry>,
     routes: Routes,
     http: Vec<TcpListener>,
+    doors: Doors,
     outbox: mpsc::Sender<FromEngine>,
     /// What importing an application came to.
     imports: (mpsc::Sender<Imported>, mpsc::Receiver<Imported>),
@@ -177,6 +186,7 @@ impl Engine {
             routes: Routes::new(Arc::clone(&metrics)),
             metrics,
             http,
+            doors: Doors::default(),
             outbox,
             imports: mpsc::channel(1),
             embedded: None,
@@ -184,7 +194,11 @@ impl Engine {
     }
 
     /// Obeys until the supervisor is gone or an order to drain was carried out.
-    async fn serve(&mut self, orders: &mut Orders) -> io::Result<()> {
+    async fn serve(
+        &mut self,
+        orders: &mut Orders,
+        mut sockets: mpsc::Receiver<(sockets::Note, OwnedFd)>,
+    ) -> io::Result<()> {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut draining: Option<tokio::task::JoinHandle<()>> = None;
@@ -194,6 +208,7 @@ impl Engine {
                     None => return Ok(()),
                     Some(ToEngine::Drain { mercy }) => {
                         self.proxy.drain();
+                        self.doors = Doors::default();
                         let proxy = self.proxy.clone();
                         draining.get_or_insert_with(|| {
                             tokio::spawn(async move { proxy.drained(mercy).await })
@@ -201,6 +216,7 @@ impl Engine {
                     }
                     Some(order) => self.obey(order).await,
                 },
+                Some(given) = sockets.recv() => self.doors.take(&self.proxy, given),
                 Some(imported) = self.imports.1.recv() => self.imported(imported).await,
                 _ = second.tick() => self.say(FromEngine::Sample(self.metrics.snapshot())).await,
                 () = ended(&mut draining) => {
@@ -216,13 +232,16 @@ impl Engine {
     async fn obey(&mut self, order: ToEngine) {
         match order {
             ToEngine::Configure { sequence, config } => {
+                let sockets = config.clone();
                 if let Some(import) = self.routes.configure(config) {
                     self.import(import);
                 }
                 self.apply_routes();
+                self.doors.configure(&self.proxy, &sockets);
                 self.say(FromEngine::Configured { sequence }).await;
             }
             ToEngine::Accept => {
+                self.doors.accept(&self.proxy);
                 for listener in self.http.drain(..) {
                     if let Err(error) = self.proxy.serve_tcp(listener) {
                         tracing::error!(%error, "a listener can't be used");
