@@ -114,9 +114,9 @@ impl Appliance {
             running.generations
         };
         let config = layout.engine_config(crews, &self.library, None);
-        let named = config.clone();
-        let generation = Generation::start(&self.engines, number, config, layout.embedded())?;
-        generation.give(&self.sockets.all(), &named);
+        let sockets = self.sockets.all();
+        let generation =
+            Generation::start(&self.engines, number, config, layout.embedded(), &sockets)?;
         tracing::info!(generation = number, pid = generation.pid(), "engine started");
         Ok(generation)
     }
@@ -126,8 +126,7 @@ impl Appliance {
         let running = self.running.lock();
         let engine = running.engine.clone()?;
         let config = running.engine_config(&self.library);
-        engine.give(&self.sockets.all(), &config);
-        let sequence = engine.configure(config);
+        let sequence = engine.configure(config, &self.sockets.all());
         drop(running);
         self.announce();
         Some((engine, sequence))

@@ -119,12 +119,13 @@ impl Generation {
         number: u64,
         config: EngineConfig,
         embedded: Option<EmbeddedSite>,
+        sockets: &[Arc<SiteSocket>],
     ) -> io::Result<Arc<Self>> {
         let probe_path = context.paths.run_dir().join(format!("e{number}.sock"));
         let probe = bind_unix(&probe_path).map_err(io::Error::other)?;
         let probe_file = SocketFile(probe_path);
         let (ours, theirs) = UnixStream::pair()?;
-        let (sockets, taker) = Giver::new()?;
+        let (giver, taker) = Giver::new()?;
         let mut inherited = vec![
             (theirs.as_fd(), CONTROL_FD),
             (probe.as_fd(), PROBE_FD),
@@ -154,7 +155,7 @@ impl Generation {
             process,
             probe: probe_file,
             orders,
-            sockets,
+            sockets: giver,
             sequence: AtomicU64::new(0),
             heard,
             samples,
@@ -165,7 +166,7 @@ impl Generation {
             access_logs: context.access_logs.clone(),
             temp_dir: context.paths.temp_dir(),
         }));
-        generation.configure(config);
+        generation.configure(config, sockets);
         Ok(generation)
     }
 
@@ -198,15 +199,12 @@ impl Generation {
     }
 
     /// Tells it its sites; what this returns is for [`Self::configured`].
-    pub(crate) fn configure(&self, config: EngineConfig) -> u64 {
+    /// Of the uwsgi sockets it gets those that the configuration names.
+    pub(crate) fn configure(&self, config: EngineConfig, sockets: &[Arc<SiteSocket>]) -> u64 {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        self.sockets.give(sockets, &config, sequence);
         self.order(ToEngine::Configure { sequence, config });
         sequence
-    }
-
-    /// Gives it the uwsgi sockets that a configuration names, each one once.
-    pub(crate) fn give(&self, sockets: &[Arc<SiteSocket>], config: &EngineConfig) {
-        self.sockets.give(sockets, config);
     }
 
     /// Waits until that configuration is in force; `false`: the engine is gone.

@@ -197,7 +197,7 @@ impl Engine {
     async fn serve(
         &mut self,
         orders: &mut Orders,
-        mut sockets: mpsc::Receiver<(sockets::Note, OwnedFd)>,
+        mut sockets: mpsc::Receiver<(sockets::Offer, OwnedFd)>,
     ) -> io::Result<()> {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -237,7 +237,7 @@ impl Engine {
                     self.import(import);
                 }
                 self.apply_routes();
-                self.doors.configure(&self.proxy, &sockets);
+                self.doors.configure(&self.proxy, &sockets, sequence);
                 self.say(FromEngine::Configured { sequence }).await;
             }
             ToEngine::Accept => {

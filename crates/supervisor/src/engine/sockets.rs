@@ -27,6 +27,14 @@ use crate::site_sockets::SiteSocket;
 /// The largest note beside a descriptor, in bytes: a site's name and a path.
 const NOTE_BYTES: usize = 8 << 10;
 
+/// What comes with a descriptor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Offer {
+    note: Note,
+    /// The first configuration that knows of it: earlier ones, which may still be on their way, don't close it.
+    since: u64,
+}
+
 /// What a descriptor is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Note {
@@ -72,7 +80,7 @@ impl Giver {
     }
 
     /// Gives those that `config` names and that were not given yet. One that can't be is told and tried again the next time.
-    pub(super) fn give(&self, sockets: &[Arc<SiteSocket>], config: &EngineConfig) {
+    pub(super) fn give(&self, sockets: &[Arc<SiteSocket>], config: &EngineConfig, since: u64) {
         let mut given = self.given.lock();
         let named: HashSet<Note> =
             config.sockets().map(|(site, data)| Note::of(site, data)).collect();
@@ -82,7 +90,7 @@ impl Giver {
             {
                 continue;
             }
-            match self.send(socket) {
+            match self.send(socket, since) {
                 Ok(()) => {
                     given.insert(socket.id);
                 }
@@ -93,20 +101,21 @@ impl Giver {
         }
     }
 
-    fn send(&self, socket: &SiteSocket) -> io::Result<()> {
-        let note = serde_json::to_vec(&Note::new(&socket.site, &socket.address))?;
+    fn send(&self, socket: &SiteSocket, since: u64) -> io::Result<()> {
+        let offer = Offer { note: Note::new(&socket.site, &socket.address), since };
+        let offer = serde_json::to_vec(&offer)?;
         let descriptors = [socket.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        rustix::net::sendmsg(&self.channel, &[IoSlice::new(&note)], &mut control, flags)?;
+        rustix::net::sendmsg(&self.channel, &[IoSlice::new(&offer)], &mut control, flags)?;
         Ok(())
     }
 }
 
 /// Takes what the supervisor gives, on a thread of its own that ends with the supervisor.
-pub(super) fn take_all(channel: OwnedFd, taken: mpsc::Sender<(Note, OwnedFd)>) -> io::Result<()> {
+pub(super) fn take_all(channel: OwnedFd, taken: mpsc::Sender<(Offer, OwnedFd)>) -> io::Result<()> {
     std::thread::Builder::new().name("sockets".to_owned()).spawn(move || {
         while let Ok(Some(offer)) = take(&channel) {
             if taken.blocking_send(offer).is_err() {
@@ -118,7 +127,7 @@ pub(super) fn take_all(channel: OwnedFd, taken: mpsc::Sender<(Note, OwnedFd)>) -
 }
 
 /// The next one; `None` at the end.
-fn take(channel: &OwnedFd) -> io::Result<Option<(Note, OwnedFd)>> {
+fn take(channel: &OwnedFd) -> io::Result<Option<(Offer, OwnedFd)>> {
     let mut bytes = vec![0; NOTE_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -133,14 +142,14 @@ fn take(channel: &OwnedFd) -> io::Result<Option<(Note, OwnedFd)>> {
         _ => None,
     });
     let Some(descriptor) = descriptor else { return Ok(None) };
-    let note = serde_json::from_slice(bytes.get(..received.bytes).unwrap_or_default())?;
-    Ok(Some((note, descriptor)))
+    let offer = serde_json::from_slice(bytes.get(..received.bytes).unwrap_or_default())?;
+    Ok(Some((offer, descriptor)))
 }
 
 /// The engine's sockets: what it was given, and what it accepts on.
 #[derive(Default)]
 pub(super) struct Doors {
-    given: HashMap<Note, OwnedFd>,
+    given: HashMap<Note, (u64, OwnedFd)>,
     wanted: Vec<(Note, SocketData)>,
     open: HashMap<Note, (SocketData, UwsgiListening)>,
     accepts: bool,
@@ -148,17 +157,17 @@ pub(super) struct Doors {
 
 impl Doors {
     /// A socket came; it replaces one that was at the same address before.
-    pub(super) fn take(&mut self, proxy: &Proxy, (note, descriptor): (Note, OwnedFd)) {
-        self.open.remove(&note);
-        self.given.insert(note, descriptor);
+    pub(super) fn take(&mut self, proxy: &Proxy, (offer, descriptor): (Offer, OwnedFd)) {
+        self.open.remove(&offer.note);
+        self.given.insert(offer.note, (offer.since, descriptor));
         self.apply(proxy);
     }
 
     /// These sites are served now; what neither they nor candidates have is closed.
-    pub(super) fn configure(&mut self, proxy: &Proxy, config: &EngineConfig) {
+    pub(super) fn configure(&mut self, proxy: &Proxy, config: &EngineConfig, sequence: u64) {
         let named: HashSet<Note> =
             config.sockets().map(|(site, data)| Note::of(site, data)).collect();
-        self.given.retain(|note, _| named.contains(note));
+        self.given.retain(|note, (since, _)| *since > sequence || named.contains(note));
         let live = config.sites.iter();
         let sockets = live
             .flat_map(|site| site.sockets.iter().map(|data| (Note::of(site, data), data.clone())));
@@ -184,7 +193,7 @@ impl Doors {
             if self.open.contains_key(note) {
                 continue;
             }
-            let Some(descriptor) = self.given.get(note) else { continue };
+            let Some((_, descriptor)) = self.given.get(note) else { continue };
             match listener(descriptor, data).and_then(|it| proxy.serve_uwsgi(it, &note.site)) {
                 Ok(listening) => {
                     self.open.insert(note.clone(), (data.clone(), listening));
@@ -245,13 +254,13 @@ mod tests {
         let sockets = SiteSockets::new(Paths::new(folder.path()));
         sockets.open(&Wanted { site: "blog", sockets: &config, folder: None }).unwrap();
         let (giver, channel) = Giver::new().unwrap();
-        giver.give(&sockets.all(), &EngineConfig::default());
+        giver.give(&sockets.all(), &EngineConfig::default(), 1);
         let named = EngineConfig { sites: vec![site("blog", &address)], candidates: Vec::new() };
-        giver.give(&sockets.all(), &named);
-        giver.give(&sockets.all(), &named);
+        giver.give(&sockets.all(), &named, 2);
+        giver.give(&sockets.all(), &named, 3);
         drop(giver);
-        let (note, descriptor) = take(&channel).unwrap().unwrap();
-        assert_eq!(note, Note::new("blog", &address));
+        let (offer, descriptor) = take(&channel).unwrap().unwrap();
+        assert_eq!((offer.note, offer.since), (Note::new("blog", &address), 2));
         let listener = std::os::unix::net::UnixListener::from(descriptor);
         assert_eq!(
             listener.local_addr().unwrap().as_pathname(),

@@ -4,6 +4,7 @@ mod appliance;
 mod command;
 mod fifo;
 mod http;
+mod nginx;
 mod poller;
 mod site;
 
@@ -11,5 +12,6 @@ pub(crate) use appliance::TestBox;
 pub(crate) use command::{DEADLINE, Finished, onebox, run};
 pub(crate) use fifo::Fifo;
 pub(crate) use http::{Connection, get};
+pub(crate) use nginx::{Nginx, free_address};
 pub(crate) use poller::Poller;
 pub(crate) use site::SiteFolder;
