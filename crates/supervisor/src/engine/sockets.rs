@@ -268,4 +268,20 @@ mod tests {
         );
         assert!(take(&channel).unwrap().is_none());
     }
+
+    #[tokio::test]
+    async fn an_order_that_was_overtaken_by_a_socket_does_not_close_it() {
+        let limits = onebox_config::Limits::default();
+        let settings = onebox_proxy::ProxySettings { limits, temp_dir: None };
+        let proxy = Proxy::new(settings, Arc::default(), onebox_proxy::AccessLog::disabled());
+        let address = SocketAddress::Tcp("127.0.0.1:1".parse().unwrap());
+        let note = Note::new("blog", &address);
+        let descriptor = std::net::TcpListener::bind("127.0.0.1:0").unwrap().into();
+        let mut doors = Doors::default();
+        doors.take(&proxy, (Offer { note: note.clone(), since: 2 }, descriptor));
+        doors.configure(&proxy, &EngineConfig::default(), 1);
+        assert!(doors.given.contains_key(&note));
+        doors.configure(&proxy, &EngineConfig::default(), 2);
+        assert!(doors.given.is_empty());
+    }
 }

@@ -16,8 +16,9 @@ use crate::route::{Backend, RouteTable, Site};
 use crate::service::Service;
 use crate::testing;
 
-/// A packet of a real nginx; `fixtures/README.md` names its version and the request.
+/// Packets of a real nginx; `fixtures/README.md` names its version and the requests.
 const NGINX_POST: &[u8] = include_bytes!("../fixtures/nginx-1.22.1-post.bin");
+const NGINX_GET: &[u8] = include_bytes!("../fixtures/nginx-1.22.1-get.bin");
 
 struct Fixture {
     door: Arc<Door>,
@@ -113,6 +114,19 @@ async fn a_packet_of_a_real_nginx_is_answered_with_http() {
     assert_eq!(text("CONTENT_LENGTH"), "10");
     assert_eq!(text("HTTP_COOKIE"), "a=1");
     assert_eq!(text("REMOTE_ADDR"), "127.0.0.1");
+}
+
+#[tokio::test]
+async fn the_empty_length_and_type_that_nginx_sends_are_left_out() {
+    let fixture = Fixture::new(Limits::default(), |_| ());
+    let application = fixture.answer_one();
+    assert!(ask(&fixture, NGINX_GET).await.starts_with("HTTP/1.1 201 "));
+    let (vars, body) = application.join().unwrap();
+    assert_eq!(body, "");
+    for name in [&b"CONTENT_LENGTH"[..], b"CONTENT_TYPE", b"HTTP_X_UNDER"] {
+        assert_eq!(vars.get(name), None, "{}", name.escape_ascii());
+    }
+    assert_eq!(vars.get(b"HTTP_X_FORWARDED_FOR"), Some(&b"1.2.3.4"[..]));
 }
 
 #[tokio::test]
