@@ -270,6 +270,10 @@ unsafe extern "C" fn send(answer: *mut c_void, piece: *const RawPiece) -> i32 {
         let (raw, head, data) =
             unsafe { (&*piece, bytes_of((*piece).head), bytes_of((*piece).data)) };
         let Some(sink) = &mut answer.0 else { return abi::sent::GONE };
+        if raw.may_wait == 0 && !sink.has_room(data.len()) {
+            // Not copied in vain: the library asks again without the GIL.
+            return abi::sent::WOULD_WAIT;
+        }
         let head = if head.is_empty() { None } else { ResponseHead::decode(head).ok() };
         let piece = Piece { head, data: Bytes::copy_from_slice(data), last: raw.last != 0 };
         let taken = match sink.try_push(piece) {

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
     version,
     about,
     propagate_version = false,
+    arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Start with `onebox deploy ./mysite`: it starts the appliance too, when none runs."
 )]

@@ -145,17 +145,24 @@ impl Exchange {
     pub(crate) fn failed(&mut self, error: &ProxyError) {
         self.answered(error.status(), ServedBy::Proxy);
         self.error = Some(error.to_string());
-        let site = self.site.as_ref().map(|(routed, _)| routed.site.name.as_str());
+        let site = self.site_name();
         let request_id = self.request_id.as_str();
+        let (method, path) = (self.method.as_str(), self.path.escape_ascii());
         match error.origin() {
-            Origin::Internal => tracing::error!(site, request_id, %error, "request failed"),
+            Origin::Internal => {
+                tracing::error!(site, request_id, method, %path, %error, "request failed");
+            }
             Origin::Upstream if error.is_surprising() => {
-                tracing::warn!(site, request_id, %error, "no answer");
+                tracing::warn!(site, request_id, method, %path, %error, "no answer");
             }
             Origin::Upstream | Origin::Downstream => {
                 tracing::debug!(site, request_id, %error, "request refused");
             }
         }
+    }
+
+    fn site_name(&self) -> Option<&str> {
+        self.site.as_ref().map(|(routed, _)| routed.site.name.as_str())
     }
 
     /// The last byte went out, or never will.
@@ -170,6 +177,10 @@ impl Exchange {
                 self.clock.mark_at(Phase::Body, *ended_at);
             }
             if let Some(reason) = body.cut.get() {
+                let site = self.site_name();
+                let request_id = self.request_id.as_str();
+                let (method, path) = (self.method.as_str(), self.path.escape_ascii());
+                tracing::warn!(site, request_id, method, %path, error = reason, "answer cut");
                 self.error.get_or_insert_with(|| reason.clone());
             }
         }

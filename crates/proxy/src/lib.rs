@@ -117,6 +117,11 @@ impl Proxy {
         self.acceptor.drain();
     }
 
+    /// After [`Proxy::drain`]: resolves when no connection will be accepted any more.
+    pub async fn stopped_accepting(&self) {
+        self.acceptor.stopped_accepting().await;
+    }
+
     /// After [`Proxy::drain`]: resolves when no request is in flight and idle connections are closed, at the latest when
     /// `limit` is over and what is left was cut.
     pub async fn drained(&self, limit: Duration) {

@@ -20,6 +20,7 @@ const CUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
     tasks: TaskTracker,
+    accepting: TaskTracker,
     draining: AtomicBool,
     stop_accepting: CancellationToken,
     close_idle: CancellationToken,
@@ -35,11 +36,22 @@ impl Lifecycle {
         self.tasks.spawn(task);
     }
 
+    /// Runs an accept loop, whose end [`Lifecycle::stopped_accepting`] waits for too.
+    pub(crate) fn spawn_accept_loop(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.accepting.track_future(task));
+    }
+
     /// Begins the end: see the module.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
         self.stop_accepting.cancel();
+        self.accepting.close();
         self.tasks.close();
+    }
+
+    /// After [`Lifecycle::drain`]: resolves when no connection will be accepted any more.
+    pub(crate) async fn stopped_accepting(&self) {
+        self.accepting.wait().await;
     }
 
     /// Whether the next answer of each connection is its last.

@@ -110,7 +110,7 @@ impl<H> Acceptor<H> {
         F: Future<Output = ()> + Send + 'static,
     {
         let (lifecycle, room) = (Arc::clone(&self.lifecycle), Arc::clone(&self.room));
-        self.lifecycle.spawn(async move {
+        self.lifecycle.spawn_accept_loop(async move {
             tokio::select! {
                 biased;
                 () = lifecycle.stop_accepting() => {}
@@ -123,6 +123,11 @@ impl<H> Acceptor<H> {
     /// Stops accepting; each open connection is served once more.
     pub(crate) fn drain(&self) {
         self.lifecycle.drain();
+    }
+
+    /// After [`Acceptor::drain`]: resolves when no connection will be accepted any more.
+    pub(crate) async fn stopped_accepting(&self) {
+        self.lifecycle.stopped_accepting().await;
     }
 
     /// After [`Acceptor::drain`]: waits until no request is in flight, closes what is idle, and at `limit` cuts what is left.

@@ -33,7 +33,7 @@ pub(crate) fn restore(signal: i32, disposition: Disposition) {
 }
 
 /// Calls `act` on a thread of its own at every SIGTERM. SIGINT and SIGHUP, which a terminal sends to all processes in
-/// it, do nothing: the supervisor gets them too and decides.
+/// it, and SIGUSR1 and SIGUSR2, which scripts send, do nothing: the supervisor gets them too and decides.
 ///
 /// # Errors
 /// Where the pipe or the thread can't be made.
@@ -47,8 +47,9 @@ pub(crate) fn on_terminate(act: impl Fn() + Send + 'static) -> io::Result<()> {
         }
     })?;
     handle(libc::SIGTERM, note);
-    handle(libc::SIGINT, ignore);
-    handle(libc::SIGHUP, ignore);
+    for harmless in [libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+        handle(harmless, ignore);
+    }
     Ok(())
 }
 

@@ -18,7 +18,9 @@ use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{AdminState, control_router, first_password, public_router};
-use crate::appliance::{Appliance, BootError, Layout, Setup, SiteRelease, Unsteady};
+use crate::appliance::{
+    Appliance, BootError, Layout, OperationFailure, Setup, SiteRelease, Unsteady,
+};
 use crate::control::ControlListener;
 use crate::listeners::{
     ListenError, SocketFile, bind_tcp, bind_unix, bound_addresses, remove_stale_sockets,
@@ -56,11 +58,24 @@ pub enum ServeError {
     #[error(transparent)]
     Boot(#[from] BootError),
     /// The folder to serve in place.
-    #[error("{0}")]
-    InPlace(String),
+    #[error("{reason}")]
+    InPlace {
+        /// In a sentence or two.
+        reason: String,
+        /// What was looked for, or output; may be empty.
+        detail: String,
+        /// What to do about it; may be empty.
+        hint: String,
+    },
     /// The operating system.
     #[error("the appliance can't run")]
     System(#[from] io::Error),
+}
+
+impl From<OperationFailure> for ServeError {
+    fn from(failure: OperationFailure) -> Self {
+        Self::InPlace { reason: failure.reason, detail: failure.detail, hint: failure.hint }
+    }
 }
 
 impl From<StoreError> for ServeError {
@@ -151,12 +166,14 @@ async fn run(
     match mode {
         Mode::Appliance => appliance.start().await?,
         Mode::InPlace { root, site } => {
-            let release = SiteRelease::in_place(root, *site).await.map_err(ServeError::InPlace)?;
+            let release = SiteRelease::in_place(root, *site).await?;
             let layout = Layout::at_any_rate(vec![Arc::new(release)], &Unsteady::new());
             appliance.start_with(layout).await?;
             if let Err(failure) = appliance.loaded().await {
                 appliance.shut_down().await;
-                return Err(ServeError::InPlace(failure.summary));
+                // Its traceback is on the terminal already.
+                let (detail, hint) = (String::new(), String::new());
+                return Err(ServeError::InPlace { reason: failure.summary, detail, hint });
             }
         }
     }
@@ -260,8 +277,8 @@ fn serve_control(
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Taken so that it does not end the process.
-    _hangup: Signal,
+    /// Taken so that they do not end the process: a terminal sends the first, scripts that rotate logs the others.
+    _harmless: [Signal; 3],
 }
 
 impl Signals {
@@ -269,7 +286,11 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            _hangup: signal(SignalKind::hangup())?,
+            _harmless: [
+                signal(SignalKind::hangup())?,
+                signal(SignalKind::user_defined1())?,
+                signal(SignalKind::user_defined2())?,
+            ],
         })
     }
 

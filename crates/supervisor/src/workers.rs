@@ -38,6 +38,8 @@ const LIFE_FD: i32 = 5;
 const REPORT_BYTES: u64 = 1024 * 1024;
 /// How long a worker may take beyond its mercy before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
+/// Requests wait for a worker that ended where its next start is no further away than this.
+const WAITED_FOR: Duration = Duration::from_secs(1);
 /// How long its output is read after its end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -154,10 +156,7 @@ impl Crew {
             }
             Ok(())
         };
-        tokio::time::timeout(limit, all).await.unwrap_or_else(|_| {
-            let summary = format!("the application was not loaded within {limit:?}");
-            Err(LoadFailure { summary, traceback: String::new() })
-        })
+        tokio::time::timeout(limit, all).await.unwrap_or_else(|_| Err(LoadFailure::too_late(limit)))
     }
 
     /// The workers that take requests now.
@@ -205,6 +204,19 @@ impl Crew {
     }
 }
 
+/// What a worker is between its end and its next start. One that served a moment ago will soon serve again, and requests wait
+/// for it; of one that never came up, or keeps ending, they are told.
+fn after_end(loaded: &mut Loaded, reason: &str, pause: Duration) {
+    match loaded {
+        Loaded::Failed(_) => {}
+        Loaded::Ready if pause <= WAITED_FOR => *loaded = Loaded::Waiting,
+        Loaded::Ready | Loaded::Waiting => {
+            let summary = format!("the worker {reason}");
+            *loaded = Loaded::Failed(LoadFailure { summary, traceback: String::new() });
+        }
+    }
+}
+
 /// Keeps one worker running.
 struct Keeper<'a> {
     context: &'a WorkerContext,
@@ -234,12 +246,7 @@ impl Keeper<'_> {
                 "worker ended"
             );
             self.log(&format!("worker {} {reason}; next start in {pause:?}", self.worker.name));
-            self.set(|loaded| {
-                if !matches!(loaded, Loaded::Failed(_)) {
-                    let summary = format!("the worker {reason}");
-                    *loaded = Loaded::Failed(LoadFailure { summary, traceback: String::new() });
-                }
-            });
+            self.set(|loaded| after_end(loaded, &reason, pause));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return,
@@ -337,5 +344,30 @@ impl Keeper<'_> {
     fn set(&self, change: impl FnOnce(&mut Loaded)) {
         self.worker.loaded.send_modify(change);
         self.context.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(mut loaded: Loaded, pause_ms: u64) -> Loaded {
+        after_end(&mut loaded, "crashed", Duration::from_millis(pause_ms));
+        loaded
+    }
+
+    #[test]
+    fn requests_wait_for_a_worker_that_served_and_will_soon_serve_again() {
+        assert_eq!(ended(Loaded::Ready, 100), Loaded::Waiting);
+    }
+
+    #[test]
+    fn a_worker_that_never_came_up_or_keeps_ending_has_failed() {
+        let failure =
+            LoadFailure { summary: "the worker crashed".into(), traceback: String::new() };
+        assert_eq!(ended(Loaded::Waiting, 100), Loaded::Failed(failure.clone()));
+        assert_eq!(ended(Loaded::Ready, 10_000), Loaded::Failed(failure));
+        let first = LoadFailure { summary: "no module".into(), traceback: String::new() };
+        assert_eq!(ended(Loaded::Failed(first.clone()), 100), Loaded::Failed(first));
     }
 }

@@ -34,6 +34,10 @@ impl Default for BufferLimits {
 /// How much is read back from the temporary file at once, in bytes.
 const READ_BACK_BYTES: usize = 256 << 10;
 
+/// A write that nothing waits in front of may be so many times as large as the memory limit: most readers take it at once.
+/// Beyond, a few slow readers of large answers would fill the memory of the box.
+const ALONE_FACTOR: usize = 16;
+
 pub(crate) struct ResponseBuffer {
     limits: BufferLimits,
     state: Mutex<State>,
@@ -49,6 +53,8 @@ struct State {
     chunks: VecDeque<Bytes>,
     memory_bytes: usize,
     spill: Option<Spill>,
+    /// The disk is full or read-only: nothing more is written to it.
+    spill_failed: bool,
     end: Option<Result<(), AbortReason>>,
     reader_gone: bool,
 }
@@ -124,31 +130,42 @@ impl ResponseBuffer {
         Ok(Pushed::Taken)
     }
 
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.memory_has_room(&self.state.lock(), len)
+    }
+
     /// Appends `bytes`; waits on this thread where memory and file are full.
-    pub(crate) fn data_blocking(&self, bytes: Bytes) -> Result<(), Gone> {
-        let mut state = self.state.lock();
-        let room = loop {
-            match self.room(&mut state, bytes.len())? {
-                Room::Full => self.writable.wait(&mut state),
-                room => break room,
+    pub(crate) fn data_blocking(&self, mut bytes: Bytes) -> Result<(), Gone> {
+        loop {
+            let mut state = self.state.lock();
+            let room = loop {
+                match self.room(&mut state, bytes.len())? {
+                    Room::Full => self.writable.wait(&mut state),
+                    room => break room,
+                }
+            };
+            match self.store(state, room, bytes) {
+                Ok(()) => return Ok(()),
+                Err(unwritten) => bytes = unwritten,
             }
-        };
-        self.store(state, room, bytes);
-        Ok(())
+        }
     }
 
     /// Appends `bytes`; waits as a task where memory and file are full.
-    pub(crate) async fn data(&self, bytes: Bytes) -> Result<(), Gone> {
+    pub(crate) async fn data(&self, mut bytes: Bytes) -> Result<(), Gone> {
         loop {
             let waiting = self.writable_async.notified();
             {
                 let mut state = self.state.lock();
                 match self.room(&mut state, bytes.len())? {
                     Room::Full => {}
-                    room => {
-                        self.store(state, room, bytes);
-                        return Ok(());
-                    }
+                    room => match self.store(state, room, bytes) {
+                        Ok(()) => return Ok(()),
+                        Err(unwritten) => {
+                            bytes = unwritten;
+                            continue;
+                        }
+                    },
                 }
             }
             waiting.await;
@@ -171,11 +188,14 @@ impl ResponseBuffer {
     /// Whether the next `len` bytes may stay in memory, behind nothing that waits in the file.
     fn memory_has_room(&self, state: &State, len: usize) -> bool {
         let spilling = state.spill.as_ref().is_some_and(|spill| spill.read < spill.written);
-        !spilling
-            && (state.memory_bytes == 0 || state.memory_bytes + len <= self.limits.memory_bytes)
+        let limit = match state.memory_bytes {
+            0 => self.limits.memory_bytes.saturating_mul(ALONE_FACTOR),
+            _ => self.limits.memory_bytes,
+        };
+        !spilling && state.memory_bytes.saturating_add(len) <= limit
     }
 
-    /// Where the next `len` bytes go. A single write larger than a limit is taken when nothing else waits there.
+    /// Where the next `len` bytes go. A single write that fits nowhere is taken into memory when nothing else waits.
     fn room(&self, state: &mut State, len: usize) -> Result<Room, Gone> {
         if state.reader_gone {
             return Err(Gone);
@@ -183,22 +203,39 @@ impl ResponseBuffer {
         if self.memory_has_room(state, len) {
             return Ok(Room::Memory);
         }
-        if state.spill.is_none() {
+        if state.spill.is_none() && !state.spill_failed {
             // A disk that is full or read-only leaves us with memory alone: the writer waits for the reader.
-            let Ok(file) = tempfile::tempfile() else { return Ok(Room::Full) };
-            state.spill = Some(Spill { file: Arc::new(file), read: 0, written: 0 });
+            match tempfile::tempfile() {
+                Ok(file) => {
+                    state.spill = Some(Spill { file: Arc::new(file), read: 0, written: 0 });
+                }
+                Err(_) => state.spill_failed = true,
+            }
         }
-        let Some(spill) = &mut state.spill else { return Ok(Room::Full) };
-        if spill.read == spill.written {
-            (spill.read, spill.written) = (0, 0);
-        }
-        if spill.written + len as u64 > self.limits.file_bytes {
-            return Ok(Room::Full);
-        }
-        Ok(Room::File { file: Arc::clone(&spill.file), offset: spill.written })
+        let spilled = match &mut state.spill {
+            Some(spill) => {
+                if spill.read == spill.written {
+                    (spill.read, spill.written) = (0, 0);
+                }
+                let fits = spill.written.saturating_add(len as u64) <= self.limits.file_bytes;
+                if fits && !state.spill_failed {
+                    return Ok(Room::File { file: Arc::clone(&spill.file), offset: spill.written });
+                }
+                spill.written
+            }
+            None => 0,
+        };
+        let nothing_waits = state.memory_bytes == 0 && spilled == 0;
+        Ok(if nothing_waits { Room::Memory } else { Room::Full })
     }
 
-    fn store<'a>(&'a self, mut state: MutexGuard<'a, State>, room: Room, bytes: Bytes) {
+    /// Puts `bytes` where there was room, or gives them back where the disk did not take them.
+    fn store<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        room: Room,
+        bytes: Bytes,
+    ) -> Result<(), Bytes> {
         match room {
             Room::Memory => {
                 state.memory_bytes += bytes.len();
@@ -211,13 +248,19 @@ impl ResponseBuffer {
                 state = self.state.lock();
                 match (written, &mut state.spill) {
                     (Ok(()), Some(spill)) => spill.written = offset + bytes.len() as u64,
-                    _ => state.end = Some(Err(AbortReason::BufferFailed)),
+                    // The reader has left.
+                    (Ok(()), None) => {}
+                    (Err(_), _) => {
+                        state.spill_failed = true;
+                        return Err(bytes);
+                    }
                 }
             }
-            Room::Full => {}
+            Room::Full => return Err(bytes),
         }
         drop(state);
         self.readable.notify_one();
+        Ok(())
     }
 
     // --- reader ---
@@ -295,5 +338,57 @@ impl State {
             Some(Err(reason)) => Step::Frame(ResponseFrame::Aborted(reason.clone())),
             None => Step::Wait,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: BufferLimits = BufferLimits { memory_bytes: 10, file_bytes: 1000 };
+
+    fn in_memory(buffer: &ResponseBuffer) -> usize {
+        buffer.state.lock().memory_bytes
+    }
+
+    #[tokio::test]
+    async fn a_very_large_single_write_waits_in_the_file() {
+        let buffer = ResponseBuffer::new(LIMITS);
+        let bytes = Bytes::from(vec![b'x'; 10 * ALONE_FACTOR + 1]);
+        buffer.data_blocking(bytes.clone()).unwrap();
+        assert_eq!(in_memory(&buffer), 0);
+        assert_eq!(buffer.next().await, ResponseFrame::Data(bytes));
+    }
+
+    #[tokio::test]
+    async fn a_somewhat_large_single_write_stays_in_memory() {
+        let buffer = ResponseBuffer::new(LIMITS);
+        buffer.data_blocking(Bytes::from(vec![b'x'; 10 * ALONE_FACTOR])).unwrap();
+        assert_eq!(in_memory(&buffer), 10 * ALONE_FACTOR);
+    }
+
+    #[tokio::test]
+    async fn a_single_write_that_fits_nowhere_is_taken_when_nothing_else_waits() {
+        let buffer = ResponseBuffer::new(LIMITS);
+        let bytes = Bytes::from(vec![b'x'; 2000]);
+        buffer.data_blocking(bytes.clone()).unwrap();
+        assert_eq!(buffer.next().await, ResponseFrame::Data(bytes));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_makes_the_writer_wait_and_cuts_nothing() {
+        let buffer = ResponseBuffer::new(LIMITS);
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        buffer.state.lock().spill = Some(Spill { file: Arc::new(full), read: 0, written: 0 });
+        buffer.data_blocking(Bytes::from_static(b"0123456789")).unwrap();
+        let writer = Arc::clone(&buffer);
+        let worker = std::thread::spawn(move || {
+            writer.data_blocking(Bytes::from_static(b"abc")).unwrap();
+            writer.end(Ok(()));
+        });
+        assert_eq!(buffer.next().await, ResponseFrame::Data(Bytes::from_static(b"0123456789")));
+        assert_eq!(buffer.next().await, ResponseFrame::Data(Bytes::from_static(b"abc")));
+        assert_eq!(buffer.next().await, ResponseFrame::End);
+        worker.join().unwrap();
     }
 }

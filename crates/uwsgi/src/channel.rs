@@ -265,6 +265,11 @@ impl ResponseSink {
         self.buffer.data(bytes).await
     }
 
+    /// Whether [`Self::try_push`] would take so many bytes now: asked before they are copied.
+    pub fn has_room(&self, size_bytes: usize) -> bool {
+        self.buffer.has_room(size_bytes)
+    }
+
     /// Sends a piece where memory takes it at once, without waiting for anybody.
     ///
     /// # Errors
@@ -435,6 +440,7 @@ mod tests {
         let first =
             Piece { head: Some(head.clone()), data: Bytes::from_static(b"12345678"), last: false };
         assert!(matches!(sink.try_push(first), Ok(Pushed::Taken)));
+        assert!(sink.has_room(2) && !sink.has_room(4));
         let second = Piece { head: None, data: Bytes::from_static(b"9012"), last: true };
         let Ok(Pushed::Full(second)) = sink.try_push(second) else { panic!("memory was full") };
         sink.push(second).unwrap();

@@ -61,8 +61,7 @@ impl Target {
         if path.is_dir() {
             return Ok(Self::Site { root: path.to_owned(), file: None });
         }
-        if !path.is_file() {
-            let source = std::io::ErrorKind::NotFound.into();
+        if let Err(source) = path.metadata() {
             return Err(Failure::File { path: path.to_owned(), source });
         }
         let folder =

@@ -73,7 +73,7 @@ fn text(found: &[String]) -> String {
 const TEMPLATE: &str = r#"# The site's name; else the folder's.
 #name = "mysite"
 
-# The hosts it answers to; without any it answers to every host that no other site names.
+# The hosts it answers to; the first site without any answers to every host that no other site names.
 #domains = ["mysite.example.com"]
 
 # Where the WSGI callable is; found by itself for Django and Flask.

@@ -78,7 +78,7 @@ pub(crate) async fn follow(
 }
 
 /// A traceback or the last lines of output, set off from what is ours; it goes where the report goes.
-fn print_detail(detail: &str) {
+pub(crate) fn print_detail(detail: &str) {
     if detail.trim().is_empty() {
         return;
     }

@@ -2,8 +2,10 @@
 
 use onebox_config::BoxFlags;
 use onebox_config::site::{Application, PythonChoice};
+use onebox_supervisor::ServeError;
 
 use crate::cli::{ApplianceArgs, RunArgs};
+use crate::cmd::operation::print_detail;
 use crate::cmd::{flags, load_box};
 use crate::print::{status::with_scheme, style};
 use crate::report::Failure;
@@ -25,10 +27,16 @@ pub(crate) fn run(appliance: &ApplianceArgs, arguments: RunArgs) -> Result<(), F
         site.python = Some(python_choice(python));
     }
     let config = load_box(BoxFlags { http: arguments.listen.http, ..flags(appliance) })?;
-    onebox_supervisor::run_in_place(config, &root, site, |ready| {
+    let result = onebox_supervisor::run_in_place(config, &root, site, |ready| {
         anstream::println!("ready  {}", style::address(with_scheme(&ready.http)));
+    });
+    result.map_err(|error| match error {
+        ServeError::InPlace { reason, detail, hint } => {
+            print_detail(&detail);
+            Failure::InPlace { reason, hint }
+        }
+        error => Failure::serve(&error),
     })
-    .map_err(|error| Failure::serve(&error))
 }
 
 /// A number is a version, everything else a path.

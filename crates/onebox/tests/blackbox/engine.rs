@@ -50,3 +50,17 @@ fn sites_are_back_after_the_appliance_was_killed() {
         // Dropped: killed without a chance to say good-bye.
     }
 }
+
+#[test]
+fn signals_that_scripts_send_end_nobody() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("stream");
+    appliance.deploy(site.path()).ok();
+    let engine = appliance.engine_pid();
+    for signal in [Signal::USR1, Signal::USR2, Signal::HUP] {
+        appliance.signal(signal);
+        kill_process(Pid::from_raw(engine).unwrap(), signal).unwrap();
+        assert_eq!(get(appliance.http, "localhost", "/").text(), engine.to_string(), "{signal:?}");
+    }
+    assert_eq!(appliance.status()["engine"]["crashes"], 0);
+}

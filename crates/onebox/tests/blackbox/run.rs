@@ -33,6 +33,20 @@ fn a_folder_is_served_in_place_and_nothing_is_kept() {
 }
 
 #[test]
+fn exit_handlers_run_when_an_embedded_application_ends() {
+    let site = SiteFolder::fixture("hello");
+    site.write(
+        "goodbye.py",
+        "import atexit\nfrom app import application\natexit.register(print, 'goodbye', flush=True)\n",
+    );
+    let mut served = TestBox::run_in_place(site.path(), &["--module", "goodbye:application"]);
+    assert_eq!(get(served.http, "localhost", "/").status, 200);
+    served.signal(Signal::TERM);
+    assert_eq!(served.wait(), 0);
+    assert!(served.said().contains("goodbye"), "{}", served.said());
+}
+
+#[test]
 fn the_environment_is_inherited_and_the_module_can_be_named() {
     let site = SiteFolder::fixture("released");
     site.write("other.py", "from app import application as chosen\n");
@@ -55,4 +69,15 @@ fn an_application_that_cannot_be_imported_ends_with_its_traceback() {
         .env("ONEBOX_STATE_DIR", state.path());
     let finished = run(command).failed();
     assert!(finished.all().contains("a_module_that_is_not_there"), "{}", finished.all());
+}
+
+#[test]
+fn a_folder_that_is_no_site_is_told_with_what_was_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = onebox();
+    command.arg("run").arg(folder.path()).args(["--http", "127.0.0.1:0"]);
+    let finished = run(command).failed();
+    for said in ["no site was recognised", "looked for", "module = "] {
+        assert!(finished.stderr.contains(said), "{said:?} in {}", finished.stderr);
+    }
 }

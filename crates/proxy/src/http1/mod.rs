@@ -26,9 +26,9 @@ mod target;
 #[cfg(test)]
 mod conn_test;
 #[cfg(test)]
-mod responder_test;
+mod corpus_test;
 #[cfg(test)]
-mod table_test;
+mod responder_test;
 
 pub(crate) use answer::{Asked, prepare};
 pub(crate) use body::{BodyPatience, RequestBody};

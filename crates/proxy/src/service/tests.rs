@@ -249,7 +249,7 @@ async fn a_deadline_passed_after_the_head_cuts_the_answer() {
 async fn a_slow_client_is_no_slow_application() {
     let (connector, backlog) = channel(4);
     let backend = Backend::Memory(connector);
-    let response = onebox_uwsgi::BufferLimits { memory_bytes: 4, file_bytes: 1 << 20 };
+    let response = onebox_uwsgi::BufferLimits { memory_bytes: 4, file_bytes: 1 << 21 };
     let site = Site { catch_all: true, backend, response, ..testing::site("app") };
     let service = service(vec![site]);
     let head = testing::get("/", &[]);

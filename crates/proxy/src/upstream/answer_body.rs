@@ -117,7 +117,6 @@ impl AnswerBody {
             }
             Piece::Cut(cut) => {
                 let cut = BodyCut { reason: cut.to_string() };
-                tracing::warn!(error = %cut.reason, "answer cut");
                 outcome.cut(&cut.reason);
                 Some(Err(cut))
             }

@@ -236,8 +236,12 @@ impl Appliance {
             obeyed(&engine, sequence).await.ok();
         }
         match old_engine {
-            // What its requests went to must not go before it.
-            Some(engine) => self.retire(engine, old_crews, mercy),
+            Some(engine) => {
+                // Whoever connects after the operation is served by the new; what is queued meanwhile is the new engine's too.
+                timeout(OBEDIENCE, engine.stop_accepting(mercy)).await.ok();
+                // What its requests went to must not go before it.
+                self.retire(engine, old_crews, mercy);
+            }
             None => old_crews.into_iter().for_each(|crew| self.dismiss(crew)),
         }
     }

@@ -16,7 +16,14 @@ use crate::deploy::events::EventSink;
 use crate::deploy::release::prune;
 use crate::deploy::{Prepared, StageContext, prepare};
 use crate::logs::Source;
-use crate::store::{Commit, SiteRow};
+use crate::store::Commit;
+
+/// Whom a site answers to.
+struct Hosts {
+    domains: Vec<String>,
+    /// Everybody whom no site names, too: the first site without domains does.
+    catch_all: bool,
+}
 
 impl Appliance {
     /// Makes a release of an archive and puts it on line.
@@ -39,10 +46,19 @@ impl Appliance {
             .await
             .map_err(|failure| OperationFailure::from(&failure))?;
         let (site, release) = (prepared.site.clone(), prepared.release_id.clone());
+        let hosts = match self.hosts(&site, &prepared.config.domains).await {
+            Ok(hosts) => hosts,
+            Err(error) => {
+                self.discard(&site, &release).await;
+                return Err(error);
+            }
+        };
         self.store.add_site(&site).await?;
         self.store.add_release(&site, &release).await?;
+        self.running.lock().deploying = Some(site.clone());
         self.announce();
-        let result = self.go_live(prepared, events).await;
+        let result = self.go_live(prepared, hosts, events).await;
+        self.running.lock().deploying = None;
         if let Err(error) = &result {
             self.store.fail_release(&site, &release, &error.to_string()).await?;
             self.logs.write(&site, Source::Onebox, &format!("deploy of {release} failed: {error}"));
@@ -71,11 +87,11 @@ impl Appliance {
     async fn go_live(
         self: &Arc<Self>,
         prepared: Prepared,
+        hosts: Hosts,
         events: &EventSink,
     ) -> Result<(), OperationError> {
         let Prepared { site, release_id, config, plan } = prepared;
-        let row = self.row(&site).await?;
-        let (domains, catch_all) = self.hosts(&row, &config.domains).await?;
+        let Hosts { domains, catch_all } = hosts;
         let release = SiteRelease {
             site: site.clone(),
             release: release_id.clone(),
@@ -95,28 +111,38 @@ impl Appliance {
         Ok(())
     }
 
-    /// The hosts of a site: those that its deploy names, else those it has; and whether it answers to all others too, which
-    /// the first site without hosts does.
-    async fn hosts(
-        &self,
-        row: &SiteRow,
-        wanted: &[String],
-    ) -> Result<(Vec<String>, bool), OperationError> {
-        let domains = if wanted.is_empty() { row.domains.clone() } else { wanted.to_vec() };
+    /// The hosts of a site: those that its deploy names, else those it has.
+    ///
+    /// # Errors
+    /// Where another site has one of them.
+    async fn hosts(&self, site: &str, wanted: &[String]) -> Result<Hosts, OperationError> {
+        let rows = self.store.sites().await?;
+        let domains = match rows.iter().find(|row| row.name == site) {
+            Some(known) if wanted.is_empty() => known.domains.clone(),
+            _ => wanted.to_vec(),
+        };
         self.store
-            .check_hosts(&row.name, &domains)
+            .check_hosts(site, &domains)
             .await
             .map_err(|error| OperationFailure::new("check", error.to_string()))?;
-        let others = self.store.sites().await?;
-        let is_taken = others.iter().any(|other| other.catch_all && other.name != row.name);
-        let catch_all = domains.is_empty() && !is_taken;
-        Ok((domains, catch_all))
+        let is_taken = rows.iter().any(|row| row.catch_all && row.name != site);
+        Ok(Hosts { catch_all: domains.is_empty() && !is_taken, domains })
+    }
+
+    /// Removes a release that the database never knew.
+    async fn discard(&self, site: &str, release: &str) {
+        let folder = self.paths.releases(site).join(release);
+        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(%error, site, release, "a refused release could not be removed");
+        }
     }
 
     /// Removes releases that are too old to go back to, and failed ones. What can't be removed is told and left.
     async fn prune(&self, site: &str, events: &EventSink) {
         match self.try_prune(site).await {
             Ok(0) => {}
+            Ok(1) => step(events, "prune", "Removed an old release".to_owned()),
             Ok(count) => step(events, "prune", format!("Removed {count} old releases")),
             Err(error) => events.warning(format!("Old releases could not be removed: {error}")),
         }

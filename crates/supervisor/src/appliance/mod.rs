@@ -93,6 +93,8 @@ struct Running {
     candidate: Option<Candidate>,
     generations: u64,
     crashes: u64,
+    /// The site that is being deployed.
+    deploying: Option<String>,
     /// When engines ended by themselves, with the site that they embedded.
     crash_history: Vec<(Instant, String)>,
     unsteady: Unsteady,

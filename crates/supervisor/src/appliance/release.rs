@@ -9,6 +9,7 @@ use onebox_app_server::AppSpec;
 use onebox_config::site::SocketAddress;
 use onebox_config::{Paths, SiteConfig, SiteName};
 
+use super::OperationFailure;
 use crate::deploy::plan::{Kind, RunPlan};
 use crate::deploy::plan_in_place;
 use crate::engine::protocol::{BackendData, EmbeddedData, SiteData, SocketData};
@@ -79,8 +80,11 @@ impl SiteRelease {
     /// A folder as it is, without a release of its own; it answers to every host.
     ///
     /// # Errors
-    /// In words, where the folder is no site.
-    pub(crate) async fn in_place(root: PathBuf, config: SiteConfig) -> Result<Self, String> {
+    /// Where the folder is no site, or there is no Python for it.
+    pub(crate) async fn in_place(
+        root: PathBuf,
+        config: SiteConfig,
+    ) -> Result<Self, OperationFailure> {
         let name = match &config.name {
             Some(name) => name.clone(),
             None => {
@@ -88,7 +92,12 @@ impl SiteRelease {
                 SiteName::from_folder(&folder).to_string()
             }
         };
-        let plan = plan_in_place(&root, &config).await.map_err(|failure| failure.to_string())?;
+        let plan = plan_in_place(&root, &config).await;
+        let plan = plan.map_err(|problem| OperationFailure {
+            detail: problem.detail(),
+            hint: problem.hint(),
+            ..OperationFailure::new("detect", problem.to_string())
+        })?;
         Ok(Self {
             site: name,
             release: IN_PLACE.to_owned(),
@@ -210,7 +219,8 @@ impl SiteRelease {
             release: self.release.clone(),
             hosts,
             catch_all: self.catch_all,
-            statics: self.plan.statics.clone(),
+            // A stopped site is off line with all it has.
+            statics: if self.stopped { Vec::new() } else { self.plan.statics.clone() },
             index: self.is_static(),
             backend,
             sockets: self.socket_data(),

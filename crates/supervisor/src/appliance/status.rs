@@ -106,6 +106,8 @@ impl Appliance {
             (SiteState::Stopped, None)
         } else if placed.is_some() {
             to_state(load_state(running, &row.name, mode))
+        } else if running.deploying.as_ref() == Some(&row.name) {
+            (SiteState::Starting, None)
         } else {
             let reason = running.unreadable.get(&row.name).cloned();
             let reason = reason.unwrap_or_else(|| "its first deploy has not succeeded".to_owned());

@@ -131,6 +131,11 @@ fn identify(app: &Path, query: &DeployQuery) -> Result<Identity, DeployProblem> 
         (Some(name), _, _) | (None, Some(name), _) => {
             SiteName::parse(name).map_err(|error| DeployProblem::Name(error.message))?
         }
+        (None, None, Some(folder)) if !folder.contains(|c: char| c.is_ascii_alphanumeric()) => {
+            // A name for all such folders would make the second a release of the first.
+            let reason = format!("the folder's name \"{folder}\" has neither a-z nor 0-9");
+            return Err(DeployProblem::Name(reason));
+        }
         (None, None, Some(folder)) => SiteName::from_folder(folder),
         (None, None, None) => return Err(DeployProblem::Name("none was given".to_owned())),
     };

@@ -186,7 +186,7 @@ impl<'a> Stage<'a> {
             let job =
                 hook.job(python, |what, program, limit| self.job(found, what, program, limit));
             job.stream(events).await.map_err(|problem| {
-                problem.or_hint("mend it and deploy again; the release that was live still is")
+                problem.or_hint("mend it and deploy again; what was live before still is")
             })?;
         }
         self.compile(found).await

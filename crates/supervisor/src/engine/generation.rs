@@ -21,7 +21,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 
-use super::logging::{pass_on, told_by_engine};
+use super::logging::Told;
 use super::protocol::{
     CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, FromEngine, LimitsData, PROBE_FD,
     SOCKETS_FD, ToEngine,
@@ -70,6 +70,15 @@ pub(crate) struct LoadFailure {
 }
 
 impl LoadFailure {
+    /// It was still loading when its time was over.
+    pub(crate) fn too_late(limit: Duration) -> Self {
+        let summary = format!(
+            "the application was not loaded within {limit:?}: something it imports waits, or `timeout` under [health] in \
+             onebox.toml is too short"
+        );
+        Self { summary, traceback: String::new() }
+    }
+
     /// The traceback, else the summary.
     pub(crate) fn text(&self) -> &str {
         if self.traceback.is_empty() { &self.summary } else { &self.traceback }
@@ -107,6 +116,7 @@ pub(crate) struct Generation {
 struct Heard {
     configured: u64,
     loaded: Loaded,
+    draining: bool,
 }
 
 impl Generation {
@@ -139,7 +149,7 @@ impl Generation {
         let (reader, writer) = tokio::net::UnixStream::from_std(ours)?.into_split();
         let (orders, waiting) = mpsc::channel(ORDERS);
         let (heard_sender, heard) =
-            watch::channel(Heard { configured: 0, loaded: Loaded::Waiting });
+            watch::channel(Heard { configured: 0, loaded: Loaded::Waiting, draining: false });
         let samples = Arc::new(Mutex::new(VecDeque::new()));
         tokio::spawn(give_orders(writer, waiting));
         let site = embedded.as_ref().map(|embedded| embedded.site.clone());
@@ -232,7 +242,7 @@ impl Generation {
             Ok(Err(_)) => {
                 format!("the engine {} while it loaded the application", self.exited().await)
             }
-            Err(_) => format!("the application was not loaded within {limit:?}"),
+            Err(_) => return Err(LoadFailure::too_late(limit)),
         };
         Err(LoadFailure { summary, traceback: String::new() })
     }
@@ -240,6 +250,14 @@ impl Generation {
     /// Lets it accept connections on the listeners for sites.
     pub(crate) fn accept(&self) {
         self.order(ToEngine::Accept);
+    }
+
+    /// Tells it to drain and waits until it accepts no connection any more, or is gone.
+    pub(crate) async fn stop_accepting(&self, mercy: Duration) {
+        self.order(ToEngine::Drain { mercy });
+        let mut heard = self.heard.clone();
+        // An engine that is gone accepts nothing either.
+        heard.wait_for(|heard| heard.draining).await.ok();
     }
 
     /// Lets it finish what it has and end; kills it when that takes too long.
@@ -339,6 +357,7 @@ impl Ears {
                 }
                 samples.push_back(snapshot);
             }
+            FromEngine::Draining => self.heard.send_modify(|heard| heard.draining = true),
             FromEngine::Drained => {}
         }
     }
@@ -361,8 +380,8 @@ impl LogWriter {
     }
 
     async fn capture(self, output: impl tokio::io::AsyncRead + Unpin, source: Source) {
-        each_line(output, |line| match told_by_engine(line) {
-            Some(text) => pass_on(text),
+        each_line(output, |line| match Told::by_engine(line) {
+            Some(told) => told.pass_on(self.number, &self.logs),
             None => self.write(source, line),
         })
         .await;

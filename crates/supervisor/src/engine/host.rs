@@ -33,6 +33,9 @@ const MOST_THREADS: usize = 4;
 /// Messages to the supervisor that may wait; it reads at once.
 const OUTBOX: usize = 64;
 
+/// How long an application's exit handlers may take; the supervisor's own patience is longer.
+const EXIT_HANDLERS: Duration = Duration::from_secs(3);
+
 /// Why an engine ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -105,6 +108,8 @@ async fn run(inherited: Inherited) -> io::Result<()> {
     let Some(ToEngine::Start(start)) = next_order(&mut orders).await? else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the first order is not `Start`"));
     };
+    // /tmp may be memory, or small. Fails where it was set before, which nobody does.
+    tempfile::env::override_temp_dir(&start.temp_dir).ok();
     let http = (0..start.http_listeners)
         .map(|number| take_inherited(FIRST_HTTP_FD + i32::from(number)).map(TcpListener::from))
         .collect::<io::Result<Vec<_>>>()?;
@@ -120,9 +125,15 @@ async fn run(inherited: Inherited) -> io::Result<()> {
     Ok(())
 }
 
-/// The supervisor orders the end; a signal that the terminal or systemd sends to everybody does not.
+/// The supervisor orders the end; a signal that a terminal, systemd or a script that rotates logs sends to everybody does not.
 fn ignore_signals() -> io::Result<()> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ] {
         // Having been listened for once, a signal no longer ends the process; and a handler, other than an ignored signal,
         // is not inherited by what applications start.
         drop(signal(kind)?);
@@ -209,6 +220,8 @@ impl Engine {
                     Some(ToEngine::Drain { mercy }) => {
                         self.proxy.drain();
                         self.doors = Doors::default();
+                        self.proxy.stopped_accepting().await;
+                        self.say(FromEngine::Draining).await;
                         let proxy = self.proxy.clone();
                         draining.get_or_insert_with(|| {
                             tokio::spawn(async move { proxy.drained(mercy).await })
@@ -221,6 +234,7 @@ impl Engine {
                 _ = second.tick() => self.say(FromEngine::Sample(self.metrics.snapshot())).await,
                 () = ended(&mut draining) => {
                     self.routes.close_embedded();
+                    self.run_exit_handlers().await;
                     self.say(FromEngine::Sample(self.metrics.snapshot())).await;
                     self.say(FromEngine::Drained).await;
                     return Ok(());
@@ -288,6 +302,15 @@ impl Engine {
             }
         };
         self.say(message).await;
+    }
+
+    /// Lets Python end as it does on its own: `atexit`, flushed output.
+    async fn run_exit_handlers(&mut self) {
+        let Some(embedded) = self.embedded.take() else { return };
+        let stopped = tokio::task::spawn_blocking(move || embedded.stop(EXIT_HANDLERS)).await;
+        if !matches!(stopped, Ok(true)) {
+            tracing::warn!("the exit handlers of the application took too long and were cut off");
+        }
     }
 
     async fn say(&self, message: FromEngine) {

@@ -1,30 +1,70 @@
 //! The engine's own log among what applications write: both come through one pipe, and a mark at the line's start tells them apart.
+//!
+//! What concerns one site goes to that site's log too, so that its operator finds it there.
 
 use std::io::{self, Write};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::logs::{Logs, Source};
 
 /// Begins each line of the engine's own log; a control character that no program prints by accident.
 const MARK: &str = "\u{1e}onebox ";
 
-/// The text of a line that the engine itself wrote; `None`: an application wrote it.
-pub(super) fn told_by_engine(line: &str) -> Option<&str> {
-    line.strip_prefix(MARK)
+/// An event that the engine itself wrote.
+#[derive(Debug, Deserialize)]
+pub(super) struct Told {
+    level: String,
+    fields: Map<String, Value>,
 }
 
-/// In the supervisor: passes a line of the engine's log on to our own, which has the same form.
-pub(super) fn pass_on(text: &str) {
-    // Where nobody reads our log there is nobody to tell.
-    writeln!(io::stderr().lock(), "{text}").ok();
+impl Told {
+    /// The event of a line; `None`: an application wrote it.
+    pub(super) fn by_engine(line: &str) -> Option<Self> {
+        serde_json::from_str(line.strip_prefix(MARK)?).ok()
+    }
+
+    /// In the supervisor: into our own log, and into the site's where it names one.
+    pub(super) fn pass_on(&self, generation: u64, logs: &Logs) {
+        let text = self.text();
+        if let Some(Value::String(site)) = self.fields.get("site") {
+            logs.write(site, Source::Onebox, &text);
+        }
+        match self.level.as_str() {
+            "ERROR" => tracing::error!(generation, "{text}"),
+            "WARN" => tracing::warn!(generation, "{text}"),
+            "INFO" => tracing::info!(generation, "{text}"),
+            _ => tracing::debug!(generation, "{text}"),
+        }
+    }
+
+    /// The message, then what belongs to it: `no answer method=GET path=/slow`.
+    fn text(&self) -> String {
+        let message = self.fields.get("message").and_then(Value::as_str).unwrap_or_default();
+        let mut text = message.to_owned();
+        for (name, value) in &self.fields {
+            match (name.as_str(), value) {
+                ("message" | "site", _) => {}
+                (_, Value::String(value)) => text.push_str(&format!(" {name}={value}")),
+                (_, value) => text.push_str(&format!(" {name}={value}")),
+            }
+        }
+        text
+    }
 }
 
 /// Sends the engine's log to its standard error, marked.
 pub(super) fn start() {
     let level = EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let started = tracing_subscriber::fmt()
+        .json()
         .with_env_filter(level)
-        .with_ansi(false)
         .with_target(false)
+        .with_current_span(false)
+        .with_span_list(false)
         .with_writer(Marked)
         .try_init();
     // Only fails where a log runs already, which then is the one to use.
@@ -63,14 +103,26 @@ impl Drop for Line {
 
 #[cfg(test)]
 mod tests {
+    use onebox_config::Paths;
+
     use super::*;
+    use crate::logs::Destination;
+
+    const EVENT: &str = r#"{"timestamp":"t","level":"WARN","fields":{"message":"no answer","site":"blog","method":"GET","age_ms":7}}"#;
 
     #[test]
     fn a_marked_line_is_the_engines() {
-        let mut line = Line(MARK.as_bytes().to_vec());
-        line.write_all(b" INFO ready").unwrap();
-        let text = String::from_utf8(std::mem::take(&mut line.0)).unwrap();
-        assert_eq!(told_by_engine(&text), Some(" INFO ready"));
-        assert_eq!(told_by_engine("INFO ready"), None);
+        let told = Told::by_engine(&format!("{MARK}{EVENT}")).unwrap();
+        assert_eq!(told.text(), "no answer age_ms=7 method=GET");
+        assert!(Told::by_engine(EVENT).is_none());
+    }
+
+    #[test]
+    fn what_concerns_a_site_is_in_its_log() {
+        let state = tempfile::tempdir().unwrap();
+        let logs = Logs::new(Paths::new(state.path()), Destination::Files);
+        Told::by_engine(&format!("{MARK}{EVENT}")).unwrap().pass_on(1, &logs);
+        let lines = logs.tail("blog", 10).unwrap();
+        assert_eq!(lines.last().unwrap().text, "no answer age_ms=7 method=GET");
     }
 }

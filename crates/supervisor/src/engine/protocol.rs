@@ -70,6 +70,8 @@ pub(crate) enum FromEngine {
     },
     /// Totals since the engine started; each second.
     Sample(Snapshot),
+    /// It drains: no connection will be accepted any more.
+    Draining,
     /// Nothing is being served any more; the engine ends now.
     Drained,
 }

@@ -1,62 +1,15 @@
-//! Raw messages and what becomes of them: the statuses of the answers, and whether the connection stays open.
+//! Messages that hold something that is refused.
 //!
 //! The lines of the table are kept on one line each.
 
-use bytes::BytesMut;
-use std::time::Instant;
+use super::Line;
 
-use super::parse::parse_head;
-use super::responder_test::Server;
-use super::scan::{HeadLimits, HeadScan};
-
-/// Behind every message: it is answered where the connection stays open.
-const PROBE: &[u8] = b"GET /close HTTP/1.1\r\nHost: probe\r\n\r\n";
-
-/// What a message is for, its bytes, the statuses of the answers, and whether the connection stays open.
-type Row = (&'static str, &'static [u8], &'static [u16], bool);
-
+/// What RFC 9112 forbids, and what two readers could take for two things.
 #[rustfmt::skip]
-const TABLE: &[Row] = &[
-    ("a plain request", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[200], true),
-    ("1.0 without Host", b"GET / HTTP/1.0\r\n\r\n", &[200], false),
-    ("1.0 that asks to stay", b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", &[200], true),
-    ("1.0 that asks to stay, in capitals", b"GET / HTTP/1.0\r\nHost: a\r\nCONNECTION: Keep-Alive\r\n\r\n", &[200], true),
-    ("1.0 that asks for both", b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive, close\r\n\r\n", &[200], false),
-    ("1.1 that asks to close", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &[200], false),
-    ("close among other options", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: foo, Close ,bar\r\n\r\n", &[200], false),
-    ("close in a second field", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: foo\r\nConnection: close\r\n\r\n", &[200], false),
-    ("two requests at once", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[200, 200], true),
-    ("an empty line in front", b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[200], true),
-    ("an empty line between", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[200, 200], true),
+pub(super) const REFUSED: &[Line] = &[
     ("two empty lines in front", b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
     ("an empty line of a bare LF", b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
     ("an empty line of a bare CR", b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
-    ("HEAD", b"HEAD /echo HTTP/1.1\r\nHost: a\r\n\r\n", &[200], true),
-    ("a method of its own", b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", &[200], true),
-    ("a method in small letters", b"get / HTTP/1.1\r\nHost: a\r\n\r\n", &[200], true),
-    ("a field without a value", b"GET / HTTP/1.1\r\nHost: a\r\nX-A:\r\n\r\n", &[200], true),
-    ("blanks around a value", b"GET / HTTP/1.1\r\nHost: a\r\nX-A: \t b \t\r\n\r\n", &[200], true),
-    ("a tab within a value", b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\tc\r\n\r\n", &[200], true),
-    ("bytes above ASCII in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX-A: \xff\x80\r\n\r\n", &[200], true),
-    ("every mark that a token may have", b"GET / HTTP/1.1\r\nHost: a\r\n!#$%&'*+-.^_`|~: b\r\n\r\n", &[200], true),
-    ("Host in capitals with a port", b"GET / HTTP/1.1\r\nHOST: EXAMPLE.org:8080\r\n\r\n", &[200], true),
-    ("Host with an IPv6 address", b"GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n", &[200], true),
-    ("a target with marks", b"GET /a;b=c/%20%zz//..?q='\"|{}<>[]^`\\ HTTP/1.1\r\nHost: a\r\n\r\n", &[200], true),
-    ("an absolute target", b"GET http://b.example/x HTTP/1.1\r\nHost: a\r\n\r\n", &[200], true),
-    ("an absolute target of https in capitals", b"GET HTTPS://B HTTP/1.1\r\nHost: a\r\n\r\n", &[200], true),
-    ("an asterisk for OPTIONS", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", &[200], true),
-    ("a body by length", b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", &[200], true),
-    ("a body of no bytes", b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", &[200], true),
-    ("a length with zeros in front", b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0003\r\n\r\nabc", &[200], true),
-    ("GET with a body", b"GET /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", &[200], true),
-    ("a body that nobody reads", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", &[200], true),
-    ("a chunked body", b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[200], true),
-    ("a chunked body that nobody reads", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[200], true),
-    ("Chunked in capitals", b"POST /echo HTTP/1.1\r\nHost: a\r\ntransfer-encoding:\tCHUNKED \r\n\r\n0\r\n\r\n", &[200], true),
-    ("chunks with extensions", b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;a;b=c;d=\"e f\"\r\nabc\r\n0;z\r\n\r\n", &[200], true),
-    ("chunks with trailers", b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n00\r\nX-A: b\r\nContent-Length: 9\r\n\r\n", &[200], true),
-    ("a body that waits for 100", b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", &[200], true),
-    ("100-continue without a body", b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\n\r\n", &[200], true),
     ("another expectation", b"GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", &[417], false),
     ("too large a body", b"POST /limited HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nabcdefghijk", &[413], false),
     ("too large a chunk", b"POST /limited HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nabcdefghijk\r\n0\r\n\r\n", &[413], false),
@@ -162,85 +115,29 @@ const TABLE: &[Row] = &[
     ("Host with a port of letters", b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", &[400], false),
     ("Host with an open bracket", b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", &[400], false),
     ("Host with bytes above ASCII", b"GET / HTTP/1.1\r\nHost: \xc3\xa9\r\n\r\n", &[400], false),
+    ("an error behind two good requests", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\n", &[200, 200, 400], false),
+    ("a good request behind an error", b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
+    ("an unknown version between good requests", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/3.0\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[200, 505], false),
+    ("a wrong chunk between good requests", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[200, 400], false),
+    ("more bytes than the length says", b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na(", &[200, 400], false),
+    ("a refused expectation with a body", b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 3\r\n\r\nabc", &[417], false),
+    ("two expectations of which one can be met", b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue, tea\r\nContent-Length: 3\r\n\r\nabc", &[417], false),
+    ("too large a body that waits for 100", b"POST /limited HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 11\r\n\r\n", &[413], false),
+    ("a status line for a request", b"HTTP/1.1 200 OK\r\nHost: a\r\n\r\n", &[400], false),
+    ("NUL in the method", b"G\0T / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
+    ("NUL in front", b"\0GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
+    ("NUL in the version", b"GET / HTTP/1.\0\r\nHost: a\r\n\r\n", &[400], false),
+    ("NUL in Host", b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", &[400], false),
+    ("an absolute target with a fragment", b"GET http://a/#x HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
+    ("an absolute target with too large a port", b"GET http://a:99999/ HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
+    ("an absolute target with one slash", b"GET http:/a/ HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
+    ("an authority for GET", b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
+    ("an asterisk with a query", b"OPTIONS *?a HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
+    ("a length behind a vertical tab", b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: \x0b3\r\n\r\nabc", &[400], false),
+    ("a length of two lines", b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n 3\r\n\r\nabc", &[400], false),
+    ("a length with a point", b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3.0\r\n\r\nabc", &[400], false),
+    ("chunked: a chunk that is shorter than its size", b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na\r\n0\r\n\r\n", &[400], false),
+    ("chunked: a negative size", b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\na\r\n0\r\n\r\n", &[400], false),
+    ("chunked: no last line", b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
+    ("chunked in a second field behind an unknown coding", b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &[501], false),
 ];
-
-/// The statuses of the answers that stand in `answers`; 100 Continue is none.
-fn statuses(mut answers: &str) -> Vec<u16> {
-    let mut statuses = Vec::new();
-    while !answers.is_empty() {
-        let (head, rest) = answers.split_once("\r\n\r\n").unwrap();
-        let status = head["HTTP/1.1 ".len()..][..3].parse().unwrap();
-        let size = head
-            .lines()
-            .find_map(|line| line.strip_prefix("Content-Length: "))
-            .map_or(0, |size| size.parse().unwrap());
-        answers = &rest[size..];
-        if status != 100 {
-            statuses.push(status);
-        }
-    }
-    statuses
-}
-
-#[tokio::test]
-async fn every_message_of_the_table_gets_its_answers() {
-    assert!(TABLE.len() >= 80, "{}", TABLE.len());
-    let server = Server::start();
-    for (name, message, expected, stays_open) in TABLE {
-        let answers = server.ask([*message, PROBE].concat()).await;
-        let mut expected = expected.to_vec();
-        if *stays_open {
-            expected.push(200);
-        }
-        assert_eq!(statuses(&answers), expected, "{name}: {answers}");
-        assert_eq!(answers.matches("Connection: close\r\n").count(), 1, "{name}: {answers}");
-    }
-}
-
-#[tokio::test]
-async fn limits_of_the_head_have_their_statuses() {
-    let server = Server::start();
-    let target = |size| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(size));
-    let value = |size| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(size));
-    let fields = |count| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count));
-    for (message, status) in [
-        (target(1023), 200),
-        (target(1024), 414),
-        (target(10_000), 414),
-        (value(8000), 200),
-        (value(8192), 431),
-        (fields(127), 200),
-        (fields(128), 431),
-    ] {
-        let answers = server.ask(&message).await;
-        assert_eq!(statuses(&answers), [status], "{} bytes", message.len());
-    }
-}
-
-/// What the parser says of a message that comes in these steps.
-fn verdict(message: &[u8], ends: impl IntoIterator<Item = usize>) -> String {
-    let limits = HeadLimits { head_bytes: 8192, target_bytes: 1024 };
-    let mut scan = HeadScan::default();
-    for end in ends {
-        match scan.advance(&message[..end], limits) {
-            Ok(None) => {}
-            Ok(Some(size)) => {
-                let parsed = parse_head(BytesMut::from(&message[..size]), limits, Instant::now());
-                return format!("{:?}", parsed.map(|parsed| (parsed.head.headers, parsed.fields)));
-            }
-            Err(refusal) => return format!("{refusal:?}"),
-        }
-    }
-    "incomplete".to_owned()
-}
-
-#[test]
-fn every_message_is_judged_the_same_however_it_is_split() {
-    for (name, message, ..) in TABLE {
-        let whole = verdict(message, [message.len()]);
-        assert_eq!(verdict(message, 0..=message.len()), whole, "{name}: byte by byte");
-        for at in 0..message.len() {
-            assert_eq!(verdict(message, [at, message.len()]), whole, "{name}: split at {at}");
-        }
-    }
-}
