@@ -5,8 +5,11 @@
 mod check;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::{ConfigError, Origin, Problem, document};
 
@@ -49,6 +52,8 @@ pub struct SiteConfig {
     pub response_buffering: u64,
     /// `max-temp-file`, bytes
     pub max_temp_file: u64,
+    /// `socket`, `chmod-socket`, `chown-socket` and `socket-allow`
+    pub sockets: UwsgiSockets,
     /// `persist`: paths below the site's root
     pub persist: Vec<PathBuf>,
     /// `[static]`: URL prefix and folder below the site's root
@@ -79,6 +84,7 @@ impl Default for SiteConfig {
             max_body: 100 << 20,
             response_buffering: 256 << 10,
             max_temp_file: 1 << 30,
+            sockets: UwsgiSockets::default(),
             persist: Vec::new(),
             static_folders: Vec::new(),
             env: BTreeMap::new(),
@@ -116,6 +122,43 @@ pub enum IsolationChoice {
     Embedded,
     /// In processes of its own.
     Process,
+}
+
+/// Where a site serves uwsgi beside HTTP, for a web server in front.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UwsgiSockets {
+    /// `socket`
+    pub addresses: Vec<SocketAddress>,
+    /// `chmod-socket`: the mode of Unix sockets
+    pub mode: u32,
+    /// `chown-socket`: the owner of Unix sockets; `None`: who runs the appliance
+    pub owner: Option<SocketOwner>,
+    /// `socket-allow`: who may connect to addresses, beside this machine
+    pub allow: Vec<IpNet>,
+}
+
+impl Default for UwsgiSockets {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), mode: 0o660, owner: None, allow: Vec::new() }
+    }
+}
+
+/// One entry of `socket`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketAddress {
+    /// A Unix socket; a relative path counts from the site's shared folder.
+    Unix(PathBuf),
+    /// An address and its port.
+    Tcp(SocketAddr),
+}
+
+/// `chown-socket`: names or numbers; one of the two at least.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketOwner {
+    /// The user; `None`: stays.
+    pub user: Option<String>,
+    /// The group; `None`: stays.
+    pub group: Option<String>,
 }
 
 /// `[health]`
@@ -201,6 +244,25 @@ mod tests {
     fn a_file_is_an_application_too() {
         let file = Application::File("conf/site.wsgi".into(), "app".to_owned());
         assert_eq!(parsed("wsgi-file = './conf/site.wsgi:app'").application, Some(file));
+    }
+
+    #[test]
+    fn a_socket_that_other_machines_reach_needs_an_allow_list() {
+        let refused = parse_site("socket = ['run/a.sock', ':8000']", Path::new(SITE_FILE));
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("socket") && text.contains("reachable"), "{text}");
+        let sockets =
+            parsed("socket = [':8000']\nsocket-allow = ['10.0.0.0/8', '10.0.0.0/8']").sockets;
+        assert_eq!((sockets.addresses.len(), sockets.allow.len()), (1, 1));
+        assert_eq!(parsed("socket = '127.0.0.1:8000'").sockets.addresses.len(), 1);
+    }
+
+    #[test]
+    fn settings_of_sockets_without_a_socket_are_refused() {
+        for line in ["chmod-socket = '660'", "chown-socket = 'a'", "socket-allow = ['10.0.0.1']"] {
+            let error = parse_site(line, Path::new(SITE_FILE)).unwrap_err();
+            assert!(error.to_string().contains("without"), "{error}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use onebox_config::site::{Application, PythonChoice};
+use onebox_config::site::{Application, PythonChoice, SocketAddress, SocketOwner, UwsgiSockets};
 use onebox_config::{BoxConfig, BoxFlags, ConfigError, SiteConfig, load_box, parse_site};
 
 fn annotated(name: &str) -> String {
@@ -79,6 +79,18 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
         domains: vec!["mysite.example.com".to_owned(), "www.mysite.example.com".to_owned()],
         application: Some(Application::Module("mysite.wsgi:application".to_owned())),
         python: Some(PythonChoice::Version("3.11".to_owned())),
+        sockets: UwsgiSockets {
+            addresses: vec![
+                SocketAddress::Unix(PathBuf::from("run/mysite.sock")),
+                SocketAddress::Tcp("127.0.0.1:8000".parse().unwrap()),
+            ],
+            owner: Some(SocketOwner {
+                user: Some("www-data".to_owned()),
+                group: Some("www-data".to_owned()),
+            }),
+            allow: vec!["10.0.0.0/8".parse().unwrap()],
+            ..UwsgiSockets::default()
+        },
         persist: vec![PathBuf::from("db.sqlite3"), PathBuf::from("media")],
         static_folders: vec![("/static".to_owned(), PathBuf::from("static"))],
         env: [("DJANGO_SETTINGS_MODULE".to_owned(), "mysite.settings".to_owned())].into(),

@@ -16,6 +16,9 @@ pub(crate) enum ProxyError {
     /// The path can't be decoded.
     #[error("the path is not valid percent-encoding")]
     BadPath,
+    /// What came over uwsgi is no HTTP request.
+    #[error("the request that came over uwsgi is not complete: {0}")]
+    BadPacket(&'static str),
     /// There is no such file, and no application to ask.
     #[error("no such file")]
     NotFound,
@@ -70,7 +73,9 @@ impl ProxyError {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::UnknownHost => 421,
-            Self::BadPath | Self::Body(BodyError::Malformed | BodyError::ClientGone) => 400,
+            Self::BadPath
+            | Self::BadPacket(_)
+            | Self::Body(BodyError::Malformed | BodyError::ClientGone) => 400,
             Self::NotFound => 404,
             Self::Body(BodyError::TimedOut) => 408,
             Self::Body(BodyError::TooLarge { .. }) => 413,
@@ -105,6 +110,7 @@ impl ProxyError {
         match self {
             Self::UnknownHost => "No site on this server answers to this address.".into(),
             Self::BadPath => "The address is not valid.".into(),
+            Self::BadPacket(_) => "The request is not complete.".into(),
             Self::NotFound => "There is no page at this address.".into(),
             Self::Body(BodyError::TooLarge { limit }) => {
                 format!("The request is larger than the {limit} bytes this site takes.")

@@ -19,6 +19,7 @@ mod service;
 mod spool;
 mod static_files;
 mod upstream;
+mod uwsgi_server;
 mod vars;
 
 #[cfg(test)]
@@ -39,10 +40,12 @@ pub use access_log::AccessLog;
 pub use http1::fuzzing::parse_request_head;
 pub use route::{Backend, RouteTable, Site, StaticMount};
 pub use upstream::{WorkerAddress, WorkerGroup};
+pub use uwsgi_server::{UwsgiListener, UwsgiListening};
 
 use listener::{Acceptor, Listener};
 use message::Entrance;
 use service::Service;
+use uwsgi_server::Door;
 
 /// The proxy of a process; a clone is the same one.
 #[derive(Clone)]
@@ -95,6 +98,18 @@ impl Proxy {
     pub fn serve_unix(&self, listener: UnixListener) -> io::Result<()> {
         self.acceptor.listen(Listener::from_unix(listener)?, Entrance::Probe);
         Ok(())
+    }
+
+    /// Accepts uwsgi for one site until the proxy drains or what this returns is dropped; connections that are open then
+    /// are served to their ends. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Where the socket can't be used.
+    pub fn serve_uwsgi(&self, listener: UwsgiListener, site: &str) -> io::Result<UwsgiListening> {
+        let (listener, door) = Door::new(listener, site, Arc::clone(&self.service))?;
+        let (listening, closed) = UwsgiListening::new();
+        self.acceptor.listen_uwsgi(listener, Arc::new(door), closed);
+        Ok(listening)
     }
 
     /// Stops accepting. Open connections stay, and close after their next answer.

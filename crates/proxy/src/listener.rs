@@ -7,10 +7,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::http1::{self, Handler, Socket};
 use crate::lifecycle::Lifecycle;
 use crate::message::{ConnectionInfo, Entrance};
+use crate::uwsgi_server::{self, Door};
 
 /// How long accepting pauses when descriptors or memory have run out; doubled up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(10);
@@ -78,18 +80,46 @@ impl<H: Handler> Acceptor<H> {
     /// Accepts on a listener until the proxy drains. Needs a runtime.
     pub(crate) fn listen(&self, listener: Listener, entrance: Entrance) {
         let (handler, lifecycle) = (Arc::clone(&self.handler), Arc::clone(&self.lifecycle));
-        let room = Arc::clone(&self.room);
-        self.lifecycle.spawn_accept_loop(async move {
-            tokio::select! {
-                biased;
-                () = lifecycle.stop_accepting() => {}
-                () = accept_loop(&listener, entrance, &handler, &lifecycle, &room) => {}
-            }
+        self.accept(listener, entrance, CancellationToken::new(), move |socket, connection| {
+            http1::serve(socket, connection, Arc::clone(&handler), Arc::clone(&lifecycle))
         });
     }
 }
 
 impl<H> Acceptor<H> {
+    /// Accepts uwsgi until `closed` is cancelled or the proxy drains. Needs a runtime.
+    pub(crate) fn listen_uwsgi(
+        &self,
+        listener: Listener,
+        door: Arc<Door>,
+        closed: CancellationToken,
+    ) {
+        let lifecycle = Arc::clone(&self.lifecycle);
+        self.accept(listener, Entrance::Public, closed, move |socket, connection| {
+            uwsgi_server::serve(socket, connection, Arc::clone(&door), Arc::clone(&lifecycle))
+        });
+    }
+
+    fn accept<F>(
+        &self,
+        listener: Listener,
+        entrance: Entrance,
+        closed: CancellationToken,
+        serve: impl Fn(Socket, ConnectionInfo) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (lifecycle, room) = (Arc::clone(&self.lifecycle), Arc::clone(&self.room));
+        self.lifecycle.spawn_accept_loop(async move {
+            tokio::select! {
+                biased;
+                () = lifecycle.stop_accepting() => {}
+                () = closed.cancelled() => {}
+                () = accept_loop(&listener, entrance, &serve, &lifecycle, &room) => {}
+            }
+        });
+    }
+
     /// Stops accepting; each open connection is served once more.
     pub(crate) fn drain(&self) {
         self.lifecycle.drain();
@@ -107,22 +137,24 @@ impl<H> Acceptor<H> {
 }
 
 /// Connections beyond the limit wait in the kernel's queue.
-async fn accept_loop<H: Handler>(
+async fn accept_loop<F>(
     listener: &Listener,
     entrance: Entrance,
-    handler: &Arc<H>,
-    lifecycle: &Arc<Lifecycle>,
+    serve: &(impl Fn(Socket, ConnectionInfo) -> F + Send + Sync),
+    lifecycle: &Lifecycle,
     room: &Arc<Semaphore>,
-) {
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut pause = MIN_PAUSE;
     // The semaphore is never closed.
     while let Ok(permit) = Arc::clone(room).acquire_owned().await {
         match listener.accept(entrance).await {
             Ok((socket, connection)) => {
                 pause = MIN_PAUSE;
-                let (handler, shared) = (Arc::clone(handler), Arc::clone(lifecycle));
+                let served = serve(socket, connection);
                 lifecycle.spawn(async move {
-                    http1::serve(socket, connection, handler, shared).await;
+                    served.await;
                     drop(permit);
                 });
             }

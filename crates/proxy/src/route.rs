@@ -75,6 +75,7 @@ pub enum Backend {
 #[derive(Default)]
 pub struct RouteTable {
     by_host: HashMap<String, Arc<RoutedSite>>,
+    by_name: HashMap<String, Arc<RoutedSite>>,
     catch_all: Option<Arc<RoutedSite>>,
 }
 
@@ -93,6 +94,7 @@ impl RouteTable {
             let mut mounts: Vec<Mount> = site.statics.iter().map(Mount::new).collect();
             mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix().len()));
             let routed = Arc::new(RoutedSite { site, mounts });
+            table.by_name.entry(routed.site.name.clone()).or_insert_with(|| Arc::clone(&routed));
             for domain in &routed.site.domains {
                 let host = domain.trim_end_matches('.').to_ascii_lowercase();
                 table.by_host.entry(host).or_insert_with(|| Arc::clone(&routed));
@@ -102,6 +104,11 @@ impl RouteTable {
             }
         }
         table
+    }
+
+    /// The site of this name, for sockets that belong to one site.
+    pub(crate) fn site_named(&self, name: &str) -> Option<&Arc<RoutedSite>> {
+        self.by_name.get(name)
     }
 
     /// The site that answers to `host` (lower case, without port): its own, else the one that takes every host.

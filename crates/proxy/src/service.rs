@@ -191,5 +191,7 @@ fn name_request(response: &mut Response, exchange: &Exchange) {
     }
 }
 
+mod uwsgi;
+
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ mod process;
 pub mod ready;
 mod sampler;
 mod serve;
+mod site_sockets;
 mod store;
 mod workers;
 

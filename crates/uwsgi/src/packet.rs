@@ -18,7 +18,7 @@ impl PacketHeader {
     pub const WSGI: u8 = 0;
     /// `modifier1` of a WSGI request whose SCRIPT_NAME is still part of PATH_INFO.
     pub const WSGI_STRIP_SCRIPT_NAME: u8 = 30;
-    /// `modifier1` of a ping, answered with the same header.
+    /// `modifier1` of a ping, answered with the same header and `modifier2` 1.
     pub const PING: u8 = 100;
 
     /// The header of a WSGI request with a vars block of `datasize` bytes.

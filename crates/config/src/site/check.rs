@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Application, HealthCheck, IsolationChoice, PythonChoice, SiteConfig};
+use super::{
+    Application, HealthCheck, IsolationChoice, PythonChoice, SiteConfig, SocketAddress,
+    UwsgiSockets,
+};
 use crate::ConfigError;
 use crate::Problem;
 use crate::section::{NONE, Section, Unsupported};
 use crate::types::{
-    HostName, Invalid, SiteName, duration, module, must_be, number, site_path, size, text,
-    url_path, url_prefix, wsgi_file,
+    Families, HostName, Invalid, SiteName, duration, mode, module, must_be, network, number, owner,
+    site_path, size, socket, text, unprotected, url_path, url_prefix, wsgi_file,
 };
 use crate::value::{Table, Value};
 
@@ -35,7 +38,6 @@ const UNSUPPORTED: &Unsupported = &Unsupported {
         "max-lifetime",
         "max-requests",
         "reload-on-rss",
-        "socket",
         "tls",
         "uid",
         "umask",
@@ -95,6 +97,7 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
             .read("response-buffering", size(4 * KB..=GB))
             .unwrap_or(default.response_buffering),
         max_temp_file: top.read("max-temp-file", size(0..=TB)).unwrap_or(default.max_temp_file),
+        sockets: read_sockets(&mut top),
         persist: read_persist(&mut top),
         static_folders: read_static(top.section("static"), problems),
         env: read_env(top.section("env"), problems),
@@ -135,6 +138,48 @@ fn read_application(top: &mut Section) -> Option<Application> {
         top.refuse("wsgi-file", origin, invalid.hint("leave out one of the two"));
     }
     module.or(file)
+}
+
+fn read_sockets(top: &mut Section) -> UwsgiSockets {
+    let default = UwsgiSockets::default();
+    let origin = top.origin_of("socket");
+    let details = ["chmod-socket", "chown-socket", "socket-allow"]
+        .map(|key| top.origin_of(key).map(|origin| (key, origin)));
+    let mut addresses = Vec::new();
+    for address in top
+        .read_texts("socket", socket(Families::of_this_machine()))
+        .unwrap_or_default()
+        .into_iter()
+        .flatten()
+    {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let mode = top.read("chmod-socket", mode).unwrap_or(default.mode);
+    let owner = top.read("chown-socket", text(owner));
+    let mut allow = top.read_texts("socket-allow", network).unwrap_or_default();
+    allow.sort();
+    allow.dedup();
+    match origin {
+        None => {
+            for (key, origin) in details.into_iter().flatten() {
+                let invalid = Invalid::new("says nothing without `socket`");
+                top.refuse(key, origin, invalid.hint("add `socket`, or leave it out"));
+            }
+        }
+        Some(origin) if allow.is_empty() => {
+            let mut open = addresses.iter().filter_map(|address| match address {
+                SocketAddress::Tcp(address) if !address.ip().is_loopback() => Some(*address),
+                _ => None,
+            });
+            if let Some(address) = open.next() {
+                top.refuse("socket", origin, unprotected(address));
+            }
+        }
+        Some(_) => {}
+    }
+    UwsgiSockets { addresses, mode, owner, allow }
 }
 
 fn read_persist(top: &mut Section) -> Vec<PathBuf> {

@@ -2,12 +2,14 @@
 
 mod address;
 mod amount;
+mod listen;
 mod module;
 mod names;
 mod path;
 
 pub(crate) use address::{Families, addresses};
 pub(crate) use amount::{duration, number, size};
+pub(crate) use listen::{mode, network, owner, socket, unprotected};
 pub(crate) use module::{module, wsgi_file};
 pub(crate) use path::{site_path, url_path, url_prefix};
 

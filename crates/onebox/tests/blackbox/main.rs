@@ -15,6 +15,7 @@
 mod harness;
 
 mod background;
+mod behind_nginx;
 mod cli;
 mod dashboard;
 mod engine;

@@ -30,9 +30,12 @@ mod corpus_test;
 #[cfg(test)]
 mod responder_test;
 
-pub(crate) use body::RequestBody;
+pub(crate) use answer::{Asked, prepare};
+pub(crate) use body::{BodyPatience, RequestBody};
 pub(crate) use conn::serve;
+pub(crate) use framing::{Fields, Framing};
 pub(crate) use handler::Handler;
+pub(crate) use linger::close as close_carefully;
 pub(crate) use refusal::Refusal;
-pub(crate) use send::Sent;
-pub(crate) use socket::Socket;
+pub(crate) use send::{Sender, Sent};
+pub(crate) use socket::{Reader, Socket};

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use onebox_app_server::{LibraryError, RuntimeLibrary};
 use onebox_config::{BoxConfig, Paths};
@@ -17,8 +18,12 @@ use crate::deploy::release::clean_half_made;
 use crate::engine::{EngineContext, LoadFailure};
 use crate::listeners::bound_addresses;
 use crate::logs::{Destination, Logs, Source};
+use crate::site_sockets::{SiteSockets, Wanted};
 use crate::store::{SiteRow, Store, StoreError};
 use crate::workers::WorkerContext;
+
+/// How long the engine of an appliance that was killed may hold a site's socket.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an appliance is made of.
 pub(crate) struct Setup {
@@ -70,6 +75,7 @@ impl Appliance {
             in_place: setup.in_place,
             workers: Arc::new(WorkerContext::new(paths.clone(), Arc::clone(&logs))?),
             engines,
+            sockets: SiteSockets::new(paths.clone()),
             library: library.path,
             config: setup.config,
             paths,
@@ -118,6 +124,9 @@ impl Appliance {
         for placed in layout.sites().filter(|placed| placed.wants_crew()) {
             crews.insert(placed.release.site.clone(), self.start_crew(placed)?);
         }
+        for wanted in layout.sockets() {
+            self.open_at_start(&wanted).await;
+        }
         let engine = self.start_engine(&layout, &crews)?;
         {
             let mut running = self.running.lock();
@@ -128,6 +137,23 @@ impl Appliance {
         self.watch_workers();
         self.watch_logs();
         Ok(())
+    }
+
+    /// Opens a site's uwsgi sockets. Where that can't be the site is still served over HTTP.
+    async fn open_at_start(&self, wanted: &Wanted<'_>) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.sockets.open(wanted) {
+                Ok(()) => return,
+                Err(error) if error.is_taken() && tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(PATIENCE / 20).await;
+                }
+                Err(error) => {
+                    tracing::error!(site = wanted.site, %error, "a uwsgi socket can't be opened");
+                    return self.logs.write(wanted.site, Source::Onebox, &error.to_string());
+                }
+            }
+        }
     }
 
     /// Waits until every site was loaded once.

@@ -60,7 +60,14 @@ impl Appliance {
         change: Change<'_>,
         commit: impl Future<Output = Result<(), StoreError>>,
     ) -> Result<(), OperationFailure> {
-        let mut staged = self.stage(&change)?;
+        self.open_sockets(&change)?;
+        let mut staged = match self.stage(&change) {
+            Ok(staged) => staged,
+            Err(failure) => {
+                self.keep_sockets();
+                return Err(failure);
+            }
+        };
         let proven = match self.prove(&change, &mut staged).await {
             Ok(()) => commit.await.map_err(OperationFailure::from),
             Err(failure) => Err(failure),
@@ -71,6 +78,28 @@ impl Appliance {
         }
         self.switch(change, staged).await;
         Ok(())
+    }
+
+    /// Opens the uwsgi sockets that are missing; those of other sites are no reason to refuse a change.
+    fn open_sockets(&self, change: &Change<'_>) -> Result<(), OperationFailure> {
+        for wanted in change.target.sockets() {
+            match self.sockets.open(&wanted) {
+                Err(error) if wanted.site == change.site => {
+                    self.keep_sockets();
+                    return Err(OperationFailure::new("start", error.to_string()));
+                }
+                Err(error) => {
+                    tracing::warn!(site = wanted.site, %error, "a uwsgi socket can't be opened");
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the uwsgi sockets that nothing live wants.
+    fn keep_sockets(&self) {
+        self.sockets.keep(self.layout().sockets());
     }
 
     /// Starts the workers that are missing.
@@ -174,6 +203,7 @@ impl Appliance {
         for crew in staged.fresh {
             self.dismiss(crew);
         }
+        self.keep_sockets();
     }
 
     /// The database has said it: from here on nothing can fail, only what serves can die and be started again.
@@ -196,6 +226,7 @@ impl Appliance {
             };
             (old_engine, old_crews, mercy)
         };
+        self.keep_sockets();
         let published = self.publish();
         if let Some(engine) = staged.engine {
             engine.accept();

@@ -14,6 +14,7 @@ use crate::engine::EmbeddedSite;
 use crate::engine::Loaded;
 use crate::engine::protocol::{BackendData, EngineConfig, SiteData};
 use crate::isolation::{CannotEmbed, Facts, derive};
+use crate::site_sockets::Wanted;
 use crate::workers::Crew;
 
 /// Every site with a live release that can be read.
@@ -82,6 +83,11 @@ impl Layout {
     /// Every site, by name.
     pub(crate) fn sites(&self) -> impl Iterator<Item = &Placed> {
         self.sites.values()
+    }
+
+    /// The uwsgi sockets of every site.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = Wanted<'_>> {
+        self.sites.values().map(|placed| placed.release.wanted_sockets())
     }
 
     /// One site.

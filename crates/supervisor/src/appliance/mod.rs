@@ -31,6 +31,7 @@ use crate::engine::protocol::EngineConfig;
 use crate::engine::{EngineContext, Generation};
 use crate::logs::Logs;
 use crate::process::BackOff;
+use crate::site_sockets::SiteSockets;
 use crate::store::Store;
 use crate::workers::{Crew, WorkerContext};
 
@@ -72,6 +73,7 @@ pub(crate) struct Appliance {
     started_ms: i64,
     library: PathBuf,
     engines: EngineContext,
+    sockets: SiteSockets,
     workers: Arc<WorkerContext>,
     operation: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -114,7 +116,9 @@ impl Appliance {
             running.generations
         };
         let config = layout.engine_config(crews, &self.library, None);
-        let generation = Generation::start(&self.engines, number, config, layout.embedded())?;
+        let sockets = self.sockets.all();
+        let generation =
+            Generation::start(&self.engines, number, config, layout.embedded(), &sockets)?;
         tracing::info!(generation = number, pid = generation.pid(), "engine started");
         Ok(generation)
     }
@@ -123,7 +127,8 @@ impl Appliance {
     fn publish(&self) -> Option<(Arc<Generation>, u64)> {
         let running = self.running.lock();
         let engine = running.engine.clone()?;
-        let sequence = engine.configure(running.engine_config(&self.library));
+        let config = running.engine_config(&self.library);
+        let sequence = engine.configure(config, &self.sockets.all());
         drop(running);
         self.announce();
         Some((engine, sequence))
@@ -202,6 +207,7 @@ impl Appliance {
         }
         self.tasks.close();
         self.tasks.wait().await;
+        self.sockets.keep(std::iter::empty());
         self.store.close().await;
     }
 }

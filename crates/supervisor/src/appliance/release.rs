@@ -6,17 +6,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use onebox_app_server::AppSpec;
+use onebox_config::site::SocketAddress;
 use onebox_config::{Paths, SiteConfig, SiteName};
 
 use super::OperationFailure;
 use crate::deploy::plan::{Kind, RunPlan};
 use crate::deploy::plan_in_place;
-use crate::engine::EmbeddedSite;
-use crate::engine::protocol::{BackendData, EmbeddedData, SiteData};
+use crate::engine::protocol::{BackendData, EmbeddedData, SiteData, SocketData};
+use crate::engine::{EmbeddedSite, shown_address};
 use crate::environment;
 use crate::isolation::{Facts, PythonFacts};
+use crate::site_sockets::Wanted;
 use crate::store::SiteRow;
 use crate::workers::CrewSpec;
+
+/// The release of a folder that is served as it is; no other has this name.
+const IN_PLACE: &str = "in-place";
 
 /// A release that can be run.
 #[derive(Debug, Clone)]
@@ -95,7 +100,7 @@ impl SiteRelease {
         })?;
         Ok(Self {
             site: name,
-            release: "in-place".to_owned(),
+            release: IN_PLACE.to_owned(),
             domains: config.domains.clone(),
             config,
             plan,
@@ -189,6 +194,22 @@ impl SiteRelease {
         })
     }
 
+    /// What `socket` and its companions say; relative paths of a folder in place count from it.
+    pub(crate) fn wanted_sockets(&self) -> Wanted<'_> {
+        let folder = (self.release == IN_PLACE).then(|| self.plan.root.clone());
+        Wanted { site: &self.site, sockets: &self.config.sockets, folder }
+    }
+
+    fn socket_data(&self) -> Vec<SocketData> {
+        let sockets = &self.config.sockets;
+        let data = |address| SocketData {
+            address: shown_address(address),
+            is_tcp: matches!(address, SocketAddress::Tcp(_)),
+            allow: sockets.allow.clone(),
+        };
+        sockets.addresses.iter().map(data).collect()
+    }
+
     /// What the engine needs to route to it.
     pub(crate) fn site_data(&self, backend: BackendData) -> SiteData {
         let mut hosts = self.domains.clone();
@@ -202,6 +223,7 @@ impl SiteRelease {
             statics: if self.stopped { Vec::new() } else { self.plan.statics.clone() },
             index: self.is_static(),
             backend,
+            sockets: self.socket_data(),
             harakiri: self.config.harakiri,
             queue_size: self.config.queue_size,
             buffer_size: self.config.buffer_size,

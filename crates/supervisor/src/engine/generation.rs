@@ -24,13 +24,15 @@ use tokio::sync::{mpsc, watch};
 use super::logging::Told;
 use super::protocol::{
     CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, FromEngine, LimitsData, PROBE_FD,
-    ToEngine,
+    SOCKETS_FD, ToEngine,
 };
+use super::sockets::Giver;
 use crate::clock::now_ms;
 use crate::environment::{self, Environment};
 use crate::listeners::{SocketFile, bind_unix};
 use crate::logs::{Logs, Source, each_line};
 use crate::process::{self, Exit, Process};
+use crate::site_sockets::SiteSocket;
 
 /// Orders that may wait for an engine; it takes them at once unless it is stuck.
 const ORDERS: usize = 256;
@@ -103,6 +105,7 @@ pub(crate) struct Generation {
     process: Process,
     probe: SocketFile,
     orders: mpsc::Sender<ToEngine>,
+    sockets: Giver,
     sequence: AtomicU64,
     heard: watch::Receiver<Heard>,
     samples: Arc<Mutex<VecDeque<Snapshot>>>,
@@ -126,12 +129,18 @@ impl Generation {
         number: u64,
         config: EngineConfig,
         embedded: Option<EmbeddedSite>,
+        sockets: &[Arc<SiteSocket>],
     ) -> io::Result<Arc<Self>> {
         let probe_path = context.paths.run_dir().join(format!("e{number}.sock"));
         let probe = bind_unix(&probe_path).map_err(io::Error::other)?;
         let probe_file = SocketFile(probe_path);
         let (ours, theirs) = UnixStream::pair()?;
-        let mut inherited = vec![(theirs.as_fd(), CONTROL_FD), (probe.as_fd(), PROBE_FD)];
+        let (giver, taker) = Giver::new()?;
+        let mut inherited = vec![
+            (theirs.as_fd(), CONTROL_FD),
+            (probe.as_fd(), PROBE_FD),
+            (taker.as_fd(), SOCKETS_FD),
+        ];
         for (listener, descriptor) in context.http.iter().zip(FIRST_HTTP_FD..) {
             inherited.push((listener.as_fd(), descriptor));
         }
@@ -156,6 +165,7 @@ impl Generation {
             process,
             probe: probe_file,
             orders,
+            sockets: giver,
             sequence: AtomicU64::new(0),
             heard,
             samples,
@@ -166,7 +176,7 @@ impl Generation {
             access_logs: context.access_logs.clone(),
             temp_dir: context.paths.temp_dir(),
         }));
-        generation.configure(config);
+        generation.configure(config, sockets);
         Ok(generation)
     }
 
@@ -199,8 +209,10 @@ impl Generation {
     }
 
     /// Tells it its sites; what this returns is for [`Self::configured`].
-    pub(crate) fn configure(&self, config: EngineConfig) -> u64 {
+    /// Of the uwsgi sockets it gets those that the configuration names.
+    pub(crate) fn configure(&self, config: EngineConfig, sockets: &[Arc<SiteSocket>]) -> u64 {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        self.sockets.give(sockets, &config, sequence);
         self.order(ToEngine::Configure { sequence, config });
         sequence
     }

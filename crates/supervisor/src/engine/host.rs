@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +21,11 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::logging;
-use super::protocol::{CONTROL_FD, EngineStart, FIRST_HTTP_FD, FromEngine, PROBE_FD, ToEngine};
+use super::protocol::{
+    CONTROL_FD, EngineStart, FIRST_HTTP_FD, FromEngine, PROBE_FD, SOCKETS_FD, ToEngine,
+};
 use super::routes::{Import, Routes};
+use super::sockets::{self, Doors};
 use crate::process::take_inherited;
 
 /// More threads than this do not make an engine faster: it mostly waits.
@@ -80,6 +84,7 @@ fn raise_descriptor_limit() {
 struct Inherited {
     control: UnixStream,
     probe: UnixListener,
+    sockets: OwnedFd,
 }
 
 impl Inherited {
@@ -87,6 +92,7 @@ impl Inherited {
         Ok(Self {
             control: take_inherited(CONTROL_FD)?.into(),
             probe: take_inherited(PROBE_FD)?.into(),
+            sockets: take_inherited(SOCKETS_FD)?,
         })
     }
 }
@@ -111,7 +117,9 @@ async fn run(inherited: Inherited) -> io::Result<()> {
     let teller = tokio::spawn(tell(writer, messages));
     let mut engine = Engine::new(&start, http, outbox)?;
     engine.proxy.serve_unix(inherited.probe)?;
-    engine.serve(&mut orders).await?;
+    let (given, sockets) = mpsc::channel(1);
+    sockets::take_all(inherited.sockets, given)?;
+    engine.serve(&mut orders, sockets).await?;
     drop(engine);
     teller.await.ok();
     Ok(())
@@ -155,6 +163,7 @@ struct Engine {
     metrics: Arc<Registry>,
     routes: Routes,
     http: Vec<TcpListener>,
+    doors: Doors,
     outbox: mpsc::Sender<FromEngine>,
     /// What importing an application came to.
     imports: (mpsc::Sender<Imported>, mpsc::Receiver<Imported>),
@@ -188,6 +197,7 @@ impl Engine {
             routes: Routes::new(Arc::clone(&metrics)),
             metrics,
             http,
+            doors: Doors::default(),
             outbox,
             imports: mpsc::channel(1),
             embedded: None,
@@ -195,7 +205,11 @@ impl Engine {
     }
 
     /// Obeys until the supervisor is gone or an order to drain was carried out.
-    async fn serve(&mut self, orders: &mut Orders) -> io::Result<()> {
+    async fn serve(
+        &mut self,
+        orders: &mut Orders,
+        mut sockets: mpsc::Receiver<(sockets::Offer, OwnedFd)>,
+    ) -> io::Result<()> {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut draining: Option<tokio::task::JoinHandle<()>> = None;
@@ -205,6 +219,7 @@ impl Engine {
                     None => return Ok(()),
                     Some(ToEngine::Drain { mercy }) => {
                         self.proxy.drain();
+                        self.doors = Doors::default();
                         self.proxy.stopped_accepting().await;
                         self.say(FromEngine::Draining).await;
                         let proxy = self.proxy.clone();
@@ -214,6 +229,7 @@ impl Engine {
                     }
                     Some(order) => self.obey(order).await,
                 },
+                Some(given) = sockets.recv() => self.doors.take(&self.proxy, given),
                 Some(imported) = self.imports.1.recv() => self.imported(imported).await,
                 _ = second.tick() => self.say(FromEngine::Sample(self.metrics.snapshot())).await,
                 () = ended(&mut draining) => {
@@ -230,13 +246,16 @@ impl Engine {
     async fn obey(&mut self, order: ToEngine) {
         match order {
             ToEngine::Configure { sequence, config } => {
+                let sockets = config.clone();
                 if let Some(import) = self.routes.configure(config) {
                     self.import(import);
                 }
                 self.apply_routes();
+                self.doors.configure(&self.proxy, &sockets, sequence);
                 self.say(FromEngine::Configured { sequence }).await;
             }
             ToEngine::Accept => {
+                self.doors.accept(&self.proxy);
                 for listener in self.http.drain(..) {
                     if let Err(error) = self.proxy.serve_tcp(listener) {
                         tracing::error!(%error, "a listener can't be used");

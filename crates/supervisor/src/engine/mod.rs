@@ -7,6 +7,8 @@ mod host;
 mod logging;
 pub(crate) mod protocol;
 mod routes;
+mod sockets;
 
 pub(crate) use generation::{EmbeddedSite, EngineContext, Generation, LoadFailure, Loaded};
 pub use host::{EngineError, engine_main};
+pub(crate) use sockets::shown as shown_address;

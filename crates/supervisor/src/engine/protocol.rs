@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use onebox_app_server::{AppSpec, Interpreter};
 use onebox_config::Limits;
 use onebox_metrics::Snapshot;
@@ -15,8 +16,10 @@ use serde::{Deserialize, Serialize};
 pub(super) const CONTROL_FD: i32 = 3;
 /// The private listener that health checks go to.
 pub(super) const PROBE_FD: i32 = 4;
+/// Where uwsgi sockets of sites come over.
+pub(super) const SOCKETS_FD: i32 = 5;
 /// The first of the listeners for sites; the others follow it.
-pub(super) const FIRST_HTTP_FD: i32 = 5;
+pub(super) const FIRST_HTTP_FD: i32 = 6;
 
 /// From the supervisor to an engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -95,6 +98,14 @@ pub(crate) struct EngineConfig {
     pub(crate) candidates: Vec<SiteData>,
 }
 
+impl EngineConfig {
+    /// Every uwsgi socket that a live site or a candidate has, with its site.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = (&SiteData, &SocketData)> {
+        let all = self.sites.iter().chain(&self.candidates);
+        all.flat_map(|site| site.sockets.iter().map(move |socket| (site, socket)))
+    }
+}
+
 /// A site as the engine needs it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SiteData {
@@ -112,6 +123,8 @@ pub(crate) struct SiteData {
     pub(crate) index: bool,
     /// Who makes the other answers.
     pub(crate) backend: BackendData,
+    /// Where it serves uwsgi.
+    pub(crate) sockets: Vec<SocketData>,
     /// `harakiri`
     pub(crate) harakiri: Duration,
     /// `queue-size`
@@ -126,6 +139,17 @@ pub(crate) struct SiteData {
     pub(crate) response_buffering: u64,
     /// `max-temp-file`
     pub(crate) max_temp_file: u64,
+}
+
+/// A uwsgi socket of a site; the descriptor itself comes over [`SOCKETS_FD`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SocketData {
+    /// As its site's configuration names it.
+    pub(crate) address: String,
+    /// Whether it is an address, not a Unix socket.
+    pub(crate) is_tcp: bool,
+    /// `socket-allow`
+    pub(crate) allow: Vec<IpNet>,
 }
 
 /// Who makes the answers of a site that are not files.

@@ -5,6 +5,7 @@ mod command;
 mod fifo;
 mod http;
 mod packages;
+mod nginx;
 mod poller;
 mod site;
 
@@ -13,5 +14,6 @@ pub(crate) use command::{DEADLINE, Finished, onebox, run};
 pub(crate) use fifo::Fifo;
 pub(crate) use http::{Connection, get};
 pub(crate) use packages::environment_of;
+pub(crate) use nginx::{Nginx, free_address};
 pub(crate) use poller::Poller;
 pub(crate) use site::SiteFolder;

@@ -1,0 +1,152 @@
+//! Where a site also serves uwsgi: Unix sockets and addresses, the mode and owner of the former, and who may reach the latter.
+//!
+//! Source: uWSGI's options `socket`, `chmod-socket` and `chown-socket`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::address::{Families, addresses};
+use super::{Invalid, must_be, site_path};
+use crate::site::{SocketAddress, SocketOwner};
+use crate::value::Value;
+
+/// One entry of `socket`: a path, or an address (`127.0.0.1:8000`, `:8000`), which may stand for two.
+pub(crate) fn socket(families: Families) -> impl Fn(&str) -> Result<Vec<SocketAddress>, Invalid> {
+    move |text| {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Err(Invalid::new(format!("\"{text}\" is how nginx writes it"))
+                .hint(format!("write the path alone: \"{path}\"")));
+        }
+        if text.starts_with('/') {
+            return absolute(text).map(|path| vec![SocketAddress::Unix(path)]);
+        }
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number || (text.contains(':') && !text.contains('/')) {
+            let all = addresses(families)(text)?;
+            if all.iter().any(|address| address.port() == 0) {
+                return Err(Invalid::new(format!("\"{text}\" names no port"))
+                    .hint("the server in front has to know it: write a number above 0"));
+            }
+            return Ok(all.into_iter().map(SocketAddress::Tcp).collect());
+        }
+        site_path(text).map(|path| vec![SocketAddress::Unix(path)])
+    }
+}
+
+fn absolute(text: &str) -> Result<PathBuf, Invalid> {
+    if text.contains('\0') || text.ends_with('/') {
+        return Err(Invalid::new(format!("\"{text}\" is not the path of a socket"))
+            .hint("write the path of the file: \"/run/onebox/mysite.sock\""));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// `chmod-socket`: an octal mode as text, `"660"`.
+pub(crate) fn mode(value: &Value) -> Result<u32, Invalid> {
+    let Value::Text(text) = value else { return Err(must_be("a text", value)) };
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if (3..=4).contains(&text.len()) && !text.starts_with("+") && mode <= 0o777 => {
+            Ok(mode)
+        }
+        _ => Err(Invalid::new(format!("\"{text}\" is not a mode"))
+            .hint("write three octal digits: \"660\" lets the owner and the group connect")),
+    }
+}
+
+/// `chown-socket`: `user`, `user:group` or `:group`, names or numbers.
+pub(crate) fn owner(text: &str) -> Result<SocketOwner, Invalid> {
+    let refused = || {
+        Invalid::new(format!("\"{text}\" is not an owner"))
+            .hint("write a user, a group, or both: \"www-data:www-data\", \":www-data\"")
+    };
+    let (user, group) = text.split_once(':').unwrap_or((text, ""));
+    let name = |name: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$');
+        match name {
+            "" => Ok(None),
+            name if name.chars().all(is_plain) => Ok(Some(name.to_owned())),
+            _ => Err(refused()),
+        }
+    };
+    match (name(user)?, name(group)?) {
+        (None, None) => Err(refused()),
+        (user, group) => Ok(SocketOwner { user, group }),
+    }
+}
+
+/// One entry of `socket-allow`: a network, or one address.
+pub(crate) fn network(text: &str) -> Result<IpNet, Invalid> {
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| one()).map_err(|_| {
+        Invalid::new(format!("\"{text}\" is not a network"))
+            .hint("write an address, or a network with its prefix: \"10.0.0.0/8\"")
+    })
+}
+
+/// Why an address can't be listened on without `socket-allow`.
+pub(crate) fn unprotected(address: SocketAddr) -> Invalid {
+    Invalid::new(format!(
+        "{address} is reachable from other machines: whoever speaks uwsgi is believed about who the client is, and there is no password"
+    ))
+    .hint("name the machines that may connect: socket-allow = [\"10.0.0.7\"]; or listen on 127.0.0.1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<SocketAddress>, Invalid> {
+        socket(Families::Both)(text)
+    }
+
+    #[test]
+    fn a_socket_is_a_path_or_an_address() {
+        assert_eq!(read("/run/a.sock").unwrap(), [SocketAddress::Unix("/run/a.sock".into())]);
+        assert_eq!(read("./run//a.sock").unwrap(), [SocketAddress::Unix("run/a.sock".into())]);
+        let tcp = |text: &str| SocketAddress::Tcp(text.parse().unwrap());
+        assert_eq!(read("127.0.0.1:8000").unwrap(), [tcp("127.0.0.1:8000")]);
+        assert_eq!(read("[::1]:8000").unwrap(), [tcp("[::1]:8000")]);
+        assert_eq!(read(":8000").unwrap(), [tcp("[::]:8000")]);
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_with_a_hint() {
+        for text in ["unix:/run/a.sock", "8000", "example.com:80", "127.0.0.1:0", "/run/"] {
+            assert!(read(text).unwrap_err().hint.is_some(), "{text}");
+        }
+        assert!(read("../a.sock").is_err());
+    }
+
+    #[test]
+    fn a_mode_is_octal_text() {
+        let mode_of = |text: &str| mode(&Value::Text(text.to_owned()));
+        assert_eq!(mode_of("664"), Ok(0o664));
+        assert_eq!(mode_of("0660"), Ok(0o660));
+        for text in ["", "66", "668", "1777", "+66", "rw-rw----"] {
+            assert!(mode_of(text).is_err(), "{text}");
+        }
+        assert!(mode(&Value::Integer(664)).unwrap_err().hint.unwrap().contains("\"664\""));
+    }
+
+    #[test]
+    fn an_owner_is_a_user_a_group_or_both() {
+        let of = |user: Option<&str>, group: Option<&str>| {
+            Ok(SocketOwner { user: user.map(str::to_owned), group: group.map(str::to_owned) })
+        };
+        assert_eq!(owner("www-data:www-data"), of(Some("www-data"), Some("www-data")));
+        assert_eq!(owner("33"), of(Some("33"), None));
+        assert_eq!(owner(":www-data"), of(None, Some("www-data")));
+        for text in ["", ":", "a b", "a:b:c"] {
+            assert!(owner(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_network_may_be_one_address() {
+        assert_eq!(network("10.0.0.7").unwrap().to_string(), "10.0.0.7/32");
+        assert_eq!(network("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
+        assert!(network("10.0.0.0/40").is_err() && network("intranet").is_err());
+    }
+}

@@ -1,0 +1,89 @@
+//! A real nginx in front of an appliance.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::command::DEADLINE;
+
+const BINARY: &str = "/usr/sbin/nginx";
+
+/// A running nginx with one server for each location; it ends with the test.
+pub(crate) struct Nginx {
+    child: Child,
+    _folder: tempfile::TempDir,
+    /// Where each server listens.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+impl Nginx {
+    /// Whether this machine has one; says so where it has not.
+    pub(crate) fn is_here() -> bool {
+        let here = Path::new(BINARY).exists() && Path::new("/etc/nginx/uwsgi_params").exists();
+        if !here {
+            eprintln!("skipped: this machine has no {BINARY}");
+        }
+        here
+    }
+
+    /// Starts one; each of `locations` is what stands in `location / { }`.
+    pub(crate) fn start(locations: &[String]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().display();
+        let addresses: Vec<SocketAddr> = locations.iter().map(|_| free_address()).collect();
+        let servers = addresses.iter().zip(locations).map(|(address, location)| {
+            format!("server {{ listen {address}; location / {{ {location} }} }}\n")
+        });
+        let temporary = ["client_body", "proxy", "uwsgi", "fastcgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {root}/{kind};\n"));
+        // As root it would give its work to a user who can't open the test's sockets.
+        let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+        let text = format!(
+            "daemon off; worker_processes 1; pid {root}/pid; {user}\n\
+             events {{}}\nhttp {{\naccess_log off; client_max_body_size 0;\n{}{}}}\n",
+            temporary.concat(),
+            servers.collect::<String>(),
+        );
+        let config = folder.path().join("nginx.conf");
+        std::fs::write(&config, text).unwrap();
+        let mut child = Command::new(BINARY)
+            .args(["-e", "stderr", "-g", "error_log stderr notice;", "-c"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let stderr = child.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                sender.send(line).ok();
+            }
+        });
+        let started = Self { child, _folder: folder, addresses };
+        // It listens before it starts the process that accepts.
+        loop {
+            let line = lines.recv_timeout(DEADLINE).expect("nginx says that it started");
+            assert!(!line.contains("[emerg]"), "{line}");
+            if line.contains("start worker process") {
+                return started;
+            }
+        }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).ok();
+        self.child.wait().ok();
+    }
+}
+
+/// An address that was free a moment ago, for programs that can't choose one themselves.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

@@ -1,0 +1,69 @@
+//! The pipeline for a request that came as a uwsgi packet: its site is known, and compression is the web server's in front.
+
+use super::{Service, error_response, name_request};
+use crate::error::ProxyError;
+use crate::error_page::ErrorPage;
+use crate::exchange::Exchange;
+use crate::http1::RequestBody;
+use crate::message::{ConnectionInfo, Response};
+use crate::upstream;
+use crate::uwsgi_server::PacketRequest;
+use onebox_uwsgi::Request;
+
+impl Service {
+    /// The answer to a request for `site`.
+    pub(crate) async fn handle_packet(
+        &self,
+        site: &str,
+        request: &PacketRequest,
+        body: &mut RequestBody<'_>,
+    ) -> (Response, Exchange) {
+        let mut exchange = Exchange::begin(&request.head, &request.connection, &self.access_log);
+        let mut response = match self.answer_packet(site, request, body, &mut exchange).await {
+            Ok(response) => response,
+            Err(error) => error_response(&error, &request.head, &mut exchange),
+        };
+        name_request(&mut response, &exchange);
+        (response, exchange)
+    }
+
+    /// The steps of [`Service::answer`], as far as they are not done by the web server in front.
+    async fn answer_packet(
+        &self,
+        site: &str,
+        request: &PacketRequest,
+        body: &mut RequestBody<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Response, ProxyError> {
+        let (head, path) = (&request.head, &request.path);
+        let routed = self.routes.load().site_named(site).cloned().ok_or(ProxyError::Stopped)?;
+        exchange.belongs_to(&routed);
+        if let Some(file) = self.static_files.answer(&routed, head, path, exchange).await? {
+            return Ok(file);
+        }
+        upstream::check_open(&routed.site)?;
+        let body = self.read_body(&routed.site, head, body, exchange).await?;
+        let vars = request.vars(body.size(), exchange.request_id, routed.site.buffer_size)?;
+        upstream::answer(&routed.site, Request { vars, body }, &head.method, exchange).await
+    }
+
+    /// The answer to a packet that describes no request.
+    pub(crate) fn refuse_packet(
+        &self,
+        error: &ProxyError,
+        connection: &ConnectionInfo,
+    ) -> (Response, Exchange) {
+        let mut exchange = Exchange::refused(connection);
+        exchange.failed(error);
+        let page = ErrorPage {
+            status: error.status(),
+            sentence: &error.sentence(),
+            request_id: exchange.request_id,
+            retry_after_s: None,
+            close: true,
+        };
+        let mut response = page.into_response(None);
+        name_request(&mut response, &exchange);
+        (response, exchange)
+    }
+}
