@@ -4,8 +4,8 @@ mod appliance;
 mod command;
 mod fifo;
 mod http;
-mod packages;
 mod nginx;
+mod packages;
 mod poller;
 mod site;
 
@@ -13,7 +13,7 @@ pub(crate) use appliance::TestBox;
 pub(crate) use command::{DEADLINE, Finished, onebox, run};
 pub(crate) use fifo::Fifo;
 pub(crate) use http::{Connection, get};
-pub(crate) use packages::environment_of;
 pub(crate) use nginx::{Nginx, free_address};
+pub(crate) use packages::environment_of;
 pub(crate) use poller::Poller;
 pub(crate) use site::SiteFolder;
