@@ -114,16 +114,7 @@ impl Service {
     ) -> (Response, Exchange) {
         let mut exchange = Exchange::refused(connection);
         exchange.refuse(refusal.status, refusal.reason);
-        let page = ErrorPage {
-            status: refusal.status,
-            sentence: refusal.reason,
-            request_id: exchange.request_id,
-            retry_after_s: None,
-            close: true,
-        };
-        let mut response = page.into_response(None);
-        name_request(&mut response, &exchange);
-        (response, exchange)
+        (last_page(&exchange, refusal.status, refusal.reason), exchange)
     }
 
     fn route(
@@ -180,6 +171,15 @@ fn error_response(error: &ProxyError, head: &RequestHead, exchange: &mut Exchang
         close: error.breaks_connection(),
     };
     page.into_response(Some(head))
+}
+
+/// The page for what is no request; the connection ends with it.
+fn last_page(exchange: &Exchange, status: u16, sentence: &str) -> Response {
+    let request_id = exchange.request_id;
+    let page = ErrorPage { status, sentence, request_id, retry_after_s: None, close: true };
+    let mut response = page.into_response(None);
+    name_request(&mut response, exchange);
+    response
 }
 
 /// The identity that logs and vars have, for whoever reports a problem. An application may have named it already.

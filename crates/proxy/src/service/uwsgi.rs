@@ -1,8 +1,7 @@
 //! The pipeline for a request that came as a uwsgi packet: its site is known, and compression is the web server's in front.
 
-use super::{Service, error_response, name_request};
+use super::{Service, error_response, last_page, name_request};
 use crate::error::ProxyError;
-use crate::error_page::ErrorPage;
 use crate::exchange::Exchange;
 use crate::http1::RequestBody;
 use crate::message::{ConnectionInfo, Response};
@@ -55,15 +54,6 @@ impl Service {
     ) -> (Response, Exchange) {
         let mut exchange = Exchange::refused(connection);
         exchange.failed(error);
-        let page = ErrorPage {
-            status: error.status(),
-            sentence: &error.sentence(),
-            request_id: exchange.request_id,
-            retry_after_s: None,
-            close: true,
-        };
-        let mut response = page.into_response(None);
-        name_request(&mut response, &exchange);
-        (response, exchange)
+        (last_page(&exchange, error.status(), &error.sentence()), exchange)
     }
 }
