@@ -2,9 +2,11 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Write};
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{MemfdFlags, StatVfsMountFlags, memfd_create, statvfs};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -23,7 +25,8 @@ pub struct RuntimeLibrary {
 }
 
 impl RuntimeLibrary {
-    /// Writes the library to `dir/SHA256/`, once; readable for every user, as sites' users have to load it.
+    /// Writes the library to `dir/SHA256/`, once; readable for every user, as sites' users have to load it. Where nothing may
+    /// be loaded from `dir` (a mount with `noexec`), it lies in memory for as long as this process lives.
     ///
     /// # Errors
     /// [`LibraryError`] where a folder or the file can't be written.
@@ -37,6 +40,9 @@ impl RuntimeLibrary {
             move |source: io::Error| LibraryError { path, source }
         };
         DirBuilder::new().recursive(true).mode(0o711).create(&folder).map_err(failed(&folder))?;
+        if statvfs(&folder).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
+            return Ok(Self { path: write_to_memory().map_err(failed(&path))? });
+        }
         // The name is the content's, but the disk may have been full, or a hand may have been in it.
         if !fs::read(&path).is_ok_and(|bytes| bytes == BYTES) {
             write_atomically(&folder, &path).map_err(failed(&path))?;
@@ -55,6 +61,16 @@ fn write_atomically(folder: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A file of no mount, under a path by which child processes find it too. Its descriptor stays open.
+fn write_to_memory() -> io::Result<PathBuf> {
+    let mut file = fs::File::from(memfd_create(FILE_NAME, MemfdFlags::CLOEXEC)?);
+    file.write_all(BYTES)?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    // Closed by nobody: the path is good for as long as the process lives.
+    let _ = file.into_raw_fd();
+    Ok(path.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +86,11 @@ mod tests {
         assert_eq!(fs::metadata(&first.path).unwrap().permissions().mode() & 0o777, 0o644);
         let folder = first.path.parent().unwrap();
         assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o111, 0o111);
+    }
+
+    #[test]
+    fn in_memory_it_is_the_same_file() {
+        assert_eq!(fs::read(write_to_memory().unwrap()).unwrap(), BYTES);
     }
 
     #[test]
