@@ -358,7 +358,6 @@ impl Ears {
                 samples.push_back(snapshot);
             }
             FromEngine::Draining => self.heard.send_modify(|heard| heard.draining = true),
-            FromEngine::Drained => {}
         }
     }
 }

@@ -236,7 +236,6 @@ impl Engine {
                     self.routes.close_embedded();
                     self.run_exit_handlers().await;
                     self.say(FromEngine::Sample(self.metrics.snapshot())).await;
-                    self.say(FromEngine::Drained).await;
                     return Ok(());
                 }
             }

@@ -72,8 +72,6 @@ pub(crate) enum FromEngine {
     Sample(Snapshot),
     /// It drains: no connection will be accepted any more.
     Draining,
-    /// Nothing is being served any more; the engine ends now.
-    Drained,
 }
 
 /// What an engine needs to know from the start.
