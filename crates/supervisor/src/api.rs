@@ -2,7 +2,11 @@
 //!
 //! All times are milliseconds since the Unix epoch (`_ms`), all sizes bytes.
 
+mod events;
+
 use serde::{Deserialize, Serialize};
+
+pub use events::{EventKind, PastEvent};
 
 /// `GET /api/v1/status`: the whole appliance.
 #[derive(Debug, Clone, Serialize, Deserialize)]

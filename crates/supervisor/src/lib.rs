@@ -10,6 +10,7 @@ mod deploy;
 mod engine;
 mod environment;
 mod isolation;
+mod journal;
 mod listeners;
 mod logs;
 mod process;

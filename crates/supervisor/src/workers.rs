@@ -21,11 +21,12 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::WorkerStatus;
+use crate::api::{EventKind, WorkerStatus};
 use crate::clock::now_ms;
 use crate::engine::protocol::WorkerData;
 use crate::engine::{LoadFailure, Loaded};
 use crate::environment::Environment;
+use crate::journal::Journal;
 use crate::listeners::{SocketFile, bind_unix};
 use crate::logs::{Logs, Source, each_line};
 use crate::process::{self, BackOff, Exit, LifePipe, Process};
@@ -48,6 +49,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(crate) struct WorkerContext {
     pub(crate) paths: Paths,
     pub(crate) logs: Arc<Logs>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) life: LifePipe,
     /// Told whenever a worker comes or goes.
     pub(crate) changed: Arc<Notify>,
@@ -56,9 +58,9 @@ pub(crate) struct WorkerContext {
 
 impl WorkerContext {
     /// Opens the life pipe; no worker is started yet.
-    pub(crate) fn new(paths: Paths, logs: Arc<Logs>) -> io::Result<Self> {
+    pub(crate) fn new(paths: Paths, logs: Arc<Logs>, journal: Arc<Journal>) -> io::Result<Self> {
         let (life, changed) = (LifePipe::new()?, Arc::new(Notify::new()));
-        Ok(Self { paths, logs, life, changed, sockets: AtomicU64::new(1) })
+        Ok(Self { paths, logs, journal, life, changed, sockets: AtomicU64::new(1) })
     }
 
     /// Short, since the path of a Unix socket has at most 107 bytes.
@@ -245,7 +247,10 @@ impl Keeper<'_> {
                 reason,
                 "worker ended"
             );
-            self.log(&format!("worker {} {reason}; next start in {pause:?}", self.worker.name));
+            let text = format!("worker {} {reason}; next start in {pause:?}", self.worker.name);
+            self.log(&text);
+            let (site, release) = (&self.spec.site, &self.spec.release);
+            self.context.journal.site(EventKind::WorkerCrash, site, Some(release), &text);
             self.set(|loaded| after_end(loaded, &reason, pause));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -12,6 +12,7 @@ mod headers;
 mod login;
 mod logs;
 mod password;
+mod past_events;
 mod rate_limit;
 #[cfg(test)]
 mod routes_test;
@@ -55,6 +56,7 @@ fn routes() -> Router<AdminState> {
     Router::new()
         .route("/api/v1/status", get(sites::status))
         .route("/api/v1/events", get(events::events))
+        .route("/api/v1/events/past", get(past_events::past_events))
         .route("/api/v1/shutdown", post(sites::shutdown))
         .route("/api/v1/session", get(login::session))
         .route("/api/v1/logout", post(login::logout))

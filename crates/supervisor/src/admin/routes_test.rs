@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::api::EventKind;
 use crate::appliance::Setup;
 
 struct Api {
@@ -65,6 +66,16 @@ impl Api {
         Login { cookie, csrf_token }
     }
 
+    /// What the control socket answers, else its status.
+    async fn get(&self, path: &str) -> Result<Value, StatusCode> {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = control_router(self.state.clone()).oneshot(request).await.unwrap();
+        match answer.status() {
+            StatusCode::OK => Ok(body(answer).await),
+            status => Err(status),
+        }
+    }
+
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> StatusCode {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
@@ -78,9 +89,10 @@ async fn body(answer: Response<Body>) -> Value {
     serde_json::from_slice(&to_bytes(answer.into_body(), 1 << 20).await.unwrap()).unwrap()
 }
 
-const GUARDED: [(&str, &str); 9] = [
+const GUARDED: [(&str, &str); 10] = [
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/events"),
+    ("GET", "/api/v1/events/past"),
     ("GET", "/api/v1/sites/blog/logs"),
     ("POST", "/api/v1/sites/blog/restart"),
     ("DELETE", "/api/v1/sites/blog"),
@@ -153,6 +165,27 @@ async fn the_control_socket_needs_no_login_and_answers_errors_as_json() {
         let answer = ask(path).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
         assert!(body(answer).await["error"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn past_events_are_told_by_span_and_site() {
+    let api = Api::new().await;
+    let journal = &api.state.appliance.journal;
+    journal.site(EventKind::Deploy, "blog", Some("r1"), "release r1 is live");
+    journal.site(EventKind::Stop, "shop", None, "stopped");
+    journal.close().await;
+    let events = api.get("/api/v1/events/past?site=blog").await.unwrap();
+    let at_ms = events[0]["at_ms"].as_i64().unwrap();
+    let expected = json!({
+        "at_ms": at_ms, "kind": "deploy", "site": "blog", "release": "r1", "text": "release r1 is live"
+    });
+    assert_eq!(events, json!([expected]));
+    let before = format!("/api/v1/events/past?from_ms=0&to_ms={at_ms}");
+    assert_eq!(api.get(&before).await.unwrap(), json!([]));
+    for wrong in ["from_ms=2&to_ms=1", "from_ms=x", "since=1", "from_ms=99999999999999999999"] {
+        let refused = api.get(&format!("/api/v1/events/past?{wrong}")).await.unwrap_err();
+        assert_eq!(refused, StatusCode::BAD_REQUEST, "{wrong}");
     }
 }
 

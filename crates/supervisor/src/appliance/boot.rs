@@ -13,9 +13,11 @@ use tokio_util::task::TaskTracker;
 
 use super::layout::Crews;
 use super::{Appliance, EVENTS, Layout, Running, SiteRelease, Unsteady};
+use crate::api::EventKind;
 use crate::clock::now_ms;
 use crate::deploy::release::clean_half_made;
 use crate::engine::{EngineContext, LoadFailure};
+use crate::journal::Journal;
 use crate::listeners::bound_addresses;
 use crate::logs::{Destination, Logs, Source};
 use crate::site_sockets::{SiteSockets, Wanted};
@@ -62,6 +64,7 @@ impl Appliance {
             .map_err(std::io::Error::other)??;
         let destination = if setup.in_place { Destination::Terminal } else { Destination::Files };
         let logs = Arc::new(Logs::new(paths.clone(), destination));
+        let journal = Arc::new(Journal::new(store.clone()));
         let engines = EngineContext {
             paths: paths.clone(),
             limits: setup.config.limits.clone(),
@@ -73,7 +76,11 @@ impl Appliance {
             http: bound_addresses(&engines.http),
             admin: setup.admin,
             in_place: setup.in_place,
-            workers: Arc::new(WorkerContext::new(paths.clone(), Arc::clone(&logs))?),
+            workers: Arc::new(WorkerContext::new(
+                paths.clone(),
+                Arc::clone(&logs),
+                Arc::clone(&journal),
+            )?),
             engines,
             sockets: SiteSockets::new(paths.clone()),
             library: library.path,
@@ -81,6 +88,7 @@ impl Appliance {
             paths,
             store,
             logs,
+            journal,
             events: broadcast::channel(EVENTS).0,
             shutdown: CancellationToken::new(),
             started_ms: now_ms(),
@@ -134,6 +142,8 @@ impl Appliance {
             running.crews = crews;
         }
         self.install(engine).await;
+        let version = env!("CARGO_PKG_VERSION");
+        self.journal.the_box(EventKind::ApplianceStart, &format!("onebox {version} started"));
         self.watch_workers();
         self.watch_logs();
         Ok(())

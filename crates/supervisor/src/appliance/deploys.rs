@@ -10,7 +10,7 @@ use futures_util::Stream;
 
 use super::change::{Change, Renew, step};
 use super::{Appliance, OperationError, OperationFailure, SiteRelease};
-use crate::api::{DeployEvent, DeployQuery, ReleaseState};
+use crate::api::{DeployEvent, DeployQuery, EventKind, ReleaseState};
 use crate::deploy::archive::ArchiveLimits;
 use crate::deploy::events::EventSink;
 use crate::deploy::leftover;
@@ -53,13 +53,14 @@ impl Appliance {
         self.running.lock().deploying = None;
         if let Err(error) = &result {
             self.store.fail_release(&site, &id, &error.to_string()).await?;
-            self.logs.write(&site, Source::Onebox, &format!("deploy of {id} failed: {error}"));
+            let text = format!("deploy of {id} failed: {error}");
+            self.tell(EventKind::DeployFailed, &site, Some(&id), &text);
             self.logs.write(&site, Source::Onebox, error.detail());
         }
         self.prune(&site, events).await;
         self.announce();
         result?;
-        self.logs.write(&site, Source::Onebox, &format!("release {id} is live"));
+        self.tell(EventKind::Deploy, &site, Some(&id), &format!("release {id} is live"));
         Ok(self.done(&site, &id, begun))
     }
 

@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::Sample;
 use crate::engine::protocol::EngineConfig;
 use crate::engine::{EngineContext, Generation};
+use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::process::BackOff;
 use crate::site_sockets::SiteSockets;
@@ -63,6 +64,7 @@ pub(crate) struct Appliance {
     pub(crate) paths: Paths,
     pub(crate) store: Store,
     pub(crate) logs: Arc<Logs>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) events: broadcast::Sender<Event>,
     /// Cancelled when the appliance is to end.
     pub(crate) shutdown: CancellationToken,
@@ -208,6 +210,7 @@ impl Appliance {
         self.tasks.close();
         self.tasks.wait().await;
         self.sockets.keep(std::iter::empty());
+        self.journal.close().await;
         self.store.close().await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::change::{Change, Renew, nobody};
 use super::{Appliance, Layout, OperationError, SiteRelease, Unsteady};
-use crate::api::{DeployEvent, EnvVariable, ReleaseState};
+use crate::api::{DeployEvent, EnvVariable, EventKind, ReleaseState};
 use crate::deploy::events::EventSink;
 use crate::logs::Source;
 use crate::store::{Commit, SiteRow};
@@ -36,7 +36,7 @@ impl Appliance {
         let target = self.layout_with(SiteRow { stopped: false, ..row }, &release).await?;
         let change = Change { target, site, renew: Renew::Replace, events };
         self.change(change, self.store.set_stopped(site, false)).await?;
-        self.logs.write(site, Source::Onebox, "restarted");
+        self.tell(EventKind::Restart, site, Some(&release), "restarted");
         Ok(self.done(site, &release, begun))
     }
 
@@ -59,7 +59,8 @@ impl Appliance {
         let commit = Commit { site, release: &release, domains: &domains, catch_all };
         let change = Change { target, site, renew: Renew::Keep, events };
         self.change(change, self.store.make_live(&commit)).await?;
-        self.logs.write(site, Source::Onebox, &format!("rolled back to release {release}"));
+        let text = format!("rolled back to release {release}");
+        self.tell(EventKind::Rollback, site, Some(&release), &text);
         Ok(self.done(site, &release, begun))
     }
 
@@ -91,7 +92,7 @@ impl Appliance {
     /// # Errors
     /// [`OperationError`]; the site goes on then.
     pub(crate) async fn stop(self: &Arc<Self>, site: &str) -> Result<(), OperationError> {
-        self.set_stopped(site, true, "stopped").await
+        self.set_stopped(site, true).await
     }
 
     /// Puts a stopped site back on line.
@@ -99,14 +100,13 @@ impl Appliance {
     /// # Errors
     /// [`OperationError`]; the site stays stopped then.
     pub(crate) async fn start_site(self: &Arc<Self>, site: &str) -> Result<(), OperationError> {
-        self.set_stopped(site, false, "started").await
+        self.set_stopped(site, false).await
     }
 
     async fn set_stopped(
         self: &Arc<Self>,
         site: &str,
         stopped: bool,
-        word: &str,
     ) -> Result<(), OperationError> {
         let _one_at_a_time = self.operation.lock().await;
         let row = self.row(site).await?;
@@ -118,7 +118,10 @@ impl Appliance {
         let events = &nobody();
         let change = Change { target, site, renew: Renew::Keep, events };
         self.change(change, self.store.set_stopped(site, stopped)).await?;
-        self.logs.write(site, Source::Onebox, word);
+        match stopped {
+            true => self.tell(EventKind::Stop, site, None, "stopped"),
+            false => self.tell(EventKind::Start, site, None, "started"),
+        }
         Ok(())
     }
 
@@ -134,6 +137,7 @@ impl Appliance {
         let events = &nobody();
         let change = Change { target, site, renew: Renew::Keep, events };
         self.change(change, self.store.remove_site(site)).await?;
+        self.journal.site(EventKind::Remove, site, None, "removed");
         self.running.lock().unreadable.remove(site);
         self.logs.forget(site);
         for folder in [self.paths.site_dir(site), self.paths.logs(site)] {
@@ -176,6 +180,9 @@ impl Appliance {
         for (name, value) in variables {
             self.store.set_variable(site, name, value).await?;
         }
+        let names: Vec<&str> = variables.keys().map(String::as_str).collect();
+        let text = format!("variables set: {}", names.join(", "));
+        self.journal.site(EventKind::Configuration, site, None, &text);
         self.apply_variables(site).await
     }
 
@@ -193,6 +200,8 @@ impl Appliance {
         if !self.store.remove_variable(site, name).await? {
             return Err(OperationError::Invalid(format!("{site} has no variable {name}")));
         }
+        let text = format!("variable removed: {name}");
+        self.journal.site(EventKind::Configuration, site, None, &text);
         self.apply_variables(site).await
     }
 
@@ -202,6 +211,12 @@ impl Appliance {
             return Ok(());
         }
         self.restart_locked(site, &nobody()).await.map(drop)
+    }
+
+    /// Tells what happened to a site, in its log and in the list of events.
+    pub(super) fn tell(&self, kind: EventKind, site: &str, release: Option<&str>, text: &str) {
+        self.logs.write(site, Source::Onebox, text);
+        self.journal.site(kind, site, release, text);
     }
 
     /// What the database knows of a site.

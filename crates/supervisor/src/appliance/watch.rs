@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::change::{Change, Renew, nobody};
 use super::{Appliance, Layout, Running};
+use crate::api::EventKind;
 use crate::engine::Generation;
 use crate::logs::Source;
 
@@ -37,8 +38,9 @@ impl Appliance {
                 (running.back_off.after_end(now), unsteady)
             };
             tracing::error!(generation = generation.number, %exit, ?pause, "engine ended by itself");
+            let text = format!("the engine {exit}; the next one starts in {pause:?}");
+            appliance.journal.the_box(EventKind::EngineCrash, &text);
             if let Some(embedded) = &generation.embedded {
-                let text = format!("the engine {exit}; the next one starts in {pause:?}");
                 appliance.logs.write(&embedded.site, Source::Onebox, &text);
             }
             appliance.announce();
@@ -70,6 +72,7 @@ impl Appliance {
             Err(failure) => format!("can't be moved to a process of its own: {failure}"),
         };
         tracing::warn!(site, text, "unsteady site");
+        self.journal.site(EventKind::Isolation, site, None, &text);
         self.logs.write(site, Source::Onebox, &text);
     }
 

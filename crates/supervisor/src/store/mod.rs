@@ -2,23 +2,31 @@
 //!
 //! A transaction here alone decides which release of a site is live; routes are derived from it. Must not know processes or HTTP.
 
+mod events;
 mod releases;
 mod sessions;
 mod sites;
 mod users;
 mod variables;
+#[cfg(test)]
+mod versions_test;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+pub(crate) use events::EventSpan;
 pub(crate) use sessions::SessionRow;
 pub(crate) use sites::{Commit, SiteRow};
+
+/// The schemas of all versions, in order.
+static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/state");
 
 /// What went wrong with the database.
 #[derive(Debug, thiserror::Error)]
@@ -26,9 +34,20 @@ pub enum StoreError {
     /// A statement failed.
     #[error("state.db: {0}")]
     Database(#[from] sqlx::Error),
-    /// It is newer than this program, or broken.
+    /// It is broken, or is no database of ours.
     #[error("state.db could not be brought up to date: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(#[source] MigrateError),
+    /// A later version of this program wrote it.
+    #[error(
+        "state.db was written by a later version of onebox (schema {version}, this one knows {known}): \
+         start that version, or restore a backup of the state directory"
+    )]
+    Newer {
+        /// The schema that this program does not know.
+        version: i64,
+        /// The last one that it knows.
+        known: i64,
+    },
     /// Its file can't be made private.
     #[error("state.db: {0}")]
     File(#[from] std::io::Error),
@@ -40,6 +59,18 @@ pub enum StoreError {
         /// Who has it.
         site: String,
     },
+}
+
+impl From<MigrateError> for StoreError {
+    fn from(error: MigrateError) -> Self {
+        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+        match error {
+            MigrateError::VersionMissing(version) if version > known => {
+                Self::Newer { version, known }
+            }
+            error => Self::Migration(error),
+        }
+    }
 }
 
 /// The open database. Cheap to clone.
@@ -66,7 +97,7 @@ impl Store {
             .busy_timeout(Duration::from_secs(5));
         // One connection is the one writer; there is nothing here that is worth a second.
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        sqlx::migrate!("../../migrations/state").run(&pool).await?;
+        MIGRATIONS.run(&pool).await?;
         Ok(Self { pool })
     }
 

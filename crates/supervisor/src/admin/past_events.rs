@@ -1,0 +1,43 @@
+//! What happened in a span of time.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+
+use super::{AdminError, AdminState};
+use crate::api::PastEvent;
+use crate::clock::now_ms;
+use crate::store::EventSpan;
+
+/// More events than this are not told at once.
+const MOST_EVENTS: u32 = 1000;
+/// What a span is where only its end is known.
+const DAY_MS: i64 = 86_400_000;
+
+/// The query of `GET /api/v1/events/past`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsQuery {
+    /// From this moment on; else a day before the end.
+    from_ms: Option<i64>,
+    /// Until before this one; else now.
+    to_ms: Option<i64>,
+    /// Only those of this site, and those that concern the whole box.
+    site: Option<String>,
+}
+
+/// `GET /api/v1/events/past`: the oldest first; of more than a thousand the newest.
+pub(super) async fn past_events(
+    State(state): State<AdminState>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Json<Vec<PastEvent>>, AdminError> {
+    let Query(query) = query?;
+    let to_ms = query.to_ms.unwrap_or_else(|| now_ms().saturating_add(1));
+    let from_ms = query.from_ms.unwrap_or_else(|| to_ms.saturating_sub(DAY_MS));
+    if from_ms > to_ms {
+        return Err(AdminError::Malformed("from_ms is after to_ms".to_owned()));
+    }
+    let span = EventSpan { from_ms, to_ms, site: query.site, limit: MOST_EVENTS };
+    Ok(Json(state.appliance.store.events(&span).await?))
+}

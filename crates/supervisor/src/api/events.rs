@@ -1,0 +1,93 @@
+//! What happened, as the admin API says it.
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of thing happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A release became live.
+    Deploy,
+    /// A deploy did not get so far.
+    DeployFailed,
+    /// An earlier release became live again.
+    Rollback,
+    /// The processes of a site were replaced.
+    Restart,
+    /// An operator stopped a site.
+    Stop,
+    /// An operator started a site.
+    Start,
+    /// A site was removed.
+    Remove,
+    /// Variables of a site were changed.
+    Configuration,
+    /// An engine ended by itself.
+    EngineCrash,
+    /// A worker ended by itself.
+    WorkerCrash,
+    /// A site that ended the engine again and again was moved to a process of its own.
+    Isolation,
+    /// The appliance began to serve.
+    ApplianceStart,
+    /// The history of samples was begun anew.
+    HistoryStart,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 13] = [
+        Self::Deploy,
+        Self::DeployFailed,
+        Self::Rollback,
+        Self::Restart,
+        Self::Stop,
+        Self::Start,
+        Self::Remove,
+        Self::Configuration,
+        Self::EngineCrash,
+        Self::WorkerCrash,
+        Self::Isolation,
+        Self::ApplianceStart,
+        Self::HistoryStart,
+    ];
+
+    /// As the API and the database write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::DeployFailed => "deploy-failed",
+            Self::Rollback => "rollback",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+            Self::Start => "start",
+            Self::Remove => "remove",
+            Self::Configuration => "configuration",
+            Self::EngineCrash => "engine-crash",
+            Self::WorkerCrash => "worker-crash",
+            Self::Isolation => "isolation",
+            Self::ApplianceStart => "appliance-start",
+            Self::HistoryStart => "history-start",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// `GET /api/v1/events/past`: one thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastEvent {
+    /// When.
+    pub at_ms: i64,
+    /// What.
+    pub kind: EventKind,
+    /// To which site; `None` for what concerns the whole box.
+    pub site: Option<String>,
+    /// With which release.
+    pub release: Option<String>,
+    /// For people, in one line.
+    pub text: String,
+}
