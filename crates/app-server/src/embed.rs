@@ -136,6 +136,7 @@ fn initialise(python: &Library, libpython: &Path, executable: &Path) -> Result<(
     type DecodeLocale = unsafe extern "C" fn(*const c_char, *mut usize) -> *mut c_void;
     type SetProgramName = unsafe extern "C" fn(*const c_void);
     type InitializeEx = unsafe extern "C" fn(c_int);
+    preinitialise(python, libpython)?;
     // SAFETY: these are the types of the functions in every CPython that has them.
     let (decode, set_program_name, initialize) = unsafe {
         (
@@ -160,6 +161,50 @@ fn initialise(python: &Library, libpython: &Path, executable: &Path) -> Result<(
     unsafe { initialize(0) };
     Ok(())
 }
+
+/// Gives Python the encodings that the program `python` would have here. `Py_InitializeEx` alone knows neither `PYTHONUTF8`
+/// nor that a C locale, or one that the machine does not have, means UTF-8 (PEP 538, PEP 540).
+fn preinitialise(python: &Library, libpython: &Path) -> Result<(), StartError> {
+    type InitPythonConfig = unsafe extern "C" fn(*mut PreConfig);
+    type PreInitialize = unsafe extern "C" fn(*const PreConfig) -> PyStatus;
+    let missing = |error| load_error(libpython, &error);
+    // SAFETY: these are the types of the functions in every CPython from 3.8 on.
+    let (init_python_config, pre_initialize) = unsafe {
+        (
+            python.get::<InitPythonConfig>("PyPreConfig_InitPythonConfig").map_err(missing)?,
+            python.get::<PreInitialize>("Py_PreInitialize").map_err(missing)?,
+        )
+    };
+    let mut config = PreConfig([0; 64]);
+    // SAFETY: `PreConfig` has room for the structure; Python is not initialised yet.
+    let status = unsafe {
+        init_python_config(&raw mut config);
+        pre_initialize(&raw const config)
+    };
+    match status.kind {
+        PY_STATUS_OK => Ok(()),
+        kind => Err(StartError::Load {
+            path: libpython.to_path_buf(),
+            message: format!("Py_PreInitialize ended with status {kind}"),
+        }),
+    }
+}
+
+/// `PyPreConfig`, which Python alone fills and reads: about ten `int`s, and room for what versions add.
+#[repr(C)]
+struct PreConfig([c_int; 64]);
+
+/// `PyStatus`
+#[repr(C)]
+struct PyStatus {
+    kind: c_int,
+    function: *const c_char,
+    message: *const c_char,
+    exit_code: c_int,
+}
+
+/// `_PyStatus_TYPE_OK`
+const PY_STATUS_OK: c_int = 0;
 
 /// The context of the table.
 struct Host {

@@ -19,4 +19,4 @@ pub use error::{LibraryError, PythonError, StartError};
 pub use interpreter::Interpreter;
 pub use library::RuntimeLibrary;
 pub use spec::{AppSpec, Application};
-pub use worker::{WorkerReport, locale_environment, worker_command};
+pub use worker::{WorkerReport, worker_command};

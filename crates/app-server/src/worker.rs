@@ -34,30 +34,8 @@ pub fn worker_command(
         .args(["-c", BOOTSTRAP])
         .arg(&library.path)
         .current_dir(&spec.root)
-        .env(abi::spec::VARIABLE, spec.encode_hexadecimal().unwrap_or_default())
-        .envs(locale_environment());
+        .env(abi::spec::VARIABLE, spec.encode_hexadecimal().unwrap_or_default());
     command
-}
-
-/// `LC_CTYPE=C.UTF-8` where the locale of this process is C or POSIX, else nothing: for processes that run or embed
-/// Python, which would get ASCII file names from such a locale.
-pub fn locale_environment() -> Option<(&'static str, &'static str)> {
-    locale_for(|name| std::env::var(name).ok())
-}
-
-fn locale_for(variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, &'static str)> {
-    // The first one that is set and not empty decides (POSIX, "Environment Variables").
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| {
-        variable(name).filter(|value| !value.is_empty()).map(|value| (name, value))
-    });
-    match locale {
-        None => Some(("LC_CTYPE", "C.UTF-8")),
-        Some((name, value)) if value == "C" || value == "POSIX" => {
-            // LC_ALL stands above LC_CTYPE, so it has to be the one that changes.
-            Some((if name == "LC_ALL" { "LC_ALL" } else { "LC_CTYPE" }, "C.UTF-8"))
-        }
-        Some(_) => None,
-    }
 }
 
 /// What a worker writes to its status pipe.
@@ -98,25 +76,6 @@ impl WorkerReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn locale(variables: &[(&str, &str)]) -> Option<(&'static str, &'static str)> {
-        locale_for(|name| {
-            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        })
-    }
-
-    #[test]
-    fn only_a_c_locale_is_replaced() {
-        assert_eq!(locale(&[]), Some(("LC_CTYPE", "C.UTF-8")));
-        assert_eq!(locale(&[("LANG", "C")]), Some(("LC_CTYPE", "C.UTF-8")));
-        assert_eq!(
-            locale(&[("LC_CTYPE", "POSIX"), ("LANG", "de_DE.UTF-8")]),
-            Some(("LC_CTYPE", "C.UTF-8"))
-        );
-        assert_eq!(locale(&[("LC_ALL", "C")]), Some(("LC_ALL", "C.UTF-8")));
-        assert_eq!(locale(&[("LANG", "de_DE.UTF-8")]), None);
-        assert_eq!(locale(&[("LC_ALL", ""), ("LC_CTYPE", "C.UTF-8"), ("LANG", "C")]), None);
-    }
 
     #[test]
     fn a_report_is_ready_failed_or_nothing() {

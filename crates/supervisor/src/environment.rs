@@ -37,8 +37,7 @@ fn is_private(name: &OsStr) -> bool {
     PRIVATE.contains(&&*name) || name.starts_with("ONEBOX_")
 }
 
-/// Where the locale is C or POSIX, embedded Python would have an ASCII file system encoding; plain `python` coerces the locale
-/// itself (PEP 538), and so do we.
+/// Where the locale is C or POSIX, Python takes UTF-8 all the same (PEP 538, PEP 540); so does with this what it loads and starts.
 fn use_utf8(environment: &mut Environment) {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()

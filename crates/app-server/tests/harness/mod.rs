@@ -19,8 +19,7 @@ use std::process::{Child, Command, ExitStatus};
 
 use bytes::Bytes;
 use onebox_app_server::{
-    AppSpec, Application, Interpreter, RuntimeLibrary, WorkerReport, embed, locale_environment,
-    worker_command,
+    AppSpec, Application, Interpreter, RuntimeLibrary, WorkerReport, embed, worker_command,
 };
 use onebox_uwsgi::{
     Body, BufferLimits, Connector, Request, ResponseFrame, ResponseStream, VarsBuilder, channel,
@@ -233,7 +232,6 @@ pub fn embedded(
         .args(["--exact", "embedded_child", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ERRAND, &file)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .envs(locale_environment())
         .stdout(File::create(folder.path().join("stdout")).unwrap())
         .stderr(File::create(&log).unwrap())
         .status()

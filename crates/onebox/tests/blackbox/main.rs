@@ -18,6 +18,7 @@ mod background;
 mod behind_nginx;
 mod cli;
 mod dashboard;
+mod encodings;
 mod engine;
 mod examples;
 mod failures;

@@ -65,6 +65,9 @@ pub(crate) enum DeployProblem {
     /// Nothing gives the site a name.
     #[error("the site has no usable name: {0}")]
     Name(String),
+    /// A folder that is served in place, and whose path cannot be told to the engine.
+    #[error("the path of the folder {} is not UTF-8", .0.display())]
+    FolderName(PathBuf),
     /// Nothing was recognised.
     #[error("no site was recognised in this folder")]
     NothingFound {
@@ -203,6 +206,9 @@ impl DeployProblem {
             Self::Name(_) => {
                 "give it one with `--name NAME` or `name = \"…\"` in onebox.toml: lower-case letters, digits and hyphens"
                     .to_owned()
+            }
+            Self::FolderName(_) => {
+                "rename it, or `onebox deploy` it: a release has a folder of its own".to_owned()
             }
             Self::NothingFound { .. } => {
                 "a static site has an index.html, a Python site an app.py with its WSGI callable; another place is named in \

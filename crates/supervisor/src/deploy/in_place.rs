@@ -31,6 +31,9 @@ pub(crate) async fn plan_in_place(
     config: &SiteConfig,
 ) -> Result<RunPlan, DeployProblem> {
     let folder = fs::canonicalize(folder).map_err(DeployProblem::file("cannot open", folder))?;
+    if folder.to_str().is_none() {
+        return Err(DeployProblem::FolderName(folder));
+    }
     let procfile = read_procfile(&folder);
     let found = detect::detect(&folder, config, procfile.web.as_deref())?;
     let python = match found.kind {

@@ -12,7 +12,7 @@ mod site;
 pub(crate) use appliance::TestBox;
 pub(crate) use command::{DEADLINE, Finished, onebox, run};
 pub(crate) use fifo::Fifo;
-pub(crate) use http::{Connection, get};
+pub(crate) use http::{Answer, Connection, get};
 pub(crate) use nginx::{Nginx, free_address};
 pub(crate) use packages::environment_of;
 pub(crate) use poller::Poller;

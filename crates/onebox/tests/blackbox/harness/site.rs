@@ -12,8 +12,13 @@ pub(crate) struct SiteFolder {
 impl SiteFolder {
     /// A copy of `fixtures/apps/APP`, in a folder of the same name.
     pub(crate) fn fixture(app: &str) -> Self {
+        Self::fixture_as(app, app)
+    }
+
+    /// The same in a folder of another name.
+    pub(crate) fn fixture_as(app: &str, name: &str) -> Self {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/apps").join(app);
-        Self::copy(&source, app)
+        Self::copy(&source, name)
     }
 
     /// A copy of `examples/NAME` of the project.
