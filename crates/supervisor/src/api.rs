@@ -75,7 +75,7 @@ pub struct SiteStatus {
     pub name: String,
     /// What it is doing.
     pub state: SiteState,
-    /// Why it is not running, in one line; `None` while it is well.
+    /// Why it is not running, or what runs in the place of its newest release and why, in one line; `None` while it is well.
     pub problem: Option<String>,
     /// How it runs.
     pub mode: Mode,

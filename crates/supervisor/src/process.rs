@@ -238,6 +238,7 @@ impl LifePipe {
 #[derive(Debug)]
 pub(crate) struct BackOff {
     next: Duration,
+    ends: u32,
     started: Instant,
 }
 
@@ -250,22 +251,30 @@ impl Default for BackOff {
 impl BackOff {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(10);
+    const LOOP: u32 = 5;
     const HEALTHY: Duration = Duration::from_secs(60);
 
     /// One that has seen no failure; the process starts now.
     pub(crate) fn new() -> Self {
-        Self { next: Self::FIRST, started: Instant::now() }
+        Self { next: Self::FIRST, ends: 0, started: Instant::now() }
     }
 
     /// The pause after an end at `now`; the next start is counted from when it is over.
     pub(crate) fn after_end(&mut self, now: Instant) -> Duration {
         if now.duration_since(self.started) >= Self::HEALTHY {
             self.next = Self::FIRST;
+            self.ends = 0;
         }
+        self.ends = self.ends.saturating_add(1);
         let pause = self.next;
         self.next = (pause * 2).min(Self::LONGEST);
         self.started = now + pause;
         pause
+    }
+
+    /// Whether it ended so often in a row that the next start will hardly be better.
+    pub(crate) fn is_a_loop(&self) -> bool {
+        self.ends >= Self::LOOP
     }
 }
 
@@ -333,6 +342,8 @@ mod tests {
             })
             .collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        assert!(back_off.is_a_loop());
         assert_eq!(back_off.after_end(now + BackOff::HEALTHY).as_millis(), 100);
+        assert!(!back_off.is_a_loop());
     }
 }

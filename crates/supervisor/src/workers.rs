@@ -98,6 +98,8 @@ struct Worker {
     socket: SocketFile,
     loaded: watch::Sender<Loaded>,
     current: Mutex<Option<(u32, i64)>>,
+    /// How it ended last, where it does nothing else.
+    keeps_ending: Mutex<Option<String>>,
 }
 
 impl Crew {
@@ -116,6 +118,7 @@ impl Crew {
                 socket: SocketFile(path),
                 loaded: watch::channel(Loaded::Waiting).0,
                 current: Mutex::new(None),
+                keeps_ending: Mutex::new(None),
             }));
         }
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -184,6 +187,14 @@ impl Crew {
         state
     }
 
+    /// How its workers end, where none takes requests and one ended again and again.
+    pub(crate) fn keeps_ending(&self) -> Option<String> {
+        let Loaded::Failed(failure) = self.load_state() else { return None };
+        let ended = self.workers.iter().find_map(|worker| worker.keeps_ending.lock().clone())?;
+        // An exception tells more than the exit that followed it.
+        Some(if failure.traceback.is_empty() { ended } else { failure.summary })
+    }
+
     /// The processes that run now.
     pub(crate) fn status(&self) -> Vec<WorkerStatus> {
         let running = self.workers.iter().filter_map(|worker| {
@@ -241,6 +252,8 @@ impl Keeper<'_> {
                 Err(error) => format!("could not be started: {error}"),
             };
             let pause = back_off.after_end(Instant::now());
+            *self.worker.keeps_ending.lock() =
+                back_off.is_a_loop().then(|| format!("the worker {reason}"));
             tracing::warn!(
                 site = self.spec.site,
                 worker = self.worker.name,

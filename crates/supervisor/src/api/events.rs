@@ -28,6 +28,8 @@ pub enum EventKind {
     WorkerCrash,
     /// A site that ended the engine again and again was moved to a process of its own.
     Isolation,
+    /// A release did not hold, and an earlier one serves in its place.
+    Fallback,
     /// The appliance began to serve.
     ApplianceStart,
     /// The history of samples was begun anew.
@@ -36,7 +38,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Deploy,
         Self::DeployFailed,
         Self::Rollback,
@@ -48,6 +50,7 @@ impl EventKind {
         Self::EngineCrash,
         Self::WorkerCrash,
         Self::Isolation,
+        Self::Fallback,
         Self::ApplianceStart,
         Self::HistoryStart,
     ];
@@ -66,6 +69,7 @@ impl EventKind {
             Self::EngineCrash => "engine-crash",
             Self::WorkerCrash => "worker-crash",
             Self::Isolation => "isolation",
+            Self::Fallback => "fallback",
             Self::ApplianceStart => "appliance-start",
             Self::HistoryStart => "history-start",
         }

@@ -80,6 +80,32 @@ impl Appliance {
         Ok(())
     }
 
+    /// Carries out a change that leaves nothing behind worth keeping: what is started is not waited for, and the database has
+    /// nothing to say.
+    ///
+    /// # Errors
+    /// [`OperationFailure`] where a process can't even be started.
+    pub(super) async fn change_unproven(
+        self: &Arc<Self>,
+        change: Change<'_>,
+    ) -> Result<(), OperationFailure> {
+        let mut staged = self.stage(&change)?;
+        if self.engine_that_can_serve(&change).is_none() {
+            let engine = self.start_engine(&change.target, &staged.crews).map_err(|error| {
+                OperationFailure::new("start", format!("no engine can be started: {error}"))
+            });
+            match engine {
+                Ok(engine) => staged.engine = Some(engine),
+                Err(failure) => {
+                    self.unstage(staged).await;
+                    return Err(failure);
+                }
+            }
+        }
+        self.switch(change, staged).await;
+        Ok(())
+    }
+
     /// Opens the uwsgi sockets that are missing; those of other sites are no reason to refuse a change.
     fn open_sockets(&self, change: &Change<'_>) -> Result<(), OperationFailure> {
         for wanted in change.target.sockets() {

@@ -142,7 +142,7 @@ impl Appliance {
             variables: self.store.variables(&site).await?,
         };
         // New code has a clean record.
-        self.running.lock().unsteady.remove(&site);
+        self.running.lock().forgive(&site);
         let target = self.layout_with_release(release)?;
         let commit = Commit { site: &site, release: &release_id, domains: &domains, catch_all };
         let change = Change { target, site: &site, renew: Renew::Keep, events };

@@ -7,13 +7,14 @@ mod boot;
 mod change;
 mod deploys;
 mod failure;
+mod fallback;
 mod layout;
 mod operations;
 mod release;
 mod status;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,8 @@ struct Running {
     /// When engines ended by themselves, with the site that they embedded.
     crash_history: Vec<(Instant, String)>,
     unsteady: Unsteady,
+    /// Sites for whose release an earlier one is being tried.
+    falling_back: BTreeSet<String>,
     back_off: BackOff,
 }
 

@@ -12,7 +12,8 @@ use crate::logs::Source;
 use crate::store::{Commit, SiteRow};
 
 impl Appliance {
-    /// Replaces the processes of a site that run its live release; a stopped site is started.
+    /// Replaces the processes of a site that run its live release; a stopped site is started. A release that did not hold is tried
+    /// again.
     ///
     /// # Errors
     /// [`OperationError`]; the old processes go on then.
@@ -32,10 +33,18 @@ impl Appliance {
     ) -> Result<DeployEvent, OperationError> {
         let begun = Instant::now();
         let row = self.row(site).await?;
-        let release = live_release(&row)?;
+        let live = live_release(&row)?;
+        let release =
+            row.fallback.as_ref().map_or_else(|| live.clone(), |from| from.release.clone());
+        let (domains, catch_all) = (row.domains.clone(), row.catch_all);
         let target = self.layout_with(SiteRow { stopped: false, ..row }, &release).await?;
         let change = Change { target, site, renew: Renew::Replace, events };
-        self.change(change, self.store.set_stopped(site, false)).await?;
+        let commit = Commit { site, release: &release, domains: &domains, catch_all };
+        if release == live {
+            self.change(change, self.store.set_stopped(site, false)).await?;
+        } else {
+            self.change(change, self.store.make_live(&commit)).await?;
+        }
         self.tell(EventKind::Restart, site, Some(&release), "restarted");
         Ok(self.done(site, &release, begun))
     }
@@ -64,7 +73,7 @@ impl Appliance {
         Ok(self.done(site, &release, begun))
     }
 
-    async fn release_to_go_back_to(
+    pub(super) async fn release_to_go_back_to(
         &self,
         row: &SiteRow,
         wanted: Option<&str>,

@@ -1,5 +1,6 @@
 //! What runs, as the API says it.
 
+use super::fallback::fallback_of;
 use super::{Appliance, OperationError, Running, SiteRelease};
 use crate::api::{
     ApplianceStatus, EngineStatus, Explanation, Mode, Release, SiteState, SiteStatus, WorkerStatus,
@@ -105,7 +106,8 @@ impl Appliance {
         let (state, problem) = if row.stopped {
             (SiteState::Stopped, None)
         } else if placed.is_some() {
-            to_state(load_state(running, &row.name, mode))
+            let (state, problem) = to_state(load_state(running, &row.name, mode));
+            (state, problem.or_else(|| fallback_of(&row)))
         } else if running.deploying.as_ref() == Some(&row.name) {
             (SiteState::Starting, None)
         } else {
@@ -144,6 +146,7 @@ fn row_in_place(release: &SiteRelease) -> SiteRow {
         stopped: false,
         catch_all: release.catch_all,
         domains: release.domains.clone(),
+        fallback: None,
     }
 }
 

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::change::{Change, Renew, nobody};
 use super::{Appliance, Layout, Running};
-use crate::api::EventKind;
+use crate::api::{EventKind, Mode};
 use crate::engine::Generation;
 use crate::logs::Source;
 
 /// How long the end of an engine is held against the site that it embedded.
 const MEMORY: Duration = Duration::from_secs(600);
-/// So many ends in that time are too many.
+/// So many ends in that time are too many: the site gets processes of its own.
 const TOO_MANY: usize = 2;
 /// How often the sizes of access logs are looked at.
 const LOG_CHECKS: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ impl Appliance {
                 running.crashes += 1;
                 let now = Instant::now();
                 let site = generation.embedded.as_ref().map(|embedded| embedded.site.clone());
-                let unsteady = site.filter(|site| running.is_unsteady_after(site, now));
+                let unsteady = site.and_then(|site| running.unsteady_after(site, now));
                 (running.back_off.after_end(now), unsteady)
             };
             tracing::error!(generation = generation.number, %exit, ?pause, "engine ended by itself");
@@ -48,27 +48,29 @@ impl Appliance {
                 () = tokio::time::sleep(pause) => appliance.replace_engine().await,
                 () = appliance.shutdown.cancelled() => return,
             }
-            if let Some(site) = unsteady {
-                appliance.isolate(&site).await;
+            if let Some((site, proof)) = unsteady {
+                appliance.isolate(&site, proof).await;
             }
         });
     }
 
     /// Moves a site out of the engine that it ends again and again.
-    async fn isolate(self: &Arc<Self>, site: &str) {
+    async fn isolate(self: &Arc<Self>, site: &str, proof: Proof) {
         let _one_at_a_time = self.operation.lock().await;
-        let isolated = match Layout::new(self.layout().releases(), &self.unsteady()) {
-            Err(error) => Err(error.into()),
-            Ok(target) => {
-                let events = &nobody();
-                let change = Change { target, site, renew: Renew::Keep, events };
-                self.change(change, async { Ok(()) }).await
-            }
+        let layout = self.layout();
+        if !layout.site(site).is_some_and(|placed| placed.mode == Mode::Embedded) {
+            return;
+        }
+        // What its configuration insists on can't be kept.
+        let target = Layout::at_any_rate(layout.releases(), &self.unsteady());
+        let events = &nobody();
+        let change = Change { target, site, renew: Renew::Keep, events };
+        let isolated = match proof {
+            Proof::Needed => self.change(change, async { Ok(()) }).await,
+            Proof::Waived => self.change_unproven(change).await,
         };
         let text = match isolated {
-            Ok(()) => {
-                "moved to a process of its own: it ended the engine twice in ten minutes".into()
-            }
+            Ok(()) => "moved to a process of its own: it ended the engine again and again".into(),
             Err(failure) => format!("can't be moved to a process of its own: {failure}"),
         };
         tracing::warn!(site, text, "unsteady site");
@@ -115,6 +117,7 @@ impl Appliance {
         engine.accept();
         // What changed since its configuration was made.
         self.publish();
+        self.watch_load(&engine);
         self.watch_engine(engine);
     }
 
@@ -144,6 +147,7 @@ impl Appliance {
                 tokio::select! {
                     () = appliance.workers.changed.notified() => {
                         appliance.publish();
+                        appliance.fall_back_where_due();
                     }
                     () = appliance.shutdown.cancelled() => return,
                 }
@@ -152,13 +156,34 @@ impl Appliance {
     }
 }
 
+/// Whether workers are looked at before the engine is freed of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// The engine may hold on yet.
+    Needed,
+    /// It does not.
+    Waived,
+}
+
 impl Running {
     /// Remembers that an engine with this site ended by itself; whether that makes the site unsteady.
-    fn is_unsteady_after(&mut self, site: &str, now: Instant) -> bool {
+    fn unsteady_after(&mut self, site: String, now: Instant) -> Option<(String, Proof)> {
         self.crash_history.retain(|(at, _)| now.duration_since(*at) < MEMORY);
-        self.crash_history.push((now, site.to_owned()));
-        let ends = self.crash_history.iter().filter(|(_, other)| other == site).count();
-        ends >= TOO_MANY && self.unsteady.insert(site.to_owned())
+        self.crash_history.push((now, site.clone()));
+        let ends = self.crash_history.iter().filter(|(_, other)| *other == site).count();
+        let proof = match ends {
+            ..TOO_MANY => return None,
+            TOO_MANY => Proof::Needed,
+            _ => Proof::Waived,
+        };
+        self.unsteady.insert(site.clone());
+        Some((site, proof))
+    }
+
+    /// Gives a site a clean record, for another release; whether it was unsteady.
+    pub(super) fn forgive(&mut self, site: &str) -> bool {
+        self.crash_history.retain(|(_, other)| other != site);
+        self.unsteady.remove(site)
     }
 }
 
@@ -167,12 +192,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_ends_within_ten_minutes_make_a_site_unsteady_once() {
+    fn two_ends_within_ten_minutes_make_a_site_unsteady() {
         let (mut running, start) = (Running::default(), Instant::now());
-        assert!(!running.is_unsteady_after("blog", start));
-        assert!(!running.is_unsteady_after("shop", start));
-        assert!(!running.is_unsteady_after("blog", start + MEMORY));
-        assert!(running.is_unsteady_after("blog", start + MEMORY * 3 / 2));
-        assert!(!running.is_unsteady_after("blog", start + MEMORY * 3 / 2));
+        let mut after = |site: &str, at: Instant| {
+            running.unsteady_after(site.to_owned(), at).map(|(_, proof)| proof)
+        };
+        assert_eq!(after("blog", start), None);
+        assert_eq!(after("shop", start), None);
+        assert_eq!(after("blog", start + MEMORY), None);
+        assert_eq!(after("blog", start + MEMORY * 3 / 2), Some(Proof::Needed));
+        assert_eq!(after("blog", start + MEMORY * 3 / 2), Some(Proof::Waived));
+        assert!(running.forgive("blog") && !running.forgive("blog"));
+        assert_eq!(running.unsteady_after("blog".to_owned(), start + MEMORY * 3 / 2), None);
     }
 }

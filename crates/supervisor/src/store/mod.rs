@@ -3,6 +3,7 @@
 //! A transaction here alone decides which release of a site is live; routes are derived from it. Must not know processes or HTTP.
 
 mod events;
+mod fallbacks;
 mod releases;
 mod sessions;
 mod sites;
@@ -22,6 +23,7 @@ use sqlx::sqlite::{
 };
 
 pub(crate) use events::EventSpan;
+pub(crate) use fallbacks::FallbackRow;
 pub(crate) use sessions::SessionRow;
 pub(crate) use sites::{Commit, SiteRow};
 

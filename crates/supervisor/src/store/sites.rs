@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
-use super::{Store, StoreError};
+use super::{FallbackRow, Store, StoreError};
 use crate::clock::now_ms;
 
 /// A site as the database knows it.
@@ -18,6 +18,8 @@ pub(crate) struct SiteRow {
     pub(crate) catch_all: bool,
     /// Its hosts, the first one first.
     pub(crate) domains: Vec<String>,
+    /// The release in whose place the live one serves.
+    pub(crate) fallback: Option<FallbackRow>,
 }
 
 /// What becomes true at once when a release becomes live.
@@ -39,6 +41,7 @@ impl Store {
         {
             domains.entry(row.try_get("site")?).or_default().push(row.try_get("host")?);
         }
+        let mut fallbacks = self.fallbacks().await?;
         sqlx::query(
             "SELECT name, live_release, live_ms, stopped, catch_all FROM sites ORDER BY name",
         )
@@ -48,7 +51,8 @@ impl Store {
         .map(|row| {
             let name: String = row.try_get("name")?;
             let domains = domains.remove(&name).unwrap_or_default();
-            Ok(to_site(row, name, domains)?)
+            let fallback = fallbacks.remove(&name);
+            Ok(SiteRow { fallback, ..to_site(row, name, domains)? })
         })
         .collect()
     }
@@ -89,41 +93,19 @@ impl Store {
         Ok(())
     }
 
-    /// Makes a release live: state, hosts and the pointer to it change together or not at all. A stopped site is started by it.
+    /// Makes a release live: state, hosts and the pointer to it change together or not at all. A stopped site is started by it,
+    /// and it serves in nobody's place.
     ///
     /// # Errors
     /// Where the release is not known, or one of the hosts belongs to another site.
     pub(crate) async fn make_live(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         self.check_hosts(commit.site, commit.domains).await?;
         let mut transaction = self.pool.begin().await?;
-        sqlx::query(
-            "UPDATE releases SET state = 'ready', problem = NULL WHERE site = ?1 AND id = ?2",
-        )
-        .bind(commit.site)
-        .bind(commit.release)
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query("DELETE FROM domains WHERE site = ?1")
+        write_live(&mut transaction, commit).await?;
+        sqlx::query("DELETE FROM fallbacks WHERE site = ?1")
             .bind(commit.site)
             .execute(&mut *transaction)
             .await?;
-        for (rank, host) in commit.domains.iter().enumerate() {
-            sqlx::query("INSERT INTO domains (host, site, rank) VALUES (?1, ?2, ?3)")
-                .bind(host)
-                .bind(commit.site)
-                .bind(i64::try_from(rank).unwrap_or(i64::MAX))
-                .execute(&mut *transaction)
-                .await?;
-        }
-        sqlx::query(
-            "UPDATE sites SET live_release = ?2, live_ms = ?3, catch_all = ?4, stopped = 0 WHERE name = ?1",
-        )
-        .bind(commit.site)
-        .bind(commit.release)
-        .bind(now_ms())
-        .bind(commit.catch_all)
-        .execute(&mut *transaction)
-        .await?;
         Ok(transaction.commit().await?)
     }
 
@@ -144,6 +126,40 @@ impl Store {
     }
 }
 
+/// Writes which release is live and the hosts that come with it, within the caller's transaction.
+pub(super) async fn write_live(
+    connection: &mut SqliteConnection,
+    commit: &Commit<'_>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE releases SET state = 'ready', problem = NULL WHERE site = ?1 AND id = ?2")
+        .bind(commit.site)
+        .bind(commit.release)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("DELETE FROM domains WHERE site = ?1")
+        .bind(commit.site)
+        .execute(&mut *connection)
+        .await?;
+    for (rank, host) in commit.domains.iter().enumerate() {
+        sqlx::query("INSERT INTO domains (host, site, rank) VALUES (?1, ?2, ?3)")
+            .bind(host)
+            .bind(commit.site)
+            .bind(i64::try_from(rank).unwrap_or(i64::MAX))
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query(
+        "UPDATE sites SET live_release = ?2, live_ms = ?3, catch_all = ?4, stopped = 0 WHERE name = ?1",
+    )
+    .bind(commit.site)
+    .bind(commit.release)
+    .bind(now_ms())
+    .bind(commit.catch_all)
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
 fn to_site(row: &SqliteRow, name: String, domains: Vec<String>) -> Result<SiteRow, sqlx::Error> {
     Ok(SiteRow {
         name,
@@ -152,6 +168,7 @@ fn to_site(row: &SqliteRow, name: String, domains: Vec<String>) -> Result<SiteRo
         stopped: row.try_get("stopped")?,
         catch_all: row.try_get("catch_all")?,
         domains,
+        fallback: None,
     })
 }
 

@@ -10,8 +10,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 use super::{MIGRATIONS, Store, StoreError};
 
 /// Rows for what each migration adds, in order.
-const FIXTURES: [&str; 2] =
-    [include_str!("fixtures/0001_first.sql"), include_str!("fixtures/0002_events.sql")];
+const FIXTURES: [&str; 3] = [
+    include_str!("fixtures/0001_first.sql"),
+    include_str!("fixtures/0002_events.sql"),
+    include_str!("fixtures/0003_fallbacks.sql"),
+];
 
 /// Every table's columns and rows, as SQL literals.
 type Contents = BTreeMap<String, (Vec<String>, Vec<Vec<String>>)>;
