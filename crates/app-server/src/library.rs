@@ -53,6 +53,10 @@ impl RuntimeLibrary {
 
 /// Another process may load the file at any moment, so it appears complete or not at all.
 fn write_atomically(folder: &Path, path: &Path) -> io::Result<()> {
+    // What a process that was killed here left.
+    for entry in fs::read_dir(folder)? {
+        fs::remove_file(entry?.path())?;
+    }
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(BYTES)?;
     file.as_file().set_permissions(Permissions::from_mode(0o644))?;
@@ -98,7 +102,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let library = RuntimeLibrary::install(dir.path()).unwrap();
         fs::write(&library.path, b"short").unwrap();
+        let left = library.path.with_file_name(".tmpleft");
+        fs::write(&left, b"half").unwrap();
         RuntimeLibrary::install(dir.path()).unwrap();
         assert_eq!(fs::read(&library.path).unwrap(), BYTES);
+        assert!(!left.exists());
     }
 }

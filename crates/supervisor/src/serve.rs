@@ -224,7 +224,17 @@ fn prepare_state_dir(paths: &Paths) -> Result<File, ServeError> {
         Err(TryLockError::Error(source)) => return Err(ServeError::StateDir { path, source }),
     }
     remove_stale_sockets(&paths.run_dir()).map_err(failed(&paths.run_dir()))?;
+    empty(&paths.temp_dir());
     Ok(lock)
+}
+
+/// Removes what is in a folder of temporary files; most never had a name, and what stays does no harm.
+fn empty(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "a temporary file can't be removed");
+        }
+    }
 }
 
 /// The servers of the admin API.

@@ -147,6 +147,23 @@ fn a_first_deploy_that_fails_before_its_start_can_be_read_and_removed() {
 }
 
 #[test]
+fn of_many_failed_deploys_only_the_last_are_on_record_and_no_file_stays() {
+    let appliance = TestBox::start_with(|command| {
+        command.env("ONEBOX_RELEASES__KEEP", "2");
+    });
+    let site = SiteFolder::fixture("static-only");
+    appliance.deploy(site.path()).ok();
+    site.write("onebox.toml", "[hooks]\nrelease = [\"false\"]\n");
+    (0..4).for_each(|_| drop(appliance.deploy(site.path()).failed()));
+    let releases = appliance.cli(&["releases", "static-only", "--json"]).ok().json();
+    let states: Vec<_> =
+        releases.as_array().unwrap().iter().map(|release| release["state"].clone()).collect();
+    assert_eq!(states, ["failed", "failed", "ready"], "{releases}");
+    let folders = std::fs::read_dir(appliance.state().join("sites/static-only/releases")).unwrap();
+    assert_eq!(folders.count(), 1);
+}
+
+#[test]
 fn a_hook_that_fails_is_heard_once() {
     let appliance = TestBox::start();
     let site = SiteFolder::fixture("hello");

@@ -25,6 +25,7 @@ mod examples;
 mod failures;
 mod frameworks;
 mod isolation;
+mod killed;
 mod lifecycle;
 mod persistence;
 mod pythons;

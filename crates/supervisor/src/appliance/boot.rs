@@ -103,9 +103,9 @@ impl Appliance {
     /// # Errors
     /// [`BootError`] where the database can't be read or no engine can be started.
     pub(crate) async fn start(self: &Arc<Self>) -> Result<(), BootError> {
-        self.store.fail_interrupted_releases().await?;
+        let interrupted = self.store.fail_interrupted_releases().await?;
         let paths = self.paths.clone();
-        tokio::task::spawn_blocking(move || clean_half_made(&paths))
+        tokio::task::spawn_blocking(move || clean_half_made(&paths, &interrupted))
             .await
             .map_err(std::io::Error::other)??;
         let mut releases = Vec::new();

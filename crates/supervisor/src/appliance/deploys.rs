@@ -181,20 +181,24 @@ impl Appliance {
     async fn try_prune(&self, site: &str) -> Result<usize, OperationError> {
         let row = self.row(site).await?;
         let rows = self.store.releases(site).await?;
-        let is_ready = |id: &str| {
-            rows.iter().any(|release| release.id == id && release.state == ReleaseState::Ready)
-        };
-        let ready: Vec<String> =
-            rows.iter().map(|release| release.id.clone()).filter(|id| is_ready(id)).collect();
-        let (releases, keep) = (self.paths.releases(site), self.config.keep_releases);
         let live = row.live_release.unwrap_or_default();
-        let removed = tokio::task::spawn_blocking(move || prune(&releases, &ready, &live, keep))
+        let keep = self.config.keep_releases;
+        let of_state = |state: ReleaseState| rows.iter().filter(move |row| row.state == state);
+        // Of those that failed the record stays, of as many.
+        let failed = of_state(ReleaseState::Failed).skip(keep);
+        let old: Vec<_> =
+            of_state(ReleaseState::Ready).skip(keep).filter(|old| old.id != live).collect();
+        // The rows first: what is killed in between leaves a folder that the next deploy removes, and no release without files.
+        for gone in failed.chain(old.iter().copied()) {
+            self.store.remove_release(site, &gone.id).await?;
+        }
+        let is_old = |id: &String| old.iter().any(|old| old.id == *id);
+        let ready = of_state(ReleaseState::Ready).map(|row| row.id.clone());
+        let stay: Vec<String> = ready.filter(|id| !is_old(id)).collect();
+        let releases = self.paths.releases(site);
+        tokio::task::spawn_blocking(move || prune(&releases, &stay))
             .await
             .map_err(std::io::Error::other)??;
-        let old: Vec<&String> = removed.iter().filter(|id| is_ready(id)).collect();
-        for id in &old {
-            self.store.remove_release(site, id).await?;
-        }
         Ok(old.len())
     }
 }

@@ -8,6 +8,7 @@ use super::change::{Change, Renew, nobody};
 use super::{Appliance, Layout, OperationError, SiteRelease, Unsteady};
 use crate::api::{DeployEvent, EnvVariable, EventKind, ReleaseState};
 use crate::deploy::events::EventSink;
+use crate::deploy::release::discard;
 use crate::logs::Source;
 use crate::store::{Commit, SiteRow};
 
@@ -149,17 +150,12 @@ impl Appliance {
         self.journal.site(EventKind::Remove, site, None, "removed");
         self.running.lock().unreadable.remove(site);
         self.logs.forget(site);
-        for folder in [self.paths.site_dir(site), self.paths.logs(site)] {
-            let removed =
-                tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
-            match removed.map_err(std::io::Error::other)? {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error.into());
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        let (paths, site) = (self.paths.clone(), site.to_owned());
+        let discarded = tokio::task::spawn_blocking(move || {
+            discard(&paths, &paths.site_dir(&site))?;
+            discard(&paths, &paths.logs(&site))
+        });
+        Ok(discarded.await.map_err(std::io::Error::other)??)
     }
 
     /// The variables that were given to a site.

@@ -79,52 +79,64 @@ impl Drop for HalfMade {
     }
 }
 
-/// Removes what a deploy left that was cut short by the end of the supervisor; for start-up, before any deploy runs.
+/// Removes what the end of the supervisor cut short: what is in `staging/`, releases without a plan, and the `interrupted` ones,
+/// by site and id, which have one already. For start-up, before any deploy runs. What can't be removed stays, and is told.
 ///
 /// # Errors
 /// When the state folder cannot be read.
-pub(crate) fn clean_half_made(paths: &Paths) -> io::Result<Vec<PathBuf>> {
-    let mut removed = Vec::new();
-    for dir in folders(&staging_root(paths))? {
-        fs::remove_dir_all(&dir)?;
-        removed.push(dir);
+pub(crate) fn clean_half_made(
+    paths: &Paths,
+    interrupted: &[(String, String)],
+) -> io::Result<Vec<PathBuf>> {
+    let mut half_made = folders(&staging_root(paths))?;
+    for site in folders(&paths.sites_dir())? {
+        let releases = folders(&site.join("releases"))?.into_iter();
+        half_made.extend(releases.filter(|release| !release.join(PLAN_FILE).exists()));
     }
-    for site in folders(&paths.state_dir().join("sites"))? {
-        for release in folders(&site.join("releases"))? {
-            if !release.join(PLAN_FILE).exists() {
-                fs::remove_dir_all(&release)?;
-                removed.push(release);
+    half_made.extend(interrupted.iter().map(|(site, id)| paths.releases(site).join(id)));
+    half_made.retain(|dir| match fs::remove_dir_all(dir) {
+        Ok(()) => true,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(path = %dir.display(), %error, "a half-made release can't be removed");
             }
+            false
         }
-    }
-    Ok(removed)
+    });
+    Ok(half_made)
 }
 
-/// Removes the complete releases in `releases` that are neither `live` nor among the newest `keep` of `ready`.
+/// Removes a folder so that it is gone at once or, where the supervisor is killed meanwhile, at the next start.
 ///
-/// `ready` are the ids that were live once or could be, in any order. Returns the ids that are gone.
+/// # Errors
+/// When it cannot be moved or removed; that there is none is no error.
+pub(crate) fn discard(paths: &Paths, dir: &Path) -> io::Result<()> {
+    let staging = staging_root(paths);
+    fs::create_dir_all(&staging)?;
+    let place = staging.join(new_id());
+    match fs::rename(dir, &place) {
+        Ok(()) => fs::remove_dir_all(&place),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Logs may lie on a disk of their own.
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => fs::remove_dir_all(dir),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the complete releases in `releases` but those that `stay`. Returns the ids that are gone.
 ///
 /// # Errors
 /// When the folder cannot be read or a release cannot be removed.
-pub(crate) fn prune(
-    releases: &Path,
-    ready: &[String],
-    live: &str,
-    keep: usize,
-) -> io::Result<Vec<String>> {
-    let mut newest: Vec<&str> = ready.iter().map(String::as_str).collect();
-    newest.sort_unstable_by(|left, right| right.cmp(left));
-    newest.truncate(keep);
+pub(crate) fn prune(releases: &Path, stay: &[String]) -> io::Result<Vec<String>> {
     let mut removed = Vec::new();
     for dir in folders(releases)? {
         let Some(id) = dir.file_name().and_then(|name| name.to_str()) else { continue };
-        if id == live || newest.contains(&id) || !dir.join(PLAN_FILE).exists() {
+        if stay.iter().any(|other| other == id) || !dir.join(PLAN_FILE).exists() {
             continue;
         }
         fs::remove_dir_all(&dir)?;
         removed.push(id.to_owned());
     }
-    removed.sort_unstable();
     Ok(removed)
 }
 
@@ -172,24 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn prune_keeps_the_newest_ready_ones_and_the_live_one() {
+    fn prune_removes_what_is_complete_and_does_not_stay() {
         let folder = tempfile::tempdir().unwrap();
-        for id in ["1", "2", "3", "4", "5"] {
+        for id in ["1", "2", "3", "4"] {
             release(folder.path(), id, true);
         }
-        let ready: Vec<String> = ["1", "2", "3", "5"].map(str::to_owned).to_vec();
-        let removed = prune(folder.path(), &ready, "1", 2).unwrap();
-        assert_eq!(removed, ["2", "4"], "4 failed, 2 is old");
-        assert_eq!(names(folder.path()), ["1", "3", "5"]);
-    }
-
-    #[test]
-    fn prune_leaves_a_release_that_is_being_made() {
-        let folder = tempfile::tempdir().unwrap();
-        release(folder.path(), "1", true);
-        release(folder.path(), "2", false);
-        assert!(prune(folder.path(), &["1".to_owned()], "1", 5).unwrap().is_empty());
-        assert_eq!(names(folder.path()), ["1", "2"]);
+        release(folder.path(), "5", false);
+        let stay = ["1", "3"].map(str::to_owned);
+        assert_eq!(prune(folder.path(), &stay).unwrap(), ["2", "4"]);
+        assert_eq!(names(folder.path()), ["1", "3", "5"], "5 is being made");
     }
 
     #[test]
@@ -198,9 +201,23 @@ mod tests {
         let paths = Paths::new(folder.path());
         release(&paths.releases("blog"), "1", true);
         release(&paths.releases("blog"), "2", false);
-        fs::create_dir_all(staging_root(&paths).join("3")).unwrap();
-        assert_eq!(clean_half_made(&paths).unwrap().len(), 2);
+        release(&paths.releases("blog"), "3", true);
+        fs::create_dir_all(staging_root(&paths).join("4")).unwrap();
+        let interrupted = [("blog", "3"), ("blog", "2"), ("gone", "1")];
+        let interrupted = interrupted.map(|(site, id)| (site.to_owned(), id.to_owned()));
+        assert_eq!(clean_half_made(&paths, &interrupted).unwrap().len(), 3);
         assert_eq!(names(&paths.releases("blog")), ["1"]);
+        assert!(folders(&staging_root(&paths)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_discarded_folder_is_gone_with_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path());
+        release(&paths.releases("blog"), "1", true);
+        discard(&paths, &paths.site_dir("blog")).unwrap();
+        discard(&paths, &paths.site_dir("blog")).unwrap();
+        assert!(!paths.site_dir("blog").exists());
         assert!(folders(&staging_root(&paths)).unwrap().is_empty());
     }
 

@@ -71,14 +71,19 @@ impl Store {
         Ok(())
     }
 
-    /// Marks what an appliance that was killed left half-made.
-    pub(crate) async fn fail_interrupted_releases(&self) -> Result<(), StoreError> {
+    /// Marks what an appliance that was killed left half-made; returns site and id of each.
+    pub(crate) async fn fail_interrupted_releases(
+        &self,
+    ) -> Result<Vec<(String, String)>, StoreError> {
         sqlx::query(
-            "UPDATE releases SET state = 'failed', problem = 'the appliance ended during the deploy' WHERE state = 'staging'",
+            "UPDATE releases SET state = 'failed', problem = 'the appliance ended during the deploy' \
+             WHERE state = 'staging' RETURNING site, id",
         )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(|row| Ok((row.try_get("site")?, row.try_get("id")?)))
+        .collect()
     }
 
     /// Forgets a release whose files are gone.
@@ -105,7 +110,10 @@ mod tests {
             store.add_release("blog", id).await.unwrap();
         }
         store.fail_release("blog", "20260102-b", "no such module").await.unwrap();
-        store.fail_interrupted_releases().await.unwrap();
+        let mut interrupted = store.fail_interrupted_releases().await.unwrap();
+        interrupted.sort();
+        let blog = |id: &str| ("blog".to_owned(), id.to_owned());
+        assert_eq!(interrupted, [blog("20260101-a"), blog("20260103-c")]);
         let rows = store.releases("blog").await.unwrap();
         let ids: Vec<_> = rows.iter().map(|row| row.id.as_str()).collect();
         assert_eq!(ids, ["20260103-c", "20260102-b", "20260101-a"]);

@@ -147,9 +147,14 @@ impl TestBox {
         i32::try_from(self.status()["engine"]["pid"].as_i64().expect("an engine runs")).unwrap()
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().expect("it runs"))
+    }
+
     /// Sends a signal to the appliance.
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Waits for its end.

@@ -7,6 +7,7 @@ mod http;
 mod nginx;
 mod packages;
 mod poller;
+mod processes;
 mod site;
 
 pub(crate) use appliance::TestBox;
@@ -16,4 +17,5 @@ pub(crate) use http::{Answer, Connection, get};
 pub(crate) use nginx::{Nginx, free_address};
 pub(crate) use packages::environment_of;
 pub(crate) use poller::Poller;
+pub(crate) use processes::{descendants, wait_until_gone};
 pub(crate) use site::SiteFolder;
