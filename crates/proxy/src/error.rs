@@ -6,6 +6,7 @@ use std::time::Duration;
 use onebox_uwsgi::{AbortReason, DispatchError, EncodeError};
 
 use crate::message::BodyError;
+use crate::uwsgi_server::PacketRefusal;
 
 /// A request that gets an error page instead of an answer.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub(crate) enum ProxyError {
     /// What came over uwsgi is no HTTP request.
     #[error("the request that came over uwsgi is not complete: {0}")]
     BadPacket(&'static str),
+    /// What came over uwsgi is no packet of a WSGI request.
+    #[error(transparent)]
+    Packet(#[from] PacketRefusal),
     /// There is no such file, and no application to ask.
     #[error("no such file")]
     NotFound,
@@ -75,14 +79,16 @@ impl ProxyError {
             Self::UnknownHost => 421,
             Self::BadPath
             | Self::BadPacket(_)
+            | Self::Packet(PacketRefusal::Truncated | PacketRefusal::Malformed(_))
             | Self::Body(BodyError::Malformed | BodyError::ClientGone) => 400,
             Self::NotFound => 404,
-            Self::Body(BodyError::TimedOut) => 408,
+            Self::Body(BodyError::TimedOut) | Self::Packet(PacketRefusal::TooSlow) => 408,
             Self::Body(BodyError::TooLarge { .. }) => 413,
             Self::VarsTooLarge(_) => 431,
             Self::NotTaken(_) | Self::Stopped | Self::Failed(_) => 503,
             Self::Aborted(AbortReason::Application(_)) => 500,
             Self::Aborted(_) | Self::NoHead => 502,
+            Self::Packet(PacketRefusal::Modifier { .. }) => 501,
             Self::DeadlineExceeded(_) => 504,
             Self::Spool(_) | Self::File(_) | Self::TaskLost => 500,
         }
@@ -95,6 +101,7 @@ impl ProxyError {
             | Self::File(_)
             | Self::TaskLost
             | Self::Aborted(AbortReason::BufferFailed) => Origin::Internal,
+            Self::Packet(_) => Origin::Downstream,
             _ if self.status() < 500 => Origin::Downstream,
             _ => Origin::Upstream,
         }
@@ -111,6 +118,7 @@ impl ProxyError {
             Self::UnknownHost => "No site on this server answers to this address.".into(),
             Self::BadPath => "The address is not valid.".into(),
             Self::BadPacket(_) => "The request is not complete.".into(),
+            Self::Packet(refusal) => format!("What came over uwsgi can't be served: {refusal}."),
             Self::NotFound => "There is no page at this address.".into(),
             Self::Body(BodyError::TooLarge { limit }) => {
                 format!("The request is larger than the {limit} bytes this site takes.")
@@ -172,6 +180,7 @@ mod tests {
             (ProxyError::BadPath, 400, Origin::Downstream),
             (ProxyError::Body(BodyError::TooLarge { limit: 1 }), 413, Origin::Downstream),
             (ProxyError::Body(BodyError::TimedOut), 408, Origin::Downstream),
+            (ProxyError::Packet(PacketRefusal::Modifier { modifier1: 5 }), 501, Origin::Downstream),
             (ProxyError::NotTaken(DispatchError::QueueFull), 503, Origin::Upstream),
             (ProxyError::NotTaken(DispatchError::Draining), 503, Origin::Upstream),
             (ProxyError::Aborted(AbortReason::Application("x".into())), 500, Origin::Upstream),

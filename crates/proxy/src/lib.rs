@@ -15,6 +15,7 @@ mod message;
 mod path;
 mod request_id;
 mod route;
+mod server_method;
 mod service;
 mod spool;
 mod static_files;

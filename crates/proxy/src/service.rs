@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use onebox_config::Limits;
-use onebox_metrics::Registry;
+use onebox_metrics::{Registry, ServedBy};
 use onebox_uwsgi::{Body, Request, Vars};
 
 use crate::access_log::AccessLog;
@@ -21,7 +21,7 @@ use crate::message::{ConnectionInfo, Entrance, RequestHead, Response};
 use crate::route::{RouteTable, RoutedSite, Site};
 use crate::spool::{self, SpoolLimits};
 use crate::static_files::StaticFiles;
-use crate::{path, upstream, vars};
+use crate::{path, server_method, upstream, vars};
 
 /// Everything that answers need and connections share.
 pub(crate) struct Service {
@@ -94,6 +94,9 @@ impl Service {
     ) -> Result<Response, ProxyError> {
         let routed = self.route(head, connection)?;
         exchange.belongs_to(&routed);
+        if let Some(own) = own_answer(head, exchange) {
+            return Ok(own);
+        }
         let path = path::decode(&head.path)?;
         if let Some(file) = self.static_files.answer(&routed, head, &path, exchange).await? {
             return Ok(file);
@@ -146,6 +149,12 @@ impl Service {
         exchange.received(body.size());
         Ok(body)
     }
+}
+
+fn own_answer(head: &RequestHead, exchange: &mut Exchange) -> Option<Response> {
+    let response = server_method::answer(head)?;
+    exchange.answered(response.status, ServedBy::Proxy);
+    Some(response)
 }
 
 fn request_vars(

@@ -34,7 +34,7 @@ pub(crate) fn build(parts: &Parts<'_>, buffer_size: usize) -> Result<Vars, Encod
     vars.push(key::REQUEST_METHOD, head.method.as_str().as_bytes())?;
     vars.push(key::REQUEST_URI, &origin_form(head))?;
     vars.push(key::SCRIPT_NAME, b"")?;
-    vars.push(key::PATH_INFO, if parts.path == b"*" { b"" } else { parts.path })?;
+    vars.push(key::PATH_INFO, parts.path)?;
     vars.push(key::QUERY_STRING, head.query.as_deref().unwrap_or_default())?;
     vars.push(key::SERVER_PROTOCOL, protocol(head.version))?;
     vars.push(key::REQUEST_SCHEME, b"http")?;

@@ -1,6 +1,6 @@
 //! HTTP/1.1 towards clients: our own connection loop.
 //!
-//! Owns the parser (`scan`, `parse`, `target`, `framing`), the bodies (`chunked`, `body`), the answers (`answer`, `send`) and
+//! Owns the parser (`scan`, `parse`, `target`, `framing`, `singleton`), the bodies (`chunked`, `body`), the answers (`answer`, `send`) and
 //! the loop of a connection (`conn`). Must not know routes, files or applications: it calls a [`Handler`].
 //!
 //! Source: RFC 9112 (messages), RFC 9110 (semantics), RFC 3986 (targets). Strict where they leave a choice: what two parsers
@@ -20,6 +20,7 @@ mod parse;
 mod refusal;
 mod scan;
 mod send;
+mod singleton;
 mod socket;
 mod target;
 
@@ -38,4 +39,5 @@ pub(crate) use handler::Handler;
 pub(crate) use linger::close as close_carefully;
 pub(crate) use refusal::Refusal;
 pub(crate) use send::{Sender, Sent};
+pub(crate) use singleton::check_singletons;
 pub(crate) use socket::{Reader, Socket};

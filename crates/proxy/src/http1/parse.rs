@@ -13,6 +13,7 @@ use memchr::memchr;
 use super::framing::{Fields, Framing, read_fields};
 use super::refusal::Refusal;
 use super::scan::HeadLimits;
+use super::singleton::check_singletons;
 use super::target::{parse_host, parse_target};
 use crate::message::{RequestHead, Version};
 
@@ -62,6 +63,7 @@ pub(crate) fn parse_head(
     let target_bytes = bytes.slice_ref(target.as_bytes());
     let target = parse_target(&method, &target_bytes)?;
     let fields = read_fields(&headers, version)?;
+    check_singletons(&headers)?;
     let (host, port) = effective_host(&mut headers, target.authority, version)?.unzip();
     let content_length = match fields.framing {
         Framing::Length(size) => Some(size),

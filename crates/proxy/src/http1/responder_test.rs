@@ -18,6 +18,7 @@ use crate::listener::{Acceptor, Listener};
 use crate::message::{
     BodyCut, BodyError, BodyStream, ConnectionInfo, Entrance, RequestHead, Response, ResponseBody,
 };
+use crate::server_method;
 
 /// Answers by the path of the request.
 pub(crate) struct Responder {
@@ -45,6 +46,9 @@ impl Handler for Arc<Responder> {
         body: &mut RequestBody<'_>,
         _connection: &ConnectionInfo,
     ) -> (Response, ()) {
+        if let Some(own) = server_method::answer(head) {
+            return (own, ());
+        }
         let mut answer = response(200, ResponseBody::Empty);
         match head.path.as_ref() {
             b"/echo" => answer = echo(body).await,

@@ -310,6 +310,23 @@ async fn a_bad_path_is_a_400() {
 }
 
 #[tokio::test]
+async fn what_is_asked_of_the_server_itself_reaches_no_application_and_is_counted() {
+    let site = application(|_, _| unreachable!());
+    let metrics = Arc::clone(&site.metrics);
+    let service = service(vec![site]);
+    let trace = testing::request(http::Method::TRACE, "/", &[("cookie", "secret")]);
+    let options = testing::request(http::Method::OPTIONS, "*", &[]);
+    for (head, status) in [(trace, 405), (options, 200)] {
+        let response = ask(&service, &head, &[]).await;
+        assert_eq!(response.status, status);
+        assert!(testing::header(&response, "allow").is_some());
+        assert_eq!(testing::body(response).await.unwrap(), b"");
+    }
+    let counted = metrics.snapshot();
+    assert_eq!((counted.by_class[2], counted.by_class[4], counted.app), (1, 1, 0));
+}
+
+#[tokio::test]
 async fn a_refused_message_gets_a_page_and_ends_the_connection() {
     let service = service(Vec::new());
     let refusal = Refusal { status: 400, reason: "The request is malformed." };

@@ -1,6 +1,6 @@
 //! The pipeline for a request that came as a uwsgi packet: its site is known, and compression is the web server's in front.
 
-use super::{Service, error_response, last_page, name_request};
+use super::{Service, error_response, last_page, name_request, own_answer};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::http1::RequestBody;
@@ -37,6 +37,9 @@ impl Service {
         let (head, path) = (&request.head, &request.path);
         let routed = self.routes.load().site_named(site).cloned().ok_or(ProxyError::Stopped)?;
         exchange.belongs_to(&routed);
+        if let Some(own) = own_answer(head, exchange) {
+            return Ok(own);
+        }
         if let Some(file) = self.static_files.answer(&routed, head, path, exchange).await? {
             return Ok(file);
         }

@@ -13,7 +13,7 @@ use http::Method;
 use onebox_uwsgi::PacketHeader;
 use tokio::time::timeout_at;
 
-use super::packet::{self, NoPacket, Packet};
+use super::packet::{self, NoPacket, Packet, PacketRefusal};
 use super::{Door, PacketRequest};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
@@ -101,15 +101,14 @@ impl Visit<'_> {
                 writer.write_all(&mut parts, limits.send_timeout, &mut 0).await.ok();
                 return Ending::Careful;
             }
-            Ok(Err(error)) => return self.closed(&error.to_string()),
-            Err(_) => return self.closed("the packet came too slowly"),
+            Ok(Err(NoPacket::Refused(refusal))) => {
+                return self.refuse(&sender, &refusal.into()).await;
+            }
+            Err(_) => return self.refuse(&sender, &PacketRefusal::TooSlow.into()).await,
         };
         let request = match PacketRequest::new(packet, self.connection, received_at) {
             Ok(request) => request,
-            Err(error) => {
-                tracing::warn!(site = self.door.site, %error, "uwsgi request refused");
-                return self.send(&sender, self.refusal(&error), Asked::NOTHING).await;
-            }
+            Err(error) => return self.refuse(&sender, &error).await,
         };
         let size = request.head.content_length.unwrap_or(0);
         let fields =
@@ -142,13 +141,11 @@ impl Visit<'_> {
         if sent.complete { Ending::Careful } else { Ending::Reset }
     }
 
-    fn refusal(&self, error: &ProxyError) -> (Response, Exchange) {
-        self.door.service.refuse_packet(error, self.connection)
-    }
-
-    fn closed(&self, error: &str) -> Ending {
-        tracing::warn!(site = self.door.site, error, "uwsgi connection closed");
-        Ending::Plain
+    /// Says why what came is no request; also to a peer that speaks HTTP here by mistake.
+    async fn refuse(&self, sender: &Sender<'_>, error: &ProxyError) -> Ending {
+        tracing::warn!(site = self.door.site, %error, "uwsgi request refused");
+        let refusal = self.door.service.refuse_packet(error, self.connection);
+        self.send(sender, refusal, Asked::NOTHING).await
     }
 }
 

@@ -27,6 +27,7 @@ use crate::message::ConnectionInfo;
 use crate::service::Service;
 
 pub(crate) use conn::serve;
+pub(crate) use packet::PacketRefusal;
 pub(crate) use request::PacketRequest;
 
 /// A listening socket for uwsgi.

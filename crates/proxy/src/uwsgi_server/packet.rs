@@ -16,17 +16,25 @@ pub(super) struct Packet {
 }
 
 /// What came instead of a request.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub(super) enum NoPacket {
-    /// Nothing at all; web servers open connections to see whether somebody is there.
-    #[error("the connection was closed before a packet")]
+    /// Nothing at all, or the connection failed; web servers open connections to see whether somebody is there.
     Nothing,
     /// A question whether somebody is there.
-    #[error("a ping")]
     Ping,
+    /// Something that is answered with the reason.
+    Refused(PacketRefusal),
+}
+
+/// Why a packet is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PacketRefusal {
     /// It ends in the middle.
     #[error("the packet ends in the middle")]
     Truncated,
+    /// It did not come within `header-timeout`.
+    #[error("the packet came too slowly")]
+    TooSlow,
     /// Its header asks for something else; HTTP looks like this.
     #[error("modifier1 {modifier1} is not served here: 0, 30 (WSGI) and 100 (ping) are{}", guess(*modifier1))]
     Modifier {
@@ -34,11 +42,8 @@ pub(super) enum NoPacket {
         modifier1: u8,
     },
     /// Its variables are not encoded right.
-    #[error("the variables are malformed: {0}")]
+    #[error("the variables of the packet are malformed: {0}")]
     Malformed(#[from] DecodeError),
-    /// The connection failed.
-    #[error("the connection failed: {0}")]
-    Lost(#[from] io::Error),
 }
 
 /// `G`, `P` and `H` begin an HTTP request.
@@ -50,39 +55,116 @@ fn guess(modifier1: u8) -> &'static str {
     }
 }
 
-/// Reads a packet; what came behind it is left in `buf`. It holds 65,539 bytes at most.
+/// What stands in front of some bytes.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Packet(Packet),
+    /// At least so many bytes are missing.
+    NeedMore(usize),
+}
+
+/// Takes a packet from the front of `buf` once it is whole. It has 65,539 bytes at most. Pure: no socket.
 ///
 /// # Errors
-/// [`NoPacket`] with what came instead.
-pub(super) async fn read(reader: &mut Reader<'_>, buf: &mut BytesMut) -> Result<Packet, NoPacket> {
-    fill(reader, buf, PacketHeader::LEN).await?;
-    let header = match buf.first_chunk::<{ PacketHeader::LEN }>() {
-        Some(bytes) => PacketHeader::decode(*bytes),
-        None => return Err(NoPacket::Truncated),
+/// [`NoPacket`] where something else stands there.
+pub(super) fn take(buf: &mut BytesMut) -> Result<Taken, NoPacket> {
+    let Some(bytes) = buf.first_chunk::<{ PacketHeader::LEN }>() else {
+        return Ok(Taken::NeedMore(PacketHeader::LEN - buf.len()));
     };
-    buf.advance(PacketHeader::LEN);
+    let header = PacketHeader::decode(*bytes);
     let script_name_in_path = match header.modifier1 {
         PacketHeader::WSGI => false,
         PacketHeader::WSGI_STRIP_SCRIPT_NAME => true,
         PacketHeader::PING => return Err(NoPacket::Ping),
-        modifier1 => return Err(NoPacket::Modifier { modifier1 }),
+        modifier1 => return Err(NoPacket::Refused(PacketRefusal::Modifier { modifier1 })),
     };
-    let size = usize::from(header.datasize);
-    match fill(reader, buf, size).await {
-        Err(NoPacket::Nothing) => return Err(NoPacket::Truncated),
-        other => other?,
+    let size = PacketHeader::LEN + usize::from(header.datasize);
+    if let Some(missing @ 1..) = size.checked_sub(buf.len()) {
+        return Ok(Taken::NeedMore(missing));
     }
-    let vars = Vars::decode(buf.split_to(size).to_vec())?;
-    Ok(Packet { vars, script_name_in_path })
+    let mut packet = buf.split_to(size);
+    packet.advance(PacketHeader::LEN);
+    let vars = Vars::decode(packet.to_vec())
+        .map_err(|error| NoPacket::Refused(PacketRefusal::Malformed(error)))?;
+    Ok(Taken::Packet(Packet { vars, script_name_in_path }))
 }
 
-/// Reads until `size` bytes are there.
-async fn fill(reader: &mut Reader<'_>, buf: &mut BytesMut, size: usize) -> Result<(), NoPacket> {
-    while buf.len() < size {
-        buf.reserve(size - buf.len());
-        if reader.read(buf).await? == 0 {
-            return Err(if buf.is_empty() { NoPacket::Nothing } else { NoPacket::Truncated });
+/// Reads a packet; what came behind it is left in `buf`.
+///
+/// # Errors
+/// [`NoPacket`] with what came instead.
+pub(super) async fn read(reader: &mut Reader<'_>, buf: &mut BytesMut) -> Result<Packet, NoPacket> {
+    loop {
+        match take(buf)? {
+            Taken::Packet(packet) => return Ok(packet),
+            Taken::NeedMore(missing) => buf.reserve(missing),
+        }
+        let read: io::Result<usize> = reader.read(buf).await;
+        match read {
+            Ok(1..) => {}
+            Ok(0) if !buf.is_empty() => return Err(NoPacket::Refused(PacketRefusal::Truncated)),
+            Ok(0) => return Err(NoPacket::Nothing),
+            Err(error) => {
+                tracing::debug!(%error, "a uwsgi connection failed");
+                return Err(NoPacket::Nothing);
+            }
         }
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What becomes of bytes that come in these steps, and what is left of them.
+    fn verdict(bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> (String, Vec<u8>) {
+        let (mut buf, mut start) = (BytesMut::new(), 0);
+        for end in ends {
+            buf.extend_from_slice(&bytes[start..end]);
+            start = end;
+            match take(&mut buf) {
+                Ok(Taken::NeedMore(missing)) => assert!(missing > 0),
+                Ok(Taken::Packet(packet)) => {
+                    let rest = [&buf[..], &bytes[end..]].concat();
+                    return (format!("{packet:?}"), rest);
+                }
+                Err(error) => return (format!("{error:?}"), Vec::new()),
+            }
+        }
+        ("incomplete".to_owned(), Vec::new())
+    }
+
+    #[test]
+    fn a_packet_is_taken_when_it_is_whole_and_its_body_left() {
+        let packet = b"\x00\x06\x00\x00\x01\0A\x01\0bbody";
+        for size in 0..10 {
+            assert_eq!(verdict(packet, [size]).0, "incomplete", "{size} bytes");
+        }
+        assert_eq!(verdict(packet, [packet.len()]).1, b"body");
+    }
+
+    #[test]
+    fn the_largest_packet_there_is_is_read() {
+        let mut packet = vec![0, 0xff, 0xff, 0, 1, 0, b'A', 0xfa, 0xff];
+        packet.resize(65_539, b'x');
+        let mut buf = BytesMut::from(&packet[..]);
+        let Ok(Taken::Packet(packet)) = take(&mut buf) else { panic!("it is whole") };
+        assert_eq!(packet.vars.get(b"A").map(<[u8]>::len), Some(65_530));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged_the_same_in_pieces(
+            modifier1 in prop::sample::select(&[0, 0, 0, 30, 100, 71][..]),
+            datasize in 0..40u8,
+            block in prop::collection::vec(prop::sample::select(&b"\0\0\x01\x02\x05AB"[..]), 0..48),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let bytes = [&[modifier1, datasize, 0, 0][..], &block].concat();
+            let at = at.index(bytes.len() + 1);
+            prop_assert_eq!(verdict(&bytes, [at, bytes.len()]), verdict(&bytes, [bytes.len()]));
+        }
+    }
 }

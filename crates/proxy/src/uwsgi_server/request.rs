@@ -10,6 +10,7 @@ use onebox_uwsgi::{EncodeError, Vars, key};
 use super::packet::Packet;
 use super::vars::{self, Known};
 use crate::error::ProxyError;
+use crate::http1::check_singletons;
 use crate::message::{ConnectionInfo, RequestHead, Version};
 use crate::request_id::RequestId;
 
@@ -62,13 +63,16 @@ impl PacketRequest {
             Some(b"HTTP/1.0") | None => Version::Http10,
             Some(_) => Version::Http11,
         };
+        let headers = headers(&vars);
+        check_singletons(&headers)
+            .map_err(|_| ProxyError::BadPacket("a field of one value comes twice"))?;
         let head = RequestHead {
             method,
             target,
             path: raw_path,
             query,
             version,
-            headers: headers(&vars),
+            headers,
             host: None,
             port: None,
             content_length: Some(length.unwrap_or(0)),
@@ -120,20 +124,26 @@ fn target_of(script_name: &[u8], path: &[u8], query: Option<&[u8]>) -> Bytes {
     target.into()
 }
 
-/// `HTTP_ACCEPT_LANGUAGE` was `accept-language`, and the two that have variables of their own.
+/// `HTTP_ACCEPT_LANGUAGE` was `accept-language`; of the two that have variables of their own, those count.
 fn headers(vars: &Vars) -> Vec<(Bytes, Bytes)> {
     let field = |(name, value): (&[u8], &[u8])| {
-        let name = match name {
-            b"CONTENT_TYPE" | b"CONTENT_LENGTH" if !value.is_empty() => name,
-            _ => name.strip_prefix(b"HTTP_")?,
-        };
-        let lower = name.iter().map(|byte| match byte {
+        let lower = name.strip_prefix(b"HTTP_")?.iter().map(|byte| match byte {
             b'_' => b'-',
             other => other.to_ascii_lowercase(),
         });
         Some((lower.collect(), Bytes::copy_from_slice(value)))
     };
-    vars.iter().filter_map(field).collect()
+    let is_own =
+        |(name, _): &(&[u8], &[u8])| matches!(*name, b"HTTP_CONTENT_TYPE" | b"HTTP_CONTENT_LENGTH");
+    let mut headers: Vec<_> = vars.iter().filter(|var| !is_own(var)).filter_map(field).collect();
+    for (name, key) in
+        [("content-type", key::CONTENT_TYPE), ("content-length", key::CONTENT_LENGTH)]
+    {
+        if let Some(value) = vars.get(key).filter(|value| !value.is_empty()) {
+            headers.push((Bytes::from_static(name.as_bytes()), Bytes::copy_from_slice(value)));
+        }
+    }
+    headers
 }
 
 fn client(vars: &Vars) -> Option<SocketAddr> {
@@ -176,16 +186,22 @@ mod tests {
     #[test]
     fn what_is_no_request_is_a_400() {
         let method = ("REQUEST_METHOD", "GET");
-        let wrong: [&[(&str, &str)]; 5] = [
+        let kind = ("CONTENT_TYPE", "a/b");
+        let credentials = ("HTTP_AUTHORIZATION", "Basic YTpi");
+        let wrong: [&[(&str, &str)]; 6] = [
             &[],
             &[("REQUEST_METHOD", "")],
             &[("REQUEST_METHOD", "G T")],
             &[method, ("CONTENT_LENGTH", "-1")],
             &[method, ("PATH_INFO", "/a\0b")],
+            &[method, credentials, credentials],
         ];
         for pairs in wrong {
             assert_eq!(request(pairs, false).err(), Some(400), "{pairs:?}");
         }
+        // A web server's own variables may come twice, and nginx sends the type as a field too.
+        let twice = [method, kind, kind, ("HTTP_CONTENT_TYPE", "a/b")];
+        assert!(request(&twice, false).is_ok());
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) const ACCEPTED: &[Line] = &[
     ("a tab within a value", b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\tc\r\n\r\n", &[200], true),
     ("bytes above ASCII in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX-A: \xff\x80\r\n\r\n", &[200], true),
     ("every mark that a token may have", b"GET / HTTP/1.1\r\nHost: a\r\n!#$%&'*+-.^_`|~: b\r\n\r\n", &[200], true),
+    ("lists in several fields", b"GET / HTTP/1.1\r\nHost: a\r\nAccept: a/b\r\nCookie: a=b\r\nAccept: c/d\r\nCookie: c=d\r\n\r\n", &[200], true),
     ("Host in capitals with a port", b"GET / HTTP/1.1\r\nHOST: EXAMPLE.org:8080\r\n\r\n", &[200], true),
     ("Host with an IPv6 address", b"GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n", &[200], true),
     ("a target with marks", b"GET /a;b=c/%20%zz//..?q='\"|{}<>[]^`\\ HTTP/1.1\r\nHost: a\r\n\r\n", &[200], true),

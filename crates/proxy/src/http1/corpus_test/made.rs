@@ -2,13 +2,12 @@
 
 use super::Row;
 
-/// Every method of the registry that is not CONNECT and not used elsewhere, WebDAV's and CalDAV's too (RFC 9110 §9, RFC 4918, RFC 4791).
-const METHODS: [&str; 18] = [
+/// Every method of the registry that is not refused and not used elsewhere, WebDAV's and CalDAV's too (RFC 9110 §9, RFC 4918, RFC 4791).
+const METHODS: [&str; 17] = [
     "PUT",
     "DELETE",
     "OPTIONS",
     "PATCH",
-    "TRACE",
     "PROPFIND",
     "PROPPATCH",
     "MKCOL",

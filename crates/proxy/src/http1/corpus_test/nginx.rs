@@ -23,8 +23,10 @@ const LAXER: &[(&str, &str)] = &[
         "a method of its own (RFC 9110 §9.1), which the application judges",
     ),
     ("the method !#$%&'*+-.^_`|~09az", "a token (RFC 9110 §9.1), which the application judges"),
-    ("the method TRACE", "the application judges it; onebox itself never sends a request back"),
-    ("an asterisk for OPTIONS", "RFC 9112 §3.2.4"),
+    (
+        "an asterisk for OPTIONS",
+        "a question about the server itself (RFC 9110 §9.3.7), which it answers",
+    ),
     ("a target with marks", "the escape is judged where a path is decoded, behind this parser"),
     ("Chunked in capitals", "a tab is white space around a value (RFC 9110 §5.5)"),
 ];

@@ -140,21 +140,26 @@ async fn a_ping_is_answered_with_a_pong() {
 }
 
 #[tokio::test]
-async fn other_modifiers_and_broken_packets_are_closed_without_an_answer() {
+async fn what_is_no_packet_is_told_so() {
     let fixture = Fixture::new(Limits::default(), |_| ());
     let get = packet(0, &[("REQUEST_METHOD", "GET")]);
-    let broken: [&[u8]; 7] = [
-        &packet(5, &[("REQUEST_METHOD", "GET")]),
-        b"GET / HTTP/1.1\r\n\r\n",
-        &get[..3],
-        &get[..get.len() - 1],
-        &[0, 3, 0, 0, 9, 0, b'x'],
-        &[0, 4, 0, 0, 0, 0, 0, 0],
-        &[0, 0xff, 0xff, 0],
+    let malformed = "the variables of the packet are malformed";
+    let wrong: [(&[u8], u16, &str); 8] = [
+        (&packet(5, &[("REQUEST_METHOD", "GET")]), 501, "modifier1 5 is not served here"),
+        (b"GET / HTTP/1.1\r\n\r\n", 501, "does the web server speak HTTP to this socket?"),
+        (&get[..3], 400, "ends in the middle"),
+        (&get[..4], 400, "ends in the middle"),
+        (&get[..get.len() - 1], 400, "ends in the middle"),
+        (&[0, 3, 0, 0, 9, 0, b'x'], 400, malformed),
+        (&[0, 4, 0, 0, 0, 0, 0, 0], 400, malformed),
+        (&[0, 0xff, 0xff, 0], 400, "ends in the middle"),
     ];
-    for bytes in broken {
-        assert_eq!(ask(&fixture, bytes).await, "", "{}", bytes.escape_ascii());
+    for (bytes, status, reason) in wrong {
+        let answer = ask(&fixture, bytes).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains(reason), "{} {answer}", bytes.escape_ascii());
     }
+    assert_eq!(ask(&fixture, b"").await, "");
 }
 
 #[tokio::test]
@@ -215,7 +220,7 @@ async fn a_request_whose_body_is_not_there_yet_takes_no_thread() {
 }
 
 #[tokio::test]
-async fn a_packet_that_drips_is_closed_at_header_timeout_and_a_body_is_a_408() {
+async fn a_packet_or_a_body_that_drips_is_a_408_and_who_says_nothing_is_closed() {
     let limits = Limits {
         header_timeout: Duration::from_millis(100),
         body_timeout: Duration::from_millis(100),
@@ -226,7 +231,9 @@ async fn a_packet_that_drips_is_closed_at_header_timeout_and_a_body_is_a_408() {
     for start in [&get[..0], &get[..2], &get[..9]] {
         let mut stream = fixture.connect();
         stream.write_all(start).await.unwrap();
-        assert_eq!(said(stream).await, b"");
+        let answer = said(stream).await;
+        assert_eq!(answer.starts_with(b"HTTP/1.1 408 "), !start.is_empty());
+        assert_eq!(answer.is_empty(), start.is_empty());
     }
     let pairs = [("REQUEST_METHOD", "POST"), ("PATH_INFO", "/"), ("CONTENT_LENGTH", "4")];
     let mut stream = fixture.connect();
