@@ -8,6 +8,7 @@ mod nginx;
 mod packages;
 mod poller;
 mod processes;
+mod raw;
 mod site;
 
 pub(crate) use appliance::TestBox;
@@ -18,4 +19,5 @@ pub(crate) use nginx::{Nginx, free_address};
 pub(crate) use packages::environment_of;
 pub(crate) use poller::Poller;
 pub(crate) use processes::{descendants, wait_until_gone};
+pub(crate) use raw::{Address, Said, packet, rest_of};
 pub(crate) use site::SiteFolder;

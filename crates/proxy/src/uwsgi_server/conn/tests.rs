@@ -170,6 +170,44 @@ async fn a_packet_without_a_method_is_a_400() {
 }
 
 #[tokio::test]
+async fn a_request_is_counted_and_logged_with_the_client_behind_the_web_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = AccessLog::to_folder(folder.path().into()).unwrap();
+    let mut fixture = Fixture::new(Limits::default(), |_| ());
+    let service = Service::new(Limits::default(), None, Arc::new(Registry::new()), log.clone());
+    service.set_routes(RouteTable::new(vec![fixture.site.clone()]));
+    Arc::get_mut(&mut fixture.door).unwrap().service = Arc::new(service);
+    let application = fixture.answer_one();
+    let pairs = [
+        ("REQUEST_METHOD", "POST"),
+        ("REQUEST_URI", "/a%20b?token=secret"),
+        ("PATH_INFO", "/a b"),
+        ("CONTENT_LENGTH", "4"),
+        ("REMOTE_ADDR", "192.0.2.9"),
+        ("HTTP_USER_AGENT", "curl"),
+    ];
+    let answer = ask(&fixture, &[packet(0, &pairs), b"body".to_vec()].concat()).await;
+    application.join().unwrap();
+    log.flush();
+    let text = std::fs::read_to_string(folder.path().join("blog/access.log")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (field, value) in [
+        ("method", "POST"),
+        ("path", "/a%20b"),
+        ("client", "192.0.2.9"),
+        ("user_agent", "curl"),
+        ("served_by", "app"),
+    ] {
+        assert_eq!(line[field], value, "{text}");
+    }
+    assert_eq!((&line["status"], &line["bytes_out"]), (&201.into(), &answer.len().into()));
+    assert!(answer.contains(line["request_id"].as_str().unwrap()) && !text.contains("secret"));
+    let counted = fixture.site.metrics.snapshot();
+    assert_eq!((counted.app, counted.by_class[2], counted.in_flight), (1, 1, 0));
+    assert_eq!(counted.bytes_out, answer.len() as u64);
+}
+
+#[tokio::test]
 async fn variables_above_buffer_size_are_a_431_that_names_the_limit() {
     let fixture = Fixture::new(Limits::default(), |site| site.buffer_size = 4096);
     let long = "x".repeat(5000);
