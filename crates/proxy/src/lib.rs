@@ -41,6 +41,9 @@ pub use access_log::AccessLog;
 pub use http1::fuzzing::parse_request_head;
 pub use route::{Backend, RouteTable, Site, StaticMount};
 pub use upstream::{WorkerAddress, WorkerGroup};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use uwsgi_server::fuzzing::take_uwsgi_request;
 pub use uwsgi_server::{UwsgiListener, UwsgiListening};
 
 use listener::{Acceptor, Listener};

@@ -10,6 +10,8 @@
 //! Source: the uwsgi protocol, <https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html>.
 
 mod conn;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod packet;
 mod request;
 mod vars;
