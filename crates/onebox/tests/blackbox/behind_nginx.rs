@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::{Connection, Nginx, Poller, SiteFolder, TestBox, free_address, get};
+use crate::harness::{
+    Address, Connection, Nginx, Poller, SiteFolder, TestBox, free_address, get, packet,
+};
 
 const UWSGI: &str = "include /etc/nginx/uwsgi_params; uwsgi_pass";
 
@@ -67,19 +69,39 @@ fn each_way_to_an_isolated_site_works() {
 }
 
 #[test]
-fn a_redeploy_behind_nginx_loses_no_request_and_the_sockets_go_with_the_site() {
+fn redeploys_behind_nginx_lose_no_request_stream_or_upload() {
+    if !Nginx::is_here() {
+        return;
+    }
+    for more in ["", "processes = 2\n"] {
+        let (appliance, site, nginx) = fronted(more);
+        let body = bytes::Bytes::from(vec![b'u'; 300_000]);
+        let ways = nginx.addresses[..2].iter();
+        let visitors: Vec<Poller> = ways
+            .flat_map(|address| {
+                [
+                    Poller::start(*address, "localhost", "/"),
+                    Poller::keep_alive(*address, "localhost", "/stream"),
+                    Poller::upload(*address, "localhost", "/upload", body.clone()),
+                ]
+            })
+            .collect();
+        for _ in 0..2 {
+            appliance.deploy(site.path()).ok();
+        }
+        for visitor in visitors {
+            // One body: no stream was cut short and no upload either.
+            assert_eq!(visitor.all_well().bodies.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn the_sockets_go_with_the_configuration_and_with_the_site() {
     if !Nginx::is_here() {
         return;
     }
     let (appliance, site, nginx) = fronted("");
-    let visitors: Vec<Poller> = nginx.addresses[..2]
-        .iter()
-        .map(|address| Poller::keep_alive(*address, "localhost", "/"))
-        .collect();
-    appliance.deploy(site.path()).ok();
-    for visitor in visitors {
-        visitor.all_well();
-    }
     let socket = appliance.state().join("sites/fronted/shared/run/front.sock");
     assert!(socket.exists());
     let without = std::fs::read_to_string(site.path().join("onebox.toml")).unwrap();
@@ -91,6 +113,25 @@ fn a_redeploy_behind_nginx_loses_no_request_and_the_sockets_go_with_the_site() {
     assert_eq!(get(nginx.addresses[1], "localhost", "/").status, 200);
     appliance.cli(&["rm", "fronted", "--yes"]).ok();
     assert_eq!(get(nginx.addresses[1], "localhost", "/").status, 502);
+}
+
+#[test]
+fn an_appliance_that_was_killed_takes_its_sockets_again() {
+    let state = tempfile::tempdir().unwrap();
+    let site = SiteFolder::fixture("fronted");
+    let address = free_address();
+    site.write("onebox.toml", &format!("socket = [\"run/front.sock\", \"{address}\"]\n"));
+    let killed = TestBox::start_at(state.path());
+    killed.deploy(site.path()).ok();
+    drop(killed);
+    let socket = state.path().join("sites/fronted/shared/run/front.sock");
+    assert!(socket.exists(), "nobody was there to remove it");
+    let _again = TestBox::start_at(state.path());
+    let message = packet(0, &[("REQUEST_METHOD", b"GET"), ("PATH_INFO", b"/here")]);
+    for way in [Address::Unix(socket), Address::Tcp(address)] {
+        let said = String::from_utf8(way.ask(&message).bytes).unwrap();
+        assert!(said.starts_with("HTTP/1.1 200 ") && said.contains("GET /here 0"), "{said}");
+    }
 }
 
 #[test]

@@ -33,13 +33,13 @@ pub(super) fn adopt(
     let mut vars = VarsBuilder::new(buffer_size.min(VarsBuilder::MAX_BLOCK_BYTES));
     vars.push(key::REQUEST_URI, known.target)?;
     vars.push(key::PATH_INFO, known.path)?;
-    let required: [(&[u8], &[u8]); 6] = [
+    vars.push(key::REQUEST_SCHEME, scheme(packet))?;
+    let required: [(&[u8], &[u8]); 5] = [
         (key::SCRIPT_NAME, b""),
         (key::QUERY_STRING, b""),
         (key::SERVER_PROTOCOL, b"HTTP/1.0"),
         (key::SERVER_NAME, b"localhost"),
         (key::SERVER_PORT, b"80"),
-        (key::REQUEST_SCHEME, scheme(packet)),
     ];
     for (name, default) in required {
         if packet.get(name).is_none_or(|value| value.is_empty()) {
@@ -62,12 +62,14 @@ pub(super) fn adopt(
     Ok(vars.finish())
 }
 
-/// nginx's stock `uwsgi_params` say it both ways, older ones only by HTTPS.
+/// uWSGI's order: its own variable, then HTTPS, which an nginx behind a TLS proxy is told to send though it speaks HTTP itself.
 fn scheme(packet: &Vars) -> &'static [u8] {
-    match packet.get(b"HTTPS") {
-        Some(b"on" | b"1" | b"https") => b"https",
-        _ => b"http",
-    }
+    let is_https = match (packet.get(b"UWSGI_SCHEME"), packet.get(b"HTTPS")) {
+        (Some(scheme @ (b"http" | b"https")), _) => scheme == b"https",
+        (_, Some(b"on" | b"1" | b"https")) => true,
+        _ => packet.get(key::REQUEST_SCHEME) == Some(b"https"),
+    };
+    if is_https { b"https" } else { b"http" }
 }
 
 /// Every variable once, in the order in which they first come.
@@ -98,9 +100,8 @@ fn is_passed_on(name: &[u8]) -> bool {
     }
     match name {
         // Known better.
-        b"REQUEST_URI" | b"PATH_INFO" | b"CONTENT_LENGTH" | b"CONTENT_TYPE" | b"REQUEST_ID" => {
-            false
-        }
+        b"REQUEST_URI" | b"PATH_INFO" | b"REQUEST_SCHEME" => false,
+        b"CONTENT_LENGTH" | b"CONTENT_TYPE" | b"REQUEST_ID" => false,
         // Variables of their own.
         b"HTTP_CONTENT_LENGTH" | b"HTTP_CONTENT_TYPE" => false,
         // What libraries read their outgoing proxy from (CVE-2016-5385).
@@ -175,6 +176,22 @@ mod tests {
         ];
         for (name, value) in expected {
             assert_eq!(vars.get(name), Some(value), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_what_the_web_server_says_loudest() {
+        let says: [(&[(&str, &str)], &[u8]); 6] = [
+            (&[], b"http"),
+            (&[("REQUEST_SCHEME", "https")], b"https"),
+            (&[("REQUEST_SCHEME", "http"), ("HTTPS", "on")], b"https"),
+            (&[("REQUEST_SCHEME", "https"), ("HTTPS", "")], b"https"),
+            (&[("UWSGI_SCHEME", "https"), ("REQUEST_SCHEME", "http")], b"https"),
+            (&[("REQUEST_SCHEME", "gopher")], b"http"),
+        ];
+        for (pairs, scheme) in says {
+            let vars = adopted(&packet(pairs), 4096).unwrap();
+            assert_eq!(vars.get(key::REQUEST_SCHEME), Some(scheme), "{pairs:?}");
         }
     }
 

@@ -108,7 +108,7 @@ impl SiteSockets {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::path::Path;
 
     use super::*;
@@ -162,6 +162,30 @@ mod tests {
         let error = sockets.open(&wanted(&unix(&path))).unwrap_err();
         assert!(error.to_string().contains("no socket"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn the_file_belongs_to_the_user_and_the_group_that_are_named() {
+        // Only root gives files to others.
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (user, group) = if own.0 == 0 { (4711, 4712) } else { own };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/deep/a.sock");
+        let sockets = SiteSockets::new(Paths::new(folder.path()));
+        let owner = |user: Option<u32>, group: Option<u32>| {
+            let name = |number: u32| number.to_string();
+            onebox_config::site::SocketOwner { user: user.map(name), group: group.map(name) }
+        };
+        let both = UwsgiSockets { owner: Some(owner(Some(user), Some(group))), ..unix(&path) };
+        sockets.open(&wanted(&both)).unwrap();
+        let seen = std::fs::metadata(&path).unwrap();
+        assert_eq!((seen.uid(), seen.gid(), seen.mode() & 0o777), (user, group, 0o660));
+        // Only the group: the user stays.
+        sockets.keep(std::iter::empty());
+        let group_alone = UwsgiSockets { owner: Some(owner(None, Some(group))), ..unix(&path) };
+        sockets.open(&wanted(&group_alone)).unwrap();
+        let seen = std::fs::metadata(&path).unwrap();
+        assert_eq!((seen.uid(), seen.gid()), (own.0, group));
     }
 
     #[test]

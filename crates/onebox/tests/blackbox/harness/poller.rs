@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::http::Connection;
+use bytes::Bytes;
+
+use super::http::{Answer, Connection, Trouble};
 
 /// Between two requests: leaves the two cores of a test machine to what is tested.
 const PACE: Duration = Duration::from_millis(5);
@@ -40,18 +42,31 @@ pub(crate) enum Reuse {
 impl Poller {
     /// Asks for `path` on a new connection each time.
     pub(crate) fn start(address: SocketAddr, host: &str, path: &str) -> Self {
-        Self::start_with(address, host, path, Reuse::Never)
+        Self::start_with(address, host, Reuse::Never, getting(path))
     }
 
     /// Asks for `path` on a connection that is kept until the server announces its end.
     pub(crate) fn keep_alive(address: SocketAddr, host: &str, path: &str) -> Self {
-        Self::start_with(address, host, path, Reuse::KeepAlive)
+        Self::start_with(address, host, Reuse::KeepAlive, getting(path))
     }
 
-    fn start_with(address: SocketAddr, host: &str, path: &str, reuse: Reuse) -> Self {
+    /// Sends `body` to `path`, on a connection that is kept.
+    pub(crate) fn upload(address: SocketAddr, host: &str, path: &str, body: Bytes) -> Self {
+        let path = path.to_owned();
+        Self::start_with(address, host, Reuse::KeepAlive, move |open| {
+            open.post(&path, "text/plain", body.clone())
+        })
+    }
+
+    fn start_with(
+        address: SocketAddr,
+        host: &str,
+        reuse: Reuse,
+        ask: impl Fn(&mut Connection) -> Result<Answer, Trouble> + Send + 'static,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
-        let (host, path) = (host.to_owned(), path.to_owned());
+        let host = host.to_owned();
         let (told, counter) = (stop.clone(), answered.clone());
         let thread = std::thread::spawn(move || {
             let mut tally = Tally::default();
@@ -61,8 +76,7 @@ impl Poller {
                     Some(open) => Ok(open),
                     None => Connection::open(address, &host),
                 };
-                let asked =
-                    opened.and_then(|mut open| open.get(&path).map(|answer| (open, answer)));
+                let asked = opened.and_then(|mut open| ask(&mut open).map(|answer| (open, answer)));
                 match asked {
                     Ok((open, answer)) if answer.status == 200 => {
                         *tally.bodies.entry(answer.text()).or_default() += 1;
@@ -105,4 +119,9 @@ impl Poller {
         assert!(!tally.bodies.is_empty(), "nobody was asked");
         tally
     }
+}
+
+fn getting(path: &str) -> impl Fn(&mut Connection) -> Result<Answer, Trouble> + use<> {
+    let path = path.to_owned();
+    move |open| open.get(&path)
 }

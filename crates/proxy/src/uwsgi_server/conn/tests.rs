@@ -226,6 +226,22 @@ async fn a_body_above_max_body_is_a_413_before_it_is_sent() {
 }
 
 #[tokio::test]
+async fn a_web_server_that_sends_too_large_a_body_can_read_why_it_is_refused() {
+    let fixture = Fixture::new(Limits::default(), |site| site.max_body = 1000);
+    let pairs = [("REQUEST_METHOD", "POST"), ("PATH_INFO", "/"), ("CONTENT_LENGTH", "4000000")];
+    let (mut reader, mut writer) = fixture.connect().into_split();
+    let upload = async {
+        writer.write_all(&packet(0, &pairs)).await.unwrap();
+        writer.write_all(&[b'x'; 4_000_000]).await
+    };
+    let mut answer = String::new();
+    let (uploaded, read) = tokio::join!(upload, reader.read_to_string(&mut answer));
+    uploaded.unwrap();
+    read.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
 async fn a_full_queue_is_a_503_and_a_stopped_site_too() {
     let fixture = Fixture::new(Limits::default(), |site| site.backend = Backend::Stopped);
     let get = packet(0, &[("REQUEST_METHOD", "GET"), ("PATH_INFO", "/")]);
@@ -291,6 +307,17 @@ fn who_is_not_allowed_is_not_let_in_and_this_machine_always_is() {
     for peer in ["192.0.2.7:4", "[2001:db8::1]:4", ""] {
         assert!(!door.lets_in(&from(peer)), "{peer}");
     }
+}
+
+#[tokio::test]
+async fn a_stranger_is_not_listened_to() {
+    let mut fixture = Fixture::new(Limits::default(), |_| ());
+    Arc::get_mut(&mut fixture.door).unwrap().allow = Some(Vec::new());
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.write_all(&packet(0, &[("REQUEST_METHOD", "GET")])).await.unwrap();
+    let stranger = testing::connection();
+    serve(Socket::Unix(ours), stranger, Arc::clone(&fixture.door), Arc::default()).await;
+    assert_eq!(said(theirs).await, b"");
 }
 
 proptest! {
