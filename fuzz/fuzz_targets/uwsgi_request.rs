@@ -44,7 +44,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let method = vars.get(b"REQUEST_METHOD").unwrap_or_default();
     assert!(!method.is_empty() && method.iter().all(|byte| byte.is_ascii_graphic()));
-    assert!(!vars.get(b"PATH_INFO").unwrap_or_default().contains(&0));
+    let path = vars.get(b"PATH_INFO").unwrap_or_default();
+    assert!(matches!(path, [] | [b'/', ..]) && !path.contains(&0));
+    assert!(matches!(vars.get(b"REQUEST_SCHEME"), Some(b"http" | b"https")));
     if let Some(length) = vars.get(b"CONTENT_LENGTH") {
         assert!(!length.is_empty() && length.iter().all(u8::is_ascii_digit));
     }

@@ -110,7 +110,9 @@ fn every_fixture_answers_the_same_over_every_way_and_under_the_checker() {
     }
     for served in served {
         let log = served.log();
-        for said in ["a complaint, é", "and another", "longer than its Content-Length"] {
+        for said in
+            ["a complaint, é", "and another", "longer than its Content-Length", "can't be closed"]
+        {
             assert!(log.contains(said), "{said} in {log}");
         }
         // Whatever failed is told with its request and its application.

@@ -47,7 +47,8 @@ impl PacketRequest {
         if script_name_in_path {
             path = below(script_name, path);
         }
-        if memchr::memchr(0, path).is_some() {
+        // PEP 3333: empty, or it begins with a slash.
+        if !matches!(path, [] | [b'/', ..]) || memchr::memchr(0, path).is_some() {
             return Err(ProxyError::BadPath);
         }
         let path = path.to_vec();
@@ -188,12 +189,13 @@ mod tests {
         let method = ("REQUEST_METHOD", "GET");
         let kind = ("CONTENT_TYPE", "a/b");
         let credentials = ("HTTP_AUTHORIZATION", "Basic YTpi");
-        let wrong: [&[(&str, &str)]; 6] = [
+        let wrong: [&[(&str, &str)]; 7] = [
             &[],
             &[("REQUEST_METHOD", "")],
             &[("REQUEST_METHOD", "G T")],
             &[method, ("CONTENT_LENGTH", "-1")],
             &[method, ("PATH_INFO", "/a\0b")],
+            &[method, ("PATH_INFO", "a")],
             &[method, credentials, credentials],
         ];
         for pairs in wrong {

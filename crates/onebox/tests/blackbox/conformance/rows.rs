@@ -172,6 +172,7 @@ fn bodies() -> Vec<Row> {
         odd(Ask::get("bodies/closes/text"), Failed),
         odd(Ask::get("bodies/closes/silent"), Failed),
         cut("bodies/closes/raises", "a"),
+        valid(Ask::get("bodies/fails_to_close"), Whole(200, "ab")),
         valid(Ask::get("bodies/closes/made-and-closed"), Whole(200, "as often")),
         cut("bodies/too_short", "123"),
         cut("bodies/too_short_blocks", "123"),
