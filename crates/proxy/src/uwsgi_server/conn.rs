@@ -25,7 +25,7 @@ use crate::message::{ConnectionInfo, Response, Version};
 
 /// What most packets fit into, in bytes.
 const READ_BYTES: usize = 4 << 10;
-/// The answer to a ping: "pong" is `modifier2` 1.
+/// The answer to a ping: "pong" is `modifier2` 1, as uWSGI 2.0 answers it too.
 const PONG: PacketHeader =
     PacketHeader { modifier1: PacketHeader::PING, datasize: 0, modifier2: 1 };
 

@@ -48,11 +48,7 @@ pub(crate) enum PacketRefusal {
 
 /// `G`, `P` and `H` begin an HTTP request.
 fn guess(modifier1: u8) -> &'static str {
-    if modifier1.is_ascii_uppercase() {
-        "; does the web server speak HTTP to this socket?"
-    } else {
-        ""
-    }
+    if modifier1.is_ascii_uppercase() { "; a request over HTTP begins like this" } else { "" }
 }
 
 /// What stands in front of some bytes.

@@ -204,6 +204,14 @@ fn inputs() -> Vec<Row> {
             Lines(SEEN_OF_FIELDS),
         ),
         valid(
+            Ask { method: "BREW", ..Ask::get("inputs/environ") },
+            Lines(&["REQUEST_METHOD=BREW"]),
+        ),
+        valid(
+            Ask { method: "OPTIONS", ..Ask::get("inputs/environ") },
+            Lines(&["REQUEST_METHOD=OPTIONS"]),
+        ),
+        valid(
             Ask::post("inputs/echo", "Grüße\r\n\0"),
             Whole(200, "Gr\u{c3}\u{bc}\u{c3}\u{9f}e\r\n\0"),
         ),

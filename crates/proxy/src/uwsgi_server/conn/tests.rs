@@ -146,7 +146,7 @@ async fn what_is_no_packet_is_told_so() {
     let malformed = "the variables of the packet are malformed";
     let wrong: [(&[u8], u16, &str); 8] = [
         (&packet(5, &[("REQUEST_METHOD", "GET")]), 501, "modifier1 5 is not served here"),
-        (b"GET / HTTP/1.1\r\n\r\n", 501, "does the web server speak HTTP to this socket?"),
+        (b"GET / HTTP/1.1\r\n\r\n", 501, "a request over HTTP begins like this."),
         (&get[..3], 400, "ends in the middle"),
         (&get[..4], 400, "ends in the middle"),
         (&get[..get.len() - 1], 400, "ends in the middle"),
