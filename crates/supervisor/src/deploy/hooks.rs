@@ -106,14 +106,17 @@ impl Collect {
 }
 
 /// The hooks of a release, in their order: those of `onebox.toml`; else the `release:` line of the `Procfile` and what
-/// Django wants.
+/// Django wants. An empty list turns all of them off; another one leaves us only what it cannot do, which is to collect
+/// static files without a `STATIC_ROOT`.
 pub(crate) fn choose(
     configured: Option<&[String]>,
     procfile: Option<&str>,
     django: Option<Django<'_>>,
 ) -> Vec<Hook> {
     if let Some(lines) = configured {
-        return lines.iter().map(|line| shell(line)).collect();
+        let ours = django
+            .filter(|django| !lines.is_empty() && matches!(django.collect, Collect::Ours { .. }));
+        return lines.iter().map(|line| shell(line)).chain(ours.and_then(collecting)).collect();
     }
     let mut hooks = Vec::new();
     let migrates = procfile.is_some_and(|line| line.contains("migrate"));
@@ -122,22 +125,27 @@ pub(crate) fn choose(
             let args = ["manage.py", "migrate", "--noinput"];
             hooks.push(python("migrating the database", &args, django.project, &[]));
         }
-        match django.collect {
-            Collect::Nowhere => {}
-            Collect::Own(_) => {
-                let args = ["manage.py", "collectstatic", "--noinput"];
-                hooks.push(python("collecting static files", &args, django.project, &[]));
-            }
-            Collect::Ours { module_folder, .. } => {
-                // Not by manage.py, which may insist on its own settings.
-                let args = ["-m", "django", "collectstatic", "--noinput", "--settings", WRAPPER];
-                let path = [module_folder.as_path(), django.project.root.as_path()];
-                hooks.push(python("collecting static files", &args, django.project, &path));
-            }
-        }
+        hooks.extend(collecting(django));
     }
     hooks.extend(procfile.map(shell));
     hooks
+}
+
+fn collecting(django: Django<'_>) -> Option<Hook> {
+    let text = "collecting static files";
+    match django.collect {
+        Collect::Nowhere => None,
+        Collect::Own(_) => {
+            let args = ["manage.py", "collectstatic", "--noinput"];
+            Some(python(text, &args, django.project, &[]))
+        }
+        Collect::Ours { module_folder, .. } => {
+            // Not by manage.py, which may insist on its own settings.
+            let args = ["-m", "django", "collectstatic", "--noinput", "--settings", WRAPPER];
+            let path = [module_folder.as_path(), django.project.root.as_path()];
+            Some(python(text, &args, django.project, &path))
+        }
+    }
 }
 
 fn shell(line: &str) -> Hook {
@@ -211,7 +219,9 @@ mod tests {
             texts(None, Some("python manage.py migrate && ./seed"), &usual),
             ["collecting static files", "python manage.py migrate && ./seed"]
         );
-        assert_eq!(texts(Some(&["make it".to_owned()]), Some("x"), &usual), ["make it"]);
+        let own = ["make it".to_owned()];
+        assert_eq!(texts(Some(&own), Some("x"), &usual), ["make it", "collecting static files"]);
+        assert_eq!(texts(Some(&own), None, &settings(Some("/r/1/app/collected"))), ["make it"]);
         assert!(texts(Some(&[]), None, &usual).is_empty(), "an empty list turns them off");
         let bare = DjangoSettings::default();
         assert!(texts(None, None, &bare).is_empty());
