@@ -67,7 +67,7 @@ fn assigned(source: &Source) -> Option<Callable> {
         let (_, value) = assignments.iter().rev().find(|(name, _)| *name == wanted)?;
         let framework = made_by(source, value).or_else(|| {
             // A call of something unknown is taken for an application under its own full name only.
-            (wanted == "application" && value.ends_with(')')).then_some(Framework::Unknown)
+            (wanted == "application" && value.contains('(')).then_some(Framework::Unknown)
         })?;
         Some(Callable { attribute: wanted.to_owned(), framework })
     };
@@ -177,13 +177,14 @@ mod tests {
             ("import falcon\napp = falcon.App()\n", "app", Framework::Wsgi),
             ("import dash\napp = dash.Dash()\nserver = app.server\n", "server", Framework::Wsgi),
             ("application = Application('x')\n", "application", Framework::Unknown),
+            ("application = DavApp(\n    {'/': 'files'}\n)\n", "application", Framework::Unknown),
         ];
         for (text, attribute, framework) in cases {
             let found = find(&Source::parse(text));
             let expected = Callable { attribute: attribute.to_owned(), framework };
             assert_eq!(found, Some(expected), "{text}");
         }
-        assert_eq!(cases.len(), 16);
+        assert_eq!(cases.len(), 17);
     }
 
     #[test]
