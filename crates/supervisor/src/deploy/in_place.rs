@@ -42,6 +42,7 @@ pub(crate) async fn plan_in_place(
     };
     let settings = ask_django(&found, config, python.as_ref()).await?;
     let mut told = warnings::of_procfile(&procfile);
+    told.extend(warnings::of_debugging(&found, &config.env));
     if let Some(settings) = &settings {
         told.extend(warnings::of_django(settings, &config.domains, &folder));
     }

@@ -79,6 +79,8 @@ impl<'a> Stage<'a> {
             self.python = Some(python);
         }
         events.step(Step::Detect, text);
+        let variables = self.variables.iter().map(|(name, value)| (name, value));
+        self.warnings.extend(warnings::of_debugging(&found, variables));
         Ok(found)
     }
 

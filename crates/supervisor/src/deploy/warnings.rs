@@ -6,6 +6,8 @@ use std::path::Path;
 
 use onebox_config::procfile::Procfile;
 
+use super::detect::Found;
+use super::plan::Kind;
 use super::settings::DjangoSettings;
 
 /// About the lines of a `Procfile` that are not obeyed.
@@ -18,6 +20,28 @@ pub(super) fn of_procfile(procfile: &Procfile) -> Vec<String> {
         .iter()
         .map(|(line, text)| format!("line {line} of the Procfile is not `name: command`: {text}"));
     others.chain(unread).collect()
+}
+
+/// About what is made for the machine of a developer, in a site that will run with `variables`.
+///
+/// Sources: Werkzeug's documentation, "Debugging Applications"; Flask's, "Debug Mode".
+pub(super) fn of_debugging<'a>(
+    found: &Found,
+    variables: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> Vec<String> {
+    let debugger = found.debugger.iter().map(|module| {
+        format!("{module} uses Werkzeug's debugger, which lets visitors run code here: take DebuggedApplication out")
+    });
+    let is_on = |value: &str| !["", "0", "false", "no"].contains(&&*value.to_ascii_lowercase());
+    let modes = variables
+        .into_iter()
+        .filter(|(name, value)| found.kind == Kind::Flask && *name == "FLASK_DEBUG" && is_on(value))
+        .map(|(_, value)| {
+            format!(
+                "FLASK_DEBUG = {value}: the site's own pages for errors are not shown; unset it"
+            )
+        });
+    debugger.chain(modes).collect()
 }
 
 /// About Django's settings, for a site that answers to `domains`.
@@ -59,6 +83,9 @@ fn allows(pattern: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::detect::detect;
+    use super::super::detect::tests::site;
+    use super::super::tests::config;
     use super::*;
 
     #[test]
@@ -79,6 +106,25 @@ mod tests {
             told[0].starts_with("DEBUG = True") && told[1].contains("add \"blog.example.com\"")
         );
         assert!(of_django(&DjangoSettings::default(), &[], Path::new("/app")).is_empty());
+    }
+
+    #[test]
+    fn what_is_for_developers_is_told() {
+        let app = "from flask import Flask\nfrom werkzeug.debug import DebuggedApplication\n\
+                   app = Flask(__name__)\napp.wsgi_app = DebuggedApplication(app.wsgi_app, evalex=True)\n";
+        let told = |source: &str, value: &str| {
+            let folder = site(&[("app.py", source)]);
+            let found = detect(folder.path(), &config(), None).unwrap();
+            of_debugging(&found, [(&"FLASK_DEBUG".to_owned(), &value.to_owned())])
+        };
+        let both = told(app, "1");
+        assert_eq!(both.len(), 2, "{both:?}");
+        assert!(both[0].starts_with("app uses Werkzeug's debugger"), "{both:?}");
+        assert!(both[1].starts_with("FLASK_DEBUG = 1"), "{both:?}");
+        let none: [&str; 0] = [];
+        assert_eq!(told("from flask import Flask\napp = Flask(__name__)\n", "False"), none);
+        let plain = "def application(environ, start_response): ...\n# DebuggedApplication(\n";
+        assert_eq!(told(plain, "1"), none);
     }
 
     #[test]

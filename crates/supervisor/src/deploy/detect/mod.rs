@@ -39,6 +39,8 @@ pub(crate) struct Found {
     pub(crate) static_folder: Option<(String, PathBuf)>,
     /// Paths below the site's folder that hold its data, as far as the source tells.
     pub(crate) persistent: Vec<PathBuf>,
+    /// The module that wraps its application in Werkzeug's debugger.
+    pub(crate) debugger: Option<String>,
     /// In words, without the Python: `Django project mysite (mysite.wsgi:application), SQLite`.
     pub(crate) text: String,
 }
@@ -141,6 +143,8 @@ impl Site<'_> {
             Kind::Flask | Kind::Wsgi => flask::persistent(&self.modules, self.folder),
         };
         let sqlite = flask::uses_sqlite(&self.modules);
+        let debugger =
+            self.modules.iter().find(|module| module.source.mentions("DebuggedApplication("));
         let (name, database) = match &self.project {
             Some(project) => (format!("Django project {}", project.name()), project.database),
             None => (label(kind).to_owned(), sqlite.then_some("SQLite")),
@@ -154,6 +158,7 @@ impl Site<'_> {
             static_folder: (kind == Kind::Flask)
                 .then(|| flask::static_folder(&self.modules))
                 .flatten(),
+            debugger: debugger.map(|module| module.name.clone()),
             django: self.project,
             persistent,
             text: format!("{name} ({place}){database}"),
@@ -173,6 +178,7 @@ impl Site<'_> {
             django: None,
             static_folder: None,
             persistent: Vec::new(),
+            debugger: None,
             text: "static site (index.html, no Python)".to_owned(),
         }
     }
