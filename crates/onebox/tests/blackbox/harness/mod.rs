@@ -16,7 +16,7 @@ pub(crate) use command::{DEADLINE, Finished, onebox, run};
 pub(crate) use fifo::Fifo;
 pub(crate) use http::{Answer, Connection, get};
 pub(crate) use nginx::{Nginx, free_address};
-pub(crate) use packages::environment_of;
+pub(crate) use packages::{client_works, environment_of};
 pub(crate) use poller::Poller;
 pub(crate) use processes::{descendants, wait_until_gone};
 pub(crate) use raw::{Address, Said, packet, rest_of};

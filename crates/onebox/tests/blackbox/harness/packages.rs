@@ -1,10 +1,20 @@
-//! A virtual environment with packages of the package index, made once for all tests of a machine.
+//! A virtual environment with packages of the package index, made once for all tests of a machine, and the clients in it.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::command::run;
+
+/// Has a client of the package index, `fixtures/clients/SCRIPT`, do its work; it checks what it sees, and says so at the end.
+pub(crate) fn client_works(script: &str, server: SocketAddr) {
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clients");
+    let mut client = Command::new(environment_of("frameworks").join("bin/python"));
+    client.arg(clients.join(script)).arg(format!("http://localhost:{}", server.port()));
+    let finished = run(client).ok();
+    assert!(finished.stdout.ends_with("done\n"), "{}", finished.all());
+}
 
 /// The virtual environment for a fixture's `requirements.txt`.
 pub(crate) fn environment_of(app: &str) -> PathBuf {
@@ -28,7 +38,15 @@ pub(crate) fn environment_of(app: &str) -> PathBuf {
     venv.args(["-m", "venv"]).arg(&environment);
     run(venv).ok();
     let mut pip = Command::new(environment.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--disable-pip-version-check",
+        "-r",
+    ]);
     pip.arg(&requirements).env("PIP_CACHE_DIR", folder.join("../package-cache"));
     run(pip).ok();
     fs::write(complete, wanted).unwrap();
