@@ -43,6 +43,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// `send-timeout`: between two writes that the client takes in.
     pub send_timeout: Duration,
+    /// `drain-timeout`: how long answers that have begun go on in a process that was replaced.
+    pub drain_timeout: Duration,
     /// `max-head`: request line and fields together.
     pub max_head_bytes: usize,
     /// `max-target`: the request target, path and query.
@@ -57,6 +59,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(75),
             send_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(3600),
             max_head_bytes: 64 * 1024,
             max_target_bytes: 16 * 1024,
         }

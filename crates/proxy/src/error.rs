@@ -47,6 +47,9 @@ pub(crate) enum ProxyError {
     /// The worker ended the answer before its head.
     #[error("the answer ended without a head")]
     NoHead,
+    /// Its interpreter is being replaced or stopped, and it had `reload-mercy`.
+    #[error("no answer within {0:?} of the end of its process (reload-mercy)")]
+    Replaced(Duration),
     /// The application took longer than `harakiri`.
     #[error("no answer within {0:?} (harakiri)")]
     DeadlineExceeded(Duration),
@@ -85,7 +88,7 @@ impl ProxyError {
             Self::Body(BodyError::TimedOut) | Self::Packet(PacketRefusal::TooSlow) => 408,
             Self::Body(BodyError::TooLarge { .. }) => 413,
             Self::VarsTooLarge(_) => 431,
-            Self::NotTaken(_) | Self::Stopped | Self::Failed(_) => 503,
+            Self::NotTaken(_) | Self::Stopped | Self::Failed(_) | Self::Replaced(_) => 503,
             Self::Aborted(AbortReason::Application(_)) => 500,
             Self::Aborted(_) | Self::NoHead => 502,
             Self::Packet(PacketRefusal::Modifier { .. }) => 501,
@@ -109,7 +112,10 @@ impl ProxyError {
 
     /// Whether a person should look at it each time: what is stopped, failed or full says so elsewhere.
     pub(crate) fn is_surprising(&self) -> bool {
-        matches!(self, Self::Aborted(_) | Self::NoHead | Self::DeadlineExceeded(_))
+        matches!(
+            self,
+            Self::Aborted(_) | Self::NoHead | Self::DeadlineExceeded(_) | Self::Replaced(_)
+        )
     }
 
     /// What the visitor is told: one sentence, without a secret of the site.
@@ -135,6 +141,10 @@ impl ProxyError {
                 format!("The header {} is longer than 65535 bytes.", header_name(name))
             }
             Self::NotTaken(_) => "The site is busy; please try again in a moment.".into(),
+            Self::Replaced(_) => {
+                "The site is being restarted, and this request took too long; please try again."
+                    .into()
+            }
             Self::Stopped => "This site is stopped.".into(),
             Self::Failed(_) => "This site could not be started.".into(),
             Self::DeadlineExceeded(_) => "The application took too long to answer.".into(),
@@ -150,7 +160,7 @@ impl ProxyError {
 
     /// Seconds after which the client may try again.
     pub(crate) fn retry_after_s(&self) -> Option<u32> {
-        matches!(self, Self::NotTaken(_)).then_some(1)
+        matches!(self, Self::NotTaken(_) | Self::Replaced(_)).then_some(1)
     }
 
     /// Whether the rest of the request can't be read any more.
@@ -189,6 +199,7 @@ mod tests {
             (ProxyError::Aborted(AbortReason::BufferFailed), 502, Origin::Internal),
             (ProxyError::NoHead, 502, Origin::Upstream),
             (ProxyError::DeadlineExceeded(Duration::from_secs(1)), 504, Origin::Upstream),
+            (ProxyError::Replaced(Duration::from_secs(1)), 503, Origin::Upstream),
             (ProxyError::TaskLost, 500, Origin::Internal),
         ];
         for (error, status, origin) in table {

@@ -39,6 +39,8 @@ pub use access_log::AccessLog;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use http1::fuzzing::parse_request_head;
+pub use lifecycle::Heir;
+pub use listener::let_nobody_in;
 pub use route::{Backend, RouteTable, Site, StaticMount};
 pub use upstream::{WorkerAddress, WorkerGroup};
 #[cfg(feature = "fuzzing")]
@@ -46,6 +48,7 @@ pub use upstream::{WorkerAddress, WorkerGroup};
 pub use uwsgi_server::fuzzing::take_uwsgi_request;
 pub use uwsgi_server::{UwsgiListener, UwsgiListening};
 
+use lifecycle::Lifecycle;
 use listener::{Acceptor, Listener};
 use message::Entrance;
 use service::Service;
@@ -69,9 +72,10 @@ pub struct ProxySettings {
 impl Proxy {
     /// A proxy without sites or listeners.
     pub fn new(settings: ProxySettings, metrics: Arc<Registry>, access_log: AccessLog) -> Self {
-        let service = Service::new(settings.limits, settings.temp_dir, metrics, access_log);
+        let lifecycle = Arc::<Lifecycle>::default();
+        let service = Service::new(settings, metrics, access_log, Arc::clone(&lifecycle));
         let service = Arc::new(service);
-        Self { acceptor: Arc::new(Acceptor::new(Arc::clone(&service))), service }
+        Self { acceptor: Arc::new(Acceptor::new(Arc::clone(&service), lifecycle)), service }
     }
 
     /// From the next request on these are the sites.
@@ -116,9 +120,10 @@ impl Proxy {
         Ok(listening)
     }
 
-    /// Stops accepting. Open connections stay, and close after their next answer.
-    pub fn drain(&self) {
-        self.acceptor.drain();
+    /// Stops accepting. Open connections stay, and close after their next answer; requests that have no answer yet have their
+    /// site's mercy, and everything has `limit`. Called again, the end can only come sooner.
+    pub fn drain(&self, limit: Duration, heir: Heir) {
+        self.acceptor.drain(limit, heir);
     }
 
     /// After [`Proxy::drain`]: resolves when no connection will be accepted any more.
@@ -126,10 +131,10 @@ impl Proxy {
         self.acceptor.stopped_accepting().await;
     }
 
-    /// After [`Proxy::drain`]: resolves when no request is in flight and idle connections are closed, at the latest when
-    /// `limit` is over and what is left was cut.
-    pub async fn drained(&self, limit: Duration) {
-        self.acceptor.drained(limit).await;
+    /// After [`Proxy::drain`]: resolves when no connection is open any more, at the latest when the limit is over and what is
+    /// left was cut.
+    pub async fn drained(&self) {
+        self.acceptor.drained().await;
     }
 
     /// What was counted.

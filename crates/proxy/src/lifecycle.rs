@@ -1,13 +1,15 @@
 //! The end of a proxy's connections, in the order that loses no request.
 //!
 //! First nothing more is accepted and every answer says `Connection: close`; connections without a request stay open, because a
-//! client may be sending on one at this moment. They are closed last, when no request came for a while.
+//! client may be sending on one at this moment. They are closed when no request came for a while. A request whose answer has not
+//! begun has its site's `reload-mercy`, then 503. What goes on after that is a transfer (a file, the rest of an answer, an
+//! upgraded connection): it holds its connection's task alone, and the proxy waits for it up to the limit, then cuts it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,18 +18,55 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How long cut connections may take to notice.
 const CUT: Duration = Duration::from_secs(1);
 
+/// Who accepts the connections that come after this proxy's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heir {
+    /// Another process that has the same listeners: this one stops at once, and what waits in their queues is the other's.
+    Successor,
+    /// Nobody: no new connection is let in, and those that were are accepted and answered.
+    Nobody,
+}
+
 /// Shared by the accept loops and all connections of one proxy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lifecycle {
     tasks: TaskTracker,
     accepting: TaskTracker,
     draining: AtomicBool,
+    end: watch::Sender<Option<End>>,
     stop_accepting: CancellationToken,
     close_idle: CancellationToken,
     cut: CancellationToken,
     busy: AtomicUsize,
     begun: AtomicU64,
     became_quiet: Notify,
+}
+
+/// A drain that was begun.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    heir: Heir,
+    begun: Instant,
+    /// What is idle then is closed, even where requests never end.
+    last_call: Instant,
+    deadline: Instant,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self {
+            tasks: TaskTracker::new(),
+            accepting: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+            end: watch::channel(None).0,
+            stop_accepting: CancellationToken::new(),
+            close_idle: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            busy: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            became_quiet: Notify::new(),
+        }
+    }
 }
 
 impl Lifecycle {
@@ -41,8 +80,18 @@ impl Lifecycle {
         self.tasks.spawn(self.accepting.track_future(task));
     }
 
-    /// Begins the end: see the module.
-    pub(crate) fn drain(&self) {
+    /// Begins the end: see the module. Called again, it can only come sooner.
+    pub(crate) fn drain(&self, limit: Duration, heir: Heir) {
+        let now = Instant::now();
+        let deadline = now + limit;
+        self.end.send_modify(|end| {
+            let first =
+                End { heir, begun: now, last_call: deadline - QUIET.min(limit / 4), deadline };
+            let end = end.get_or_insert(first);
+            if deadline < end.deadline {
+                (end.last_call, end.deadline) = (first.last_call, deadline);
+            }
+        });
         self.draining.store(true, Ordering::Release);
         self.stop_accepting.cancel();
         self.accepting.close();
@@ -59,9 +108,10 @@ impl Lifecycle {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Resolves when nothing more shall be accepted.
-    pub(crate) async fn stop_accepting(&self) {
+    /// Resolves when accepting is to end, with whom it is left to.
+    pub(crate) async fn stop_accepting(&self) -> Heir {
         self.stop_accepting.cancelled().await;
+        self.end.borrow().map_or(Heir::Successor, |end| end.heir)
     }
 
     /// Resolves when connections without a request shall close.
@@ -69,34 +119,56 @@ impl Lifecycle {
         self.close_idle.cancelled().await;
     }
 
+    /// Resolves when a request that an application has had since `since` without answering has had its mercy: counted from the
+    /// beginning of the end, and for a request that came later from `since`.
+    pub(crate) async fn mercy_over(&self, since: Instant, mercy: Duration) {
+        self.stop_accepting.cancelled().await;
+        let begun = self.end.borrow().map_or(since, |end| end.begun);
+        sleep_until(begun.max(since) + mercy).await;
+    }
+
     /// Resolves when requests in flight shall be given up.
     pub(crate) async fn cut(&self) {
         self.cut.cancelled().await;
     }
 
-    /// Marks a connection as busy until the guard is dropped.
+    /// Marks a connection as busy until the guard is dropped: while a request is read and waits for its answer.
     pub(crate) fn begin(&self) -> Busy<'_> {
         self.busy.fetch_add(1, Ordering::AcqRel);
         self.begun.fetch_add(1, Ordering::AcqRel);
         Busy { lifecycle: self }
     }
 
-    /// After [`Lifecycle::drain`]: waits until no request is in flight and none came for a while, then closes what is idle.
-    /// What is still in flight at `limit` is cut.
-    pub(crate) async fn drained(&self, limit: Duration) {
-        let deadline = Instant::now() + limit;
-        // Time to close the idle connections in order, also where requests never end.
-        let last_call = deadline - QUIET.min(limit / 4);
+    /// After [`Lifecycle::drain`]: waits until no request waits for its answer and none came for a while, then closes what is
+    /// idle. Transfers go on; what is still there at the limit is cut.
+    pub(crate) async fn drained(&self) {
         tokio::select! {
             () = self.tasks.wait() => return,
-            _ = timeout_at(last_call, self.quiet()) => {}
+            () = self.quiet() => {}
+            () = self.reached(|end| end.last_call) => {}
         }
         self.close_idle.cancel();
-        if timeout_at(deadline, self.tasks.wait()).await.is_err() {
-            tracing::info!(connections = self.tasks.len(), "connections were cut");
-            self.cut.cancel();
-            // Whoever does not notice in time ends with the process.
-            let _ = timeout_at(Instant::now() + CUT, self.tasks.wait()).await;
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = self.reached(|end| end.deadline) => {
+                tracing::info!(connections = self.tasks.len(), "connections were cut");
+                self.cut.cancel();
+                // Whoever does not notice in time ends with the process.
+                let _ = timeout_at(Instant::now() + CUT, self.tasks.wait()).await;
+            }
+        }
+    }
+
+    /// Waits for a moment of the end, which may be moved meanwhile.
+    async fn reached(&self, moment: impl Fn(&End) -> Instant) {
+        let mut end = self.end.subscribe();
+        loop {
+            let at = end.borrow_and_update().as_ref().map(&moment);
+            tokio::select! {
+                () = async { sleep_until(at.unwrap_or_else(Instant::now)).await } => return,
+                // The sender is ours.
+                _ = end.changed() => {}
+            }
         }
     }
 
@@ -149,10 +221,10 @@ mod tests {
             drop(busy);
             task.close_idle().await;
         });
-        lifecycle.drain();
+        lifecycle.drain(Duration::from_secs(60), Heir::Successor);
         let begun = Instant::now();
         let waiting = Arc::clone(&lifecycle);
-        let drained = tokio::spawn(async move { waiting.drained(Duration::from_secs(60)).await });
+        let drained = tokio::spawn(async move { waiting.drained().await });
         sleep(Duration::from_secs(10)).await;
         assert!(!lifecycle.close_idle.is_cancelled());
         request_done.send(()).unwrap();
@@ -169,9 +241,43 @@ mod tests {
             let _busy = task.begin();
             task.cut().await;
         });
-        lifecycle.drain();
+        lifecycle.drain(Duration::from_secs(8), Heir::Successor);
         let begun = Instant::now();
-        lifecycle.drained(Duration::from_secs(8)).await;
+        lifecycle.drained().await;
         assert_eq!(begun.elapsed().as_secs(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_keeps_no_idle_connection_open_and_a_later_drain_can_only_shorten_it() {
+        let lifecycle = Arc::new(Lifecycle::default());
+        let transfer = Arc::clone(&lifecycle);
+        lifecycle.spawn(async move {
+            drop(transfer.begin());
+            transfer.cut().await;
+        });
+        lifecycle.drain(Duration::from_secs(3600), Heir::Successor);
+        let begun = Instant::now();
+        let waiting = Arc::clone(&lifecycle);
+        let drained = tokio::spawn(async move { waiting.drained().await });
+        lifecycle.close_idle().await;
+        assert_eq!(begun.elapsed().as_secs(), 1);
+        sleep(Duration::from_secs(99)).await;
+        lifecycle.drain(Duration::from_secs(7200), Heir::Successor);
+        lifecycle.drain(Duration::from_secs(20), Heir::Nobody);
+        drained.await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), 120);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn mercy_counts_from_the_end_and_for_later_requests_from_themselves() {
+        let lifecycle = Lifecycle::default();
+        let (start, mercy) = (Instant::now(), Duration::from_secs(10));
+        sleep(Duration::from_secs(30)).await;
+        lifecycle.drain(Duration::from_secs(3600), Heir::Successor);
+        lifecycle.mercy_over(start, mercy).await;
+        assert_eq!(start.elapsed().as_secs(), 40);
+        sleep(Duration::from_secs(60)).await;
+        lifecycle.mercy_over(Instant::now(), mercy).await;
+        assert_eq!(start.elapsed().as_secs(), 110);
     }
 }

@@ -5,18 +5,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::net::{TcpListener, UnixListener};
+use rustix::net::SocketFlags;
+use socket2::{SockFilter, SockRef};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::http1::{self, Handler, Socket};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Heir, Lifecycle};
 use crate::message::{ConnectionInfo, Entrance};
 use crate::uwsgi_server::{self, Door};
 
 /// How long accepting pauses when descriptors or memory have run out; doubled up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// A socket filter, in classic BPF, that drops packets with SYN and without ACK. A filter of a TCP socket sees the packet from
+/// the TCP header on, whose byte 13 has the flags (RFC 9293 §3.1; socket(7), `SO_ATTACH_FILTER`).
+const NO_SYN: [SockFilter; 5] = [
+    // Load the flags; keep SYN (2) and ACK (16); is it SYN alone?
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x54, 0, 0, 0x12),
+    SockFilter::new(0x15, 0, 1, 0x02),
+    // Return: nothing of the packet, all of it.
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 
 /// A listening socket.
 #[derive(Debug)]
@@ -44,6 +58,31 @@ impl Listener {
         Ok(Self::Unix(UnixListener::from_std(listener)?))
     }
 
+    /// Lets no new connection in; what is in the queue can still be accepted.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn let_nobody_in(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => let_nobody_in(listener),
+            // A connect after this is refused.
+            Self::Unix(listener) => {
+                Ok(rustix::net::shutdown(listener, rustix::net::Shutdown::Both)?)
+            }
+        }
+    }
+
+    /// The next connection in the queue of a Unix socket that was shut down; the runtime would wait for it for ever.
+    fn accept_left(
+        listener: &UnixListener,
+        entrance: Entrance,
+    ) -> Option<(Socket, ConnectionInfo)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let accepted = rustix::net::accept_with(listener, flags).ok()?;
+        let stream = UnixStream::from_std(accepted.into()).ok()?;
+        Some((Socket::Unix(stream), ConnectionInfo { peer: None, local: None, entrance }))
+    }
+
     async fn accept(&self, entrance: Entrance) -> io::Result<(Socket, ConnectionInfo)> {
         match self {
             Self::Tcp(listener) => {
@@ -62,6 +101,18 @@ impl Listener {
     }
 }
 
+/// Lets no new connection into a listening TCP socket, whichever processes have it; what is in its queue can still be accepted.
+///
+/// A listening socket has no such state of its own, and closing it resets the connections in its queue. So a filter drops the
+/// first packet of each new connection. Clients send it again for a while: they find the next process here, or are refused when
+/// the socket closes.
+///
+/// # Errors
+/// Where the kernel has no such filters.
+pub fn let_nobody_in<'s>(listener: impl Into<SockRef<'s>>) -> io::Result<()> {
+    listener.into().attach_filter(&NO_SYN)
+}
+
 /// What all listeners of one proxy share.
 pub(crate) struct Acceptor<H> {
     handler: Arc<H>,
@@ -72,9 +123,9 @@ pub(crate) struct Acceptor<H> {
 
 impl<H: Handler> Acceptor<H> {
     /// Accepts up to `max-connections` at a time for `handler`.
-    pub(crate) fn new(handler: Arc<H>) -> Self {
+    pub(crate) fn new(handler: Arc<H>, lifecycle: Arc<Lifecycle>) -> Self {
         let room = handler.limits().max_connections.min(Semaphore::MAX_PERMITS);
-        Self { handler, lifecycle: Arc::default(), room: Arc::new(Semaphore::new(room)) }
+        Self { handler, lifecycle, room: Arc::new(Semaphore::new(room)) }
     }
 
     /// Accepts on a listener until the proxy drains. Needs a runtime.
@@ -111,18 +162,34 @@ impl<H> Acceptor<H> {
     {
         let (lifecycle, room) = (Arc::clone(&self.lifecycle), Arc::clone(&self.room));
         self.lifecycle.spawn_accept_loop(async move {
-            tokio::select! {
+            let heir = tokio::select! {
                 biased;
-                () = lifecycle.stop_accepting() => {}
-                () = closed.cancelled() => {}
-                () = accept_loop(&listener, entrance, &serve, &lifecycle, &room) => {}
+                heir = lifecycle.stop_accepting() => heir,
+                () = closed.cancelled() => return,
+                () = accept_loop(&listener, entrance, &serve, &lifecycle, &room) => return,
+            };
+            if heir == Heir::Successor {
+                return;
+            }
+            if let Err(error) = listener.let_nobody_in() {
+                return tracing::warn!(%error, "connections that wait can't be accepted");
+            }
+            let Listener::Unix(unix) = &listener else {
+                // Handshakes that were on their way complete.
+                return tokio::select! {
+                    () = accept_loop(&listener, entrance, &serve, &lifecycle, &room) => {}
+                    () = lifecycle.close_idle() => {}
+                };
+            };
+            while let Some((socket, connection)) = Listener::accept_left(unix, entrance) {
+                lifecycle.spawn(serve(socket, connection));
             }
         });
     }
 
     /// Stops accepting; each open connection is served once more.
-    pub(crate) fn drain(&self) {
-        self.lifecycle.drain();
+    pub(crate) fn drain(&self, limit: Duration, heir: Heir) {
+        self.lifecycle.drain(limit, heir);
     }
 
     /// After [`Acceptor::drain`]: resolves when no connection will be accepted any more.
@@ -130,9 +197,9 @@ impl<H> Acceptor<H> {
         self.lifecycle.stopped_accepting().await;
     }
 
-    /// After [`Acceptor::drain`]: waits until no request is in flight, closes what is idle, and at `limit` cuts what is left.
-    pub(crate) async fn drained(&self, limit: Duration) {
-        self.lifecycle.drained(limit).await;
+    /// After [`Acceptor::drain`]: waits until no request is in flight, closes what is idle, and at the limit cuts what is left.
+    pub(crate) async fn drained(&self) {
+        self.lifecycle.drained().await;
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Site {
     pub backend: Backend,
     /// How long the application may take for an answer.
     pub harakiri: Duration,
+    /// How long a request without an answer has when its interpreter is replaced or stopped.
+    pub reload_mercy: Duration,
     /// The largest vars block, in bytes.
     pub buffer_size: usize,
     /// The largest request body that is kept in memory, in bytes.

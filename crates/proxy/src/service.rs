@@ -17,11 +17,13 @@ use crate::error::ProxyError;
 use crate::error_page::ErrorPage;
 pub(crate) use crate::exchange::Exchange;
 use crate::http1::{Refusal, RequestBody};
+use crate::lifecycle::Lifecycle;
 use crate::message::{ConnectionInfo, Entrance, RequestHead, Response};
 use crate::route::{RouteTable, RoutedSite, Site};
 use crate::spool::{self, SpoolLimits};
 use crate::static_files::StaticFiles;
-use crate::{path, server_method, upstream, vars};
+use crate::upstream::AppRequest;
+use crate::{ProxySettings, path, server_method, upstream, vars};
 
 /// Everything that answers need and connections share.
 pub(crate) struct Service {
@@ -32,23 +34,25 @@ pub(crate) struct Service {
     static_files: StaticFiles,
     access_log: AccessLog,
     metrics: Arc<Registry>,
+    lifecycle: Arc<Lifecycle>,
 }
 
 impl Service {
     pub(crate) fn new(
-        limits: Limits,
-        temp_dir: Option<PathBuf>,
+        settings: ProxySettings,
         metrics: Arc<Registry>,
         access_log: AccessLog,
+        lifecycle: Arc<Lifecycle>,
     ) -> Self {
         Self {
-            limits,
-            temp_dir,
+            limits: settings.limits,
+            temp_dir: settings.temp_dir,
             routes: ArcSwap::default(),
             probe_routes: ArcSwapOption::default(),
             static_files: StaticFiles::default(),
             access_log,
             metrics,
+            lifecycle,
         }
     }
 
@@ -105,7 +109,8 @@ impl Service {
         let body = self.read_body(&routed.site, head, body, exchange).await?;
         let vars = request_vars(&routed.site, head, &path, &body, connection, exchange)?;
         let request = Request { vars, body };
-        let response = upstream::answer(&routed.site, request, &head.method, exchange).await?;
+        let asked = AppRequest { request, method: &head.method, lifecycle: &self.lifecycle };
+        let response = upstream::answer(&routed.site, asked, exchange).await?;
         Ok(compress::apply(head, response).await)
     }
 

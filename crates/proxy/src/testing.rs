@@ -21,6 +21,7 @@ pub(crate) fn site(name: &str) -> Site {
         index: false,
         backend: Backend::None,
         harakiri: Duration::from_secs(60),
+        reload_mercy: Duration::from_secs(10),
         buffer_size: 65_536,
         post_buffering: 65_536,
         max_body: 1 << 20,

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use onebox_metrics::Registry;
 use onebox_proxy::{
-    AccessLog, Backend, Proxy, ProxySettings, RouteTable, Site, StaticMount, WorkerAddress,
+    AccessLog, Backend, Heir, Proxy, ProxySettings, RouteTable, Site, StaticMount, WorkerAddress,
     WorkerGroup,
 };
 use onebox_uwsgi::frame::{FrameHeader, FrameKind};
@@ -47,6 +47,7 @@ fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
         index: false,
         backend,
         harakiri: Duration::from_secs(10),
+        reload_mercy: Duration::from_secs(10),
         buffer_size: 65_536,
         post_buffering: 1000,
         max_body: 1 << 20,
@@ -136,7 +137,7 @@ async fn a_worker_answers_over_its_socket() {
     });
     let server = start();
     let group = Arc::new(WorkerGroup::new(10));
-    group.set_workers(vec![WorkerAddress { socket, threads: 1 }]);
+    group.set_workers(vec![WorkerAddress { socket, threads: 1 }], Duration::ZERO);
     let blog = site(&server.registry, "blog", Backend::Workers(group));
     server.proxy.set_routes(RouteTable::new(vec![Site { catch_all: true, ..blog }]));
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -160,8 +161,45 @@ async fn a_proxy_drains() {
     server.proxy.set_routes(RouteTable::new(vec![Site { catch_all: true, ..blog }]));
     let text = talk(server.address, "GET / HTTP/1.0\r\n\r\n").await;
     assert!(text.contains(" 200 "), "{text}");
-    server.proxy.drain();
-    let drained = server.proxy.drained(Duration::from_secs(5));
+    server.proxy.drain(Duration::from_secs(5), Heir::Successor);
+    let drained = server.proxy.drained();
     tokio::time::timeout(Duration::from_secs(20), drained).await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
+
+/// What waits in a listener's queue when its process ends was let in: it is answered.
+#[tokio::test]
+async fn a_proxy_without_a_successor_answers_everybody_who_was_let_in() {
+    let server = start();
+    let blog = site(&server.registry, "blog", Backend::Memory(echo()));
+    server.proxy.set_routes(RouteTable::new(vec![Site { catch_all: true, ..blog }]));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("probe.sock");
+    server.proxy.serve_unix(std::os::unix::net::UnixListener::bind(&path).unwrap()).unwrap();
+    // Nothing is accepted here: this thread does not wait in between.
+    let ask = |mut stream: Box<dyn Socket>| {
+        stream.write_all(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream
+    };
+    let over_tcp = || std::net::TcpStream::connect(server.address).unwrap();
+    let mut waiting: Vec<_> = (0..20).map(|_| ask(Box::new(over_tcp()))).collect();
+    let over_unix = || std::os::unix::net::UnixStream::connect(&path).unwrap();
+    waiting.extend((0..20).map(|_| ask(Box::new(over_unix()))));
+    server.proxy.drain(Duration::from_secs(60), Heir::Nobody);
+    let answers = tokio::task::spawn_blocking(move || {
+        let read = |mut stream: Box<dyn Socket>| {
+            let mut text = String::new();
+            stream.read_to_string(&mut text).map(|_| text)
+        };
+        waiting.into_iter().map(read).collect::<Vec<_>>()
+    });
+    let (answers, ()) = tokio::join!(answers, server.proxy.drained());
+    for answer in answers.unwrap() {
+        assert!(answer.unwrap().contains("/late"));
+    }
+    let late = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(server.address));
+    assert!(!matches!(late.await, Ok(Ok(_))));
+}
+
+trait Socket: Read + Write + Send {}
+impl<T: Read + Write + Send> Socket for T {}

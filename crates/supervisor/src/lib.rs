@@ -1,6 +1,7 @@
 //! Processes, generations, deploys, the databases and the admin API.
 
 mod access_follower;
+mod activation;
 mod admin;
 pub mod api;
 mod appliance;
@@ -9,6 +10,7 @@ mod control;
 mod deploy;
 mod engine;
 mod environment;
+mod first_process;
 mod isolation;
 mod journal;
 mod listeners;
@@ -17,12 +19,16 @@ mod process;
 pub mod ready;
 mod sampler;
 mod serve;
+mod service_manager;
+mod signals;
 mod site_sockets;
 mod store;
 mod workers;
 
+pub use activation::ActivationError;
 pub use appliance::BootError;
 pub use engine::{EngineError, engine_main};
+pub use first_process::leave_orphans_to_another;
 pub use listeners::ListenError;
-pub use serve::{ServeError, run_in_place, serve};
+pub use serve::{Configuration, ServeError, run_in_place, serve};
 pub use store::StoreError;

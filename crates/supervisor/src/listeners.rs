@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
@@ -39,17 +40,99 @@ fn hint(reason: &io::Error) -> &'static str {
     }
 }
 
-/// TCP listeners on all of `addresses`, in their order.
+/// A listening socket, and the address of the configuration that it stands for.
+#[derive(Debug)]
+pub(crate) struct BoundListener {
+    /// `None`: systemd opened it.
+    pub(crate) wanted: Option<SocketAddr>,
+    pub(crate) socket: TcpListener,
+}
+
+/// The listeners for one purpose; a clone has the same ones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ListenerSet {
+    listeners: Vec<Arc<BoundListener>>,
+}
+
+impl ListenerSet {
+    /// Listens on all of `wanted`, in their order; where systemd gave any, on these instead.
+    ///
+    /// # Errors
+    /// [`ListenError`] with the first address that fails.
+    pub(crate) fn open(
+        given: Vec<TcpListener>,
+        wanted: &[SocketAddr],
+    ) -> Result<Self, ListenError> {
+        if given.is_empty() {
+            return Self::default().changed(wanted);
+        }
+        Ok(given.into_iter().map(|socket| BoundListener { wanted: None, socket }).collect())
+    }
+
+    /// What it becomes for another configuration: an address that is still wanted keeps its socket.
+    ///
+    /// # Errors
+    /// [`ListenError`] with the first new address that fails.
+    pub(crate) fn changed(&self, wanted: &[SocketAddr]) -> Result<Self, ListenError> {
+        if self.is_given() {
+            return Ok(self.clone());
+        }
+        let mut known = self.listeners.clone();
+        let mut listeners = Vec::with_capacity(wanted.len());
+        for address in wanted {
+            let index = known.iter().position(|listener| listener.wanted == Some(*address));
+            listeners.push(match index {
+                Some(index) => known.remove(index),
+                None => {
+                    let socket = bind_tcp(*address)?;
+                    Arc::new(BoundListener { wanted: Some(*address), socket })
+                }
+            });
+        }
+        Ok(Self { listeners })
+    }
+
+    /// Whether systemd opened them.
+    pub(crate) fn is_given(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.wanted.is_none())
+    }
+
+    /// All of them, in the configuration's order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<BoundListener>> {
+        self.listeners.iter()
+    }
+
+    /// Those that `other` does not have.
+    pub(crate) fn without(&self, other: &Self) -> Vec<Arc<BoundListener>> {
+        let is_gone = |listener: &&Arc<BoundListener>| {
+            !other.listeners.iter().any(|stays| Arc::ptr_eq(stays, listener))
+        };
+        self.listeners.iter().filter(is_gone).cloned().collect()
+    }
+
+    /// Whether both have the same sockets.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.without(other).is_empty() && other.without(self).is_empty()
+    }
+
+    /// The addresses as really bound: port 0 became a number.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.socket.local_addr().ok()).collect()
+    }
+}
+
+impl FromIterator<BoundListener> for ListenerSet {
+    fn from_iter<I: IntoIterator<Item = BoundListener>>(listeners: I) -> Self {
+        Self { listeners: listeners.into_iter().map(Arc::new).collect() }
+    }
+}
+
+/// A TCP listener.
 ///
 /// # Errors
-/// [`ListenError`] with the first address that fails.
-pub(crate) fn bind_tcp(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
-    addresses
-        .iter()
-        .map(|address| {
-            tcp(*address).map_err(|reason| ListenError { address: address.to_string(), reason })
-        })
-        .collect()
+/// [`ListenError`] where the address is taken, or not of this machine.
+pub(crate) fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    tcp(address).map_err(|reason| ListenError { address: address.to_string(), reason })
 }
 
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -60,11 +143,6 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
-}
-
-/// The addresses as really bound: port 0 became a number.
-pub(crate) fn bound_addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
-    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 /// A Unix listener with mode 0600 at `path`; whatever socket was there is replaced. It is non-blocking.
@@ -116,16 +194,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn port_zero_becomes_a_number() {
-        let listeners = bind_tcp(&["127.0.0.1:0".parse().unwrap()]).unwrap();
-        assert_ne!(bound_addresses(&listeners)[0].port(), 0);
+    fn port_zero_becomes_a_number_and_stays_it_for_as_long_as_it_is_wanted() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let one = ListenerSet::open(Vec::new(), &[any]).unwrap();
+        assert_ne!(one.addresses()[0].port(), 0);
+        let two = one.changed(&[any, any]).unwrap();
+        assert_eq!(two.addresses()[0], one.addresses()[0]);
+        assert_ne!(two.addresses()[1], one.addresses()[0]);
+        assert_eq!((two.without(&one).len(), one.without(&two).len()), (1, 0));
+        assert!(two.is_same_as(&two.changed(&[any, any]).unwrap()));
+    }
+
+    #[test]
+    fn what_systemd_opened_is_not_the_configurations_to_change() {
+        let given = TcpListener::bind("127.0.0.1:0").unwrap();
+        let set = ListenerSet::open(vec![given], &["127.0.0.1:1".parse().unwrap()]).unwrap();
+        assert!(set.is_same_as(&set.changed(&[]).unwrap()));
+        assert_ne!(set.addresses()[0].port(), 1);
     }
 
     #[test]
     fn a_taken_port_is_named_with_a_way_out() {
-        let taken = bind_tcp(&["127.0.0.1:0".parse().unwrap()]).unwrap();
-        let error = bind_tcp(&bound_addresses(&taken)).unwrap_err();
-        assert!(error.to_string().contains(&bound_addresses(&taken)[0].to_string()));
+        let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let taken = listener.local_addr().unwrap();
+        let error = bind_tcp(taken).unwrap_err();
+        assert!(error.to_string().contains(&taken.to_string()));
         assert!(error.to_string().contains("another program"));
     }
 

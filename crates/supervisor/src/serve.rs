@@ -10,26 +10,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use onebox_config::{BoxConfig, Paths, SiteConfig};
+use onebox_config::{BoxConfig, ConfigError, Paths, SiteConfig};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
 
+use crate::activation::{Activation, ActivationError};
 use crate::admin::{AdminState, control_router, first_password, public_router};
 use crate::appliance::{
-    Appliance, BootError, Layout, OperationFailure, Setup, SiteRelease, Unsteady,
+    Appliance, BootError, Layout, OperationFailure, Settings, Setup, SiteRelease, Unsteady,
 };
 use crate::control::ControlListener;
 use crate::listeners::{
-    ListenError, SocketFile, bind_tcp, bind_unix, bound_addresses, remove_stale_sockets,
+    BoundListener, ListenError, ListenerSet, SocketFile, bind_unix, remove_stale_sockets,
 };
 use crate::process::keep_inherited_descriptors;
 use crate::ready::Ready;
 use crate::sampler;
+use crate::service_manager::ServiceManager;
+use crate::signals::{Order, Signals};
 use crate::store::StoreError;
 
+/// What the service manager is told while nothing is going on.
+const SERVING: &str = "Serving";
 /// How long the servers of the API may take to end after everything else did.
 const SERVERS_END: Duration = Duration::from_secs(2);
 
@@ -51,6 +55,9 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// What systemd opened for us.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -84,14 +91,23 @@ impl From<StoreError> for ServeError {
     }
 }
 
+/// The configuration of the box, and how it is read again on SIGHUP.
+pub struct Configuration {
+    /// As it is now.
+    pub config: BoxConfig,
+    /// Reads it anew, from the same flags and variables.
+    pub read_again: Box<dyn Fn() -> Result<BoxConfig, ConfigError> + Send + Sync>,
+}
+
 /// Runs the appliance until a signal or `onebox shutdown` ends it; `on_ready` is called once it answers.
 ///
 /// # Errors
 /// [`ServeError`] where it can't start.
-pub fn serve(config: BoxConfig, on_ready: impl FnOnce(Ready)) -> Result<(), ServeError> {
+pub fn serve(configuration: Configuration, on_ready: impl FnOnce(Ready)) -> Result<(), ServeError> {
     start_logging();
+    let given = Activation::take()?;
     let runtime = runtime()?;
-    let result = runtime.block_on(run(config, Mode::Appliance, on_ready));
+    let result = runtime.block_on(run(configuration, given, Mode::Appliance, on_ready));
     // A thread that waits for a disk does not hold the process.
     runtime.shutdown_background();
     result
@@ -102,20 +118,27 @@ pub fn serve(config: BoxConfig, on_ready: impl FnOnce(Ready)) -> Result<(), Serv
 /// # Errors
 /// [`ServeError`] where it can't start; [`ServeError::InPlace`] where the folder is no site.
 pub fn run_in_place(
-    config: BoxConfig,
+    configuration: Configuration,
     root: &Path,
     site: SiteConfig,
     on_ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
     start_logging();
+    let given = Activation::take()?;
     let scratch = tempfile::Builder::new()
         .prefix("onebox-run-")
         .permissions(Permissions::from_mode(0o711))
         .tempdir()?;
-    let config = BoxConfig { state_dir: scratch.path().to_owned(), admin: Vec::new(), ..config };
+    let state_dir = scratch.path().to_owned();
+    let in_place =
+        move |config| BoxConfig { state_dir: state_dir.clone(), admin: Vec::new(), ..config };
+    let Configuration { config, read_again } = configuration;
+    let config = in_place(config);
+    let read_again = Box::new(move || read_again().map(&in_place));
     let runtime = runtime()?;
     let mode = Mode::InPlace { root: root.to_owned(), site: Box::new(site) };
-    let result = runtime.block_on(run(config, mode, on_ready));
+    let configuration = Configuration { config, read_again };
+    let result = runtime.block_on(run(configuration, given, mode, on_ready));
     runtime.shutdown_background();
     result
 }
@@ -132,6 +155,8 @@ fn start_logging() {
         .with_target(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_writer(io::stderr)
+        // Telling of a line that nobody takes, on the same stream, would panic.
+        .log_internal_errors(false)
         .try_init();
     // Only fails where a log runs already, which then is the one to use.
     started.ok();
@@ -148,21 +173,68 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 async fn run(
-    config: BoxConfig,
+    configuration: Configuration,
+    given: Activation,
     mode: Mode,
     on_ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
     keep_inherited_descriptors();
     let mut signals = Signals::new()?;
+    let manager = ServiceManager::from_environment();
+    let Configuration { config, read_again } = configuration;
     let paths = Paths::new(&config.state_dir);
     let _lock = prepare_state_dir(&paths)?;
-    let http = bind_tcp(&config.http)?;
-    let admin = bind_tcp(&config.admin)?;
+    let http = ListenerSet::open(given.http, &config.http)?;
+    let admin = ListenerSet::open(given.admin, &config.admin)?;
     let in_place = matches!(mode, Mode::InPlace { .. });
-    let admin_addresses = bound_addresses(&admin);
-    let setup = Setup { config, http, admin: admin_addresses.clone(), in_place };
-    let appliance = Appliance::open(setup).await?;
+    let settings = Settings { config: Arc::new(config), http, admin };
+    let appliance = Appliance::open(Setup { settings, in_place }).await?;
     let first_password = if in_place { None } else { first_password(&appliance.store).await? };
+    tokio::select! {
+        started = start(&appliance, mode) => started?,
+        () = signals.end() => {
+            appliance.shut_down().await;
+            return Ok(());
+        }
+    }
+    let control = bind_unix(&paths.control_socket())?;
+    let _control_file = SocketFile(paths.control_socket());
+    let mut servers = Servers::start(&appliance, control)?;
+    let sampler = tokio::spawn(sampler::run(Arc::clone(&appliance)));
+
+    on_ready(ready(&appliance.settings(), first_password));
+    let manager = Arc::new(manager);
+    let signs_of_life =
+        tokio::spawn(give_signs_of_life(Arc::clone(&manager), Arc::clone(&appliance)));
+    manager.ready(SERVING);
+    loop {
+        let order = tokio::select! {
+            order = signals.next() => order,
+            () = appliance.shutdown.cancelled() => Order::End,
+        };
+        match order {
+            Order::End => break,
+            Order::Reload => {
+                manager.reloading("Reading the configuration");
+                tokio::select! {
+                    () = reload(&appliance, &mut servers, &read_again) => manager.ready(SERVING),
+                    () = signals.end() => break,
+                }
+            }
+        }
+    }
+    tracing::info!("shutting down");
+    manager.stopping();
+    tokio::spawn(async move { exit_at_the_next(signals).await });
+    appliance.shut_down().await;
+    servers.end().await;
+    sampler.await.ok();
+    signs_of_life.abort();
+    Ok(())
+}
+
+/// Starts what the database says is live, or the folder to serve in place.
+async fn start(appliance: &Arc<Appliance>, mode: Mode) -> Result<(), ServeError> {
     match mode {
         Mode::Appliance => appliance.start().await?,
         Mode::InPlace { root, site } => {
@@ -177,24 +249,61 @@ async fn run(
             }
         }
     }
-    let control = bind_unix(&paths.control_socket())?;
-    let _control_file = SocketFile(paths.control_socket());
-    let servers = Servers::start(&appliance, admin, control)?;
-    let sampler = tokio::spawn(sampler::run(Arc::clone(&appliance)));
-
-    on_ready(Ready {
-        http: appliance.http.iter().map(ToString::to_string).collect(),
-        admin: admin_addresses.iter().map(ToString::to_string).collect(),
-        first_password,
-    });
-
-    signals.wait_for_end(&appliance.shutdown).await;
-    tracing::info!("shutting down");
-    tokio::spawn(async move { signals.exit_at_the_next().await });
-    appliance.shut_down().await;
-    servers.end().await;
-    sampler.await.ok();
     Ok(())
+}
+
+fn ready(settings: &Settings, first_password: Option<String>) -> Ready {
+    let shown =
+        |listeners: &ListenerSet| listeners.addresses().iter().map(ToString::to_string).collect();
+    Ready { http: shown(&settings.http), admin: shown(&settings.admin), first_password }
+}
+
+/// Takes in the configuration anew. What is wrong with it is told, and everything goes on as it was.
+async fn reload(
+    appliance: &Arc<Appliance>,
+    servers: &mut Servers,
+    read: impl Fn() -> Result<BoxConfig, ConfigError>,
+) {
+    let config = match read() {
+        Ok(config) => config,
+        Err(error) => {
+            for problem in &error.problems {
+                tracing::error!(%problem, "the configuration is refused, the one before goes on");
+            }
+            return;
+        }
+    };
+    let changed = match appliance.reload(config).await {
+        Ok(changed) => changed,
+        Err(error) => {
+            return tracing::error!(%error, "the configuration is refused, the one before goes on");
+        }
+    };
+    if let Err(error) = servers.serve_admin() {
+        tracing::error!(%error, "a new address of the dashboard can't be served");
+    }
+    match changed {
+        true => tracing::info!("the configuration was reloaded"),
+        false => tracing::info!("the configuration has not changed"),
+    }
+}
+
+/// Tells the service manager that this process still works, for as long as it does.
+async fn give_signs_of_life(manager: Arc<ServiceManager>, appliance: Arc<Appliance>) {
+    let Some(interval) = manager.sign_of_life_interval() else { return };
+    let mut due = tokio::time::interval(interval);
+    loop {
+        due.tick().await;
+        if appliance.is_responsive() {
+            manager.alive();
+        }
+    }
+}
+
+/// Whoever asks twice does not want to wait; the children end when our ends of their pipes close.
+async fn exit_at_the_next(mut signals: Signals) {
+    signals.end().await;
+    std::process::exit(1);
 }
 
 /// Makes what is missing of the state directory and takes it for this process; the lock is given back with the file.
@@ -239,36 +348,66 @@ fn empty(folder: &Path) {
 
 /// The servers of the admin API.
 struct Servers {
+    state: AdminState,
     tasks: TaskTracker,
+    /// The addresses of the dashboard, each with what ends its server.
+    admin: Vec<(Arc<BoundListener>, CancellationToken)>,
 }
 
 impl Servers {
-    fn start(
-        appliance: &Arc<Appliance>,
-        admin: Vec<std::net::TcpListener>,
-        control: UnixListener,
-    ) -> io::Result<Self> {
+    fn start(appliance: &Arc<Appliance>, control: UnixListener) -> io::Result<Self> {
         let state = AdminState::new(Arc::clone(appliance));
-        let tasks = TaskTracker::new();
-        let until = &appliance.shutdown;
-        for listener in admin {
-            let listener = TcpListener::from_std(listener)?;
-            let service =
-                public_router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-            let server = axum::serve(listener, service);
-            let server = server.with_graceful_shutdown(until.clone().cancelled_owned());
-            tasks.spawn(async move { server.await.ok() });
+        let (tasks, until) = (TaskTracker::new(), appliance.shutdown.clone());
+        tasks.spawn(serve_control(control_router(state.clone()), control, until)?);
+        let mut servers = Self { state, tasks, admin: Vec::new() };
+        servers.serve_admin()?;
+        Ok(servers)
+    }
+
+    /// Serves the dashboard on the addresses of now, and no others. What is open on others is served to its end.
+    fn serve_admin(&mut self) -> io::Result<()> {
+        let appliance = &self.state.appliance;
+        let wanted = appliance.settings().admin;
+        let is_wanted =
+            |listener: &Arc<BoundListener>| wanted.iter().any(|other| Arc::ptr_eq(other, listener));
+        self.admin.retain(|(listener, until)| {
+            let stays = is_wanted(listener);
+            if !stays {
+                until.cancel();
+            }
+            stays
+        });
+        for listener in wanted.iter() {
+            if self.admin.iter().any(|(other, _)| Arc::ptr_eq(other, listener)) {
+                continue;
+            }
+            let until = appliance.shutdown.child_token();
+            let server = serve_dashboard(&self.state, listener, until.clone())?;
+            self.tasks.spawn(server);
+            self.admin.push((Arc::clone(listener), until));
         }
-        tasks.spawn(serve_control(control_router(state), control, until.clone())?);
-        tasks.close();
-        Ok(Self { tasks })
+        Ok(())
     }
 
     /// Waits for answers that are being sent.
     async fn end(self) {
+        self.tasks.close();
         // Whoever still reads then reads too slowly.
         tokio::time::timeout(SERVERS_END, self.tasks.wait()).await.ok();
     }
+}
+
+fn serve_dashboard(
+    state: &AdminState,
+    listener: &BoundListener,
+    until: CancellationToken,
+) -> io::Result<impl Future<Output = ()> + use<>> {
+    let listener = TcpListener::from_std(listener.socket.try_clone()?)?;
+    let service = public_router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(until.cancelled_owned());
+    Ok(async move {
+        server.await.ok();
+    })
 }
 
 fn serve_control(
@@ -281,43 +420,4 @@ fn serve_control(
     Ok(async move {
         server.await.ok();
     })
-}
-
-/// The signals that concern the supervisor.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// Taken so that they do not end the process: a terminal sends the first, scripts that rotate logs the others.
-    _harmless: [Signal; 3],
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            _harmless: [
-                signal(SignalKind::hangup())?,
-                signal(SignalKind::user_defined1())?,
-                signal(SignalKind::user_defined2())?,
-            ],
-        })
-    }
-
-    async fn wait_for_end(&mut self, shutdown: &CancellationToken) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            () = shutdown.cancelled() => {}
-        }
-    }
-
-    /// Whoever asks twice does not want to wait; the children end when our ends of their pipes close.
-    async fn exit_at_the_next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-        std::process::exit(1);
-    }
 }

@@ -37,7 +37,7 @@ const LIFE_FD: i32 = 5;
 
 /// A report is a line with a traceback; more than this is none.
 const REPORT_BYTES: u64 = 1024 * 1024;
-/// How long a worker may take beyond its mercy before it is killed.
+/// How long a worker may take beyond its limit before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 /// Requests wait for a worker that ended where its next start is no further away than this.
 const WAITED_FOR: Duration = Duration::from_secs(1);
@@ -53,14 +53,30 @@ pub(crate) struct WorkerContext {
     pub(crate) life: LifePipe,
     /// Told whenever a worker comes or goes.
     pub(crate) changed: Arc<Notify>,
+    /// How long answers that have begun may go on in workers that were replaced.
+    drain_timeout: Mutex<Duration>,
+    /// Cancelled when even those have only their site's mercy: the appliance ends.
+    pub(crate) hurry: CancellationToken,
     sockets: AtomicU64,
 }
 
 impl WorkerContext {
     /// Opens the life pipe; no worker is started yet.
-    pub(crate) fn new(paths: Paths, logs: Arc<Logs>, journal: Arc<Journal>) -> io::Result<Self> {
+    pub(crate) fn new(
+        paths: Paths,
+        logs: Arc<Logs>,
+        journal: Arc<Journal>,
+        drain_timeout: Duration,
+    ) -> io::Result<Self> {
         let (life, changed) = (LifePipe::new()?, Arc::new(Notify::new()));
-        Ok(Self { paths, logs, journal, life, changed, sockets: AtomicU64::new(1) })
+        let (hurry, sockets) = (CancellationToken::new(), AtomicU64::new(1));
+        let drain_timeout = Mutex::new(drain_timeout);
+        Ok(Self { paths, logs, journal, life, changed, drain_timeout, hurry, sockets })
+    }
+
+    /// How long answers that have begun may go on in workers that are replaced from now on.
+    pub(crate) fn set_drain_timeout(&self, limit: Duration) {
+        *self.drain_timeout.lock() = limit;
     }
 
     /// Short, since the path of a Unix socket has at most 107 bytes.
@@ -331,7 +347,14 @@ impl Keeper<'_> {
             exit = async { self.hear(status).await; process.exited().await } => exit,
             () = stop.cancelled() => {
                 process.signal(Signal::TERM);
-                process.exited_or_killed(self.spec.mercy + GRACE).await
+                let transfers = *self.context.drain_timeout.lock();
+                let hurry = &self.context.hurry;
+                tokio::select! {
+                    exit = process.exited_or_killed(transfers + GRACE) => exit,
+                    () = hurry.cancelled() => {
+                        process.exited_or_killed(self.spec.mercy + GRACE).await
+                    }
+                }
             }
         }
     }

@@ -50,6 +50,8 @@ pub(crate) struct ResponseBuffer {
 struct State {
     taken_at: Option<Instant>,
     head: Option<ResponseHead>,
+    /// A head was written, whether or not it was read.
+    begun: bool,
     chunks: VecDeque<Bytes>,
     memory_bytes: usize,
     spill: Option<Spill>,
@@ -97,9 +99,10 @@ impl ResponseBuffer {
 
     pub(crate) fn head(&self, head: ResponseHead) -> Result<(), Gone> {
         let mut state = self.state.lock();
-        if state.reader_gone {
+        if state.is_given_up() {
             return Err(Gone);
         }
+        state.begun = true;
         state.head = Some(head);
         drop(state);
         self.readable.notify_one();
@@ -109,7 +112,7 @@ impl ResponseBuffer {
     /// Takes a whole piece under one lock and with one wake-up, or gives it back.
     pub(crate) fn try_push(&self, piece: Piece) -> Result<Pushed, Gone> {
         let mut state = self.state.lock();
-        if state.reader_gone {
+        if state.is_given_up() {
             return Err(Gone);
         }
         if !piece.data.is_empty() {
@@ -120,6 +123,7 @@ impl ResponseBuffer {
             state.chunks.push_back(piece.data);
         }
         if piece.head.is_some() {
+            state.begun = true;
             state.head = piece.head;
         }
         if piece.last && state.end.is_none() {
@@ -181,8 +185,18 @@ impl ResponseBuffer {
         self.readable.notify_one();
     }
 
-    pub(crate) fn reader_gone(&self) -> bool {
-        self.state.lock().reader_gone
+    pub(crate) fn abort_unless_begun(&self, reason: AbortReason) {
+        let mut state = self.state.lock();
+        if !state.begun && state.end.is_none() {
+            state.end = Some(Err(reason));
+        }
+        drop(state);
+        self.readable.notify_one();
+    }
+
+    /// Whether nobody reads what is written.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.state.lock().is_given_up()
     }
 
     /// Whether the next `len` bytes may stay in memory, behind nothing that waits in the file.
@@ -197,7 +211,7 @@ impl ResponseBuffer {
 
     /// Where the next `len` bytes go. A single write that fits nowhere is taken into memory when nothing else waits.
     fn room(&self, state: &mut State, len: usize) -> Result<Room, Gone> {
-        if state.reader_gone {
+        if state.is_given_up() {
             return Err(Gone);
         }
         if self.memory_has_room(state, len) {
@@ -317,6 +331,11 @@ impl ResponseBuffer {
 }
 
 impl State {
+    /// The reader has left, or was told that there is no answer.
+    fn is_given_up(&self) -> bool {
+        self.reader_gone || self.end.is_some()
+    }
+
     /// What the reader can have now: memory is always older than the file.
     fn step(&mut self) -> Step {
         if let Some(head) = self.head.take() {

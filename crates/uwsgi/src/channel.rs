@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -91,6 +91,8 @@ pub enum AbortReason {
     Application(String),
     /// The worker ended, or its connection broke, before the answer was complete.
     WorkerLost,
+    /// The worker is being replaced or stopped, and the request had its mercy: the answer had not begun.
+    Replaced,
     /// The worker said something that is no frame.
     Protocol,
     /// The temporary file of the response buffer could not be written or read.
@@ -313,7 +315,12 @@ impl ResponseSink {
 
     /// Whether nobody wants the answer any more.
     pub fn is_unwanted(&self) -> bool {
-        self.buffer.reader_gone()
+        self.buffer.is_unwanted()
+    }
+
+    /// The way to give the answer up from outside.
+    pub fn withdrawal(&self) -> Withdrawal {
+        Withdrawal { buffer: Arc::downgrade(&self.buffer) }
     }
 
     /// Marks the moment when a worker took the request, for transports that queue by themselves.
@@ -326,6 +333,21 @@ impl Drop for ResponseSink {
     fn drop(&mut self) {
         if !self.ended {
             self.buffer.end(Err(AbortReason::WorkerLost));
+        }
+    }
+}
+
+/// Gives an answer up that its worker has not begun. Keeps neither end alive.
+#[derive(Clone)]
+pub struct Withdrawal {
+    buffer: Weak<ResponseBuffer>,
+}
+
+impl Withdrawal {
+    /// Aborts the answer unless its head was sent or it has ended; the worker learns that nobody wants it any more.
+    pub fn abort_unless_begun(&self, reason: AbortReason) {
+        if let Some(buffer) = self.buffer.upgrade() {
+            buffer.abort_unless_begun(reason);
         }
     }
 }
@@ -391,6 +413,23 @@ mod tests {
         let _second = connector.dispatch(request(), small()).ok().unwrap();
         assert!(backlog.receive().is_some());
         assert_eq!(connector.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_that_has_not_begun_is_withdrawn() {
+        let (mut sink, mut stream) = answer(small());
+        let withdrawal = sink.withdrawal();
+        sink.head(ResponseHead::default()).unwrap();
+        withdrawal.abort_unless_begun(AbortReason::Replaced);
+        assert!(!sink.is_unwanted());
+        sink.finish();
+        assert!(matches!(stream.next().await, Some(ResponseFrame::Head(_))));
+        assert_eq!(stream.next().await, Some(ResponseFrame::End));
+
+        let (mut sink, mut stream) = answer(small());
+        sink.withdrawal().abort_unless_begun(AbortReason::Replaced);
+        assert_eq!(sink.head(ResponseHead::default()), Err(Gone));
+        assert_eq!(stream.next().await, Some(ResponseFrame::Aborted(AbortReason::Replaced)));
     }
 
     #[test]

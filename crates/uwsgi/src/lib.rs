@@ -30,5 +30,5 @@ pub use buffer::BufferLimits;
 #[cfg(feature = "transport")]
 pub use channel::{
     AbortReason, Backlog, Body, Connector, DispatchError, Gone, Job, Piece, Pushed, Request,
-    ResponseFrame, ResponseSink, ResponseStream, channel,
+    ResponseFrame, ResponseSink, ResponseStream, Withdrawal, channel,
 };

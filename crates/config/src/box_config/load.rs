@@ -103,6 +103,9 @@ fn read_limits(mut section: Section, problems: &mut Vec<Problem>) -> Limits {
         body_timeout: section.read("body-timeout", waiting()).unwrap_or(default.body_timeout),
         idle_timeout: section.read("idle-timeout", waiting()).unwrap_or(default.idle_timeout),
         send_timeout: section.read("send-timeout", waiting()).unwrap_or(default.send_timeout),
+        drain_timeout: section
+            .read("drain-timeout", duration(Duration::ZERO..=24 * HOUR))
+            .unwrap_or(default.drain_timeout),
         max_head_bytes: bytes(&mut section, "max-head", default.max_head_bytes),
         max_target_bytes: bytes(&mut section, "max-target", default.max_target_bytes),
     };

@@ -18,6 +18,7 @@ mod status;
 mod version;
 
 use onebox_config::{BoxConfig, BoxFlags, Paths};
+use onebox_supervisor::Configuration;
 
 use crate::cli::{ApplianceArgs, Cli, Verb};
 use crate::client::Client;
@@ -86,6 +87,13 @@ fn flags(appliance: &ApplianceArgs) -> BoxFlags {
         config_dir: appliance.config_dir.clone(),
         ..BoxFlags::default()
     }
+}
+
+/// The configuration of a box that this process is to serve.
+fn configuration(flags: BoxFlags) -> Result<Configuration, Failure> {
+    let config = load_box(flags.clone())?;
+    let read_again = Box::new(move || onebox_config::load_box(flags.clone()));
+    Ok(Configuration { config, read_again })
 }
 
 fn load_box(flags: BoxFlags) -> Result<BoxConfig, Failure> {

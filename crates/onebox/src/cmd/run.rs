@@ -6,12 +6,14 @@ use onebox_supervisor::ServeError;
 
 use crate::cli::{ApplianceArgs, RunArgs};
 use crate::cmd::operation::print_detail;
-use crate::cmd::{flags, load_box};
+use crate::cmd::serve::say;
+use crate::cmd::{configuration, flags};
 use crate::print::{status::with_scheme, style};
 use crate::report::Failure;
 
 /// Serves until a signal ends it.
 pub(crate) fn run(appliance: &ApplianceArgs, arguments: RunArgs) -> Result<(), Failure> {
+    onebox_supervisor::leave_orphans_to_another().map_err(Failure::Runtime)?;
     let root = crate::cmd::deploy::folder(&arguments.path)?;
     let mut site = onebox_config::load_site(&arguments.path, arguments.config.as_deref()).map_err(
         |error| {
@@ -26,9 +28,9 @@ pub(crate) fn run(appliance: &ApplianceArgs, arguments: RunArgs) -> Result<(), F
     if let Some(python) = arguments.python {
         site.python = Some(python_choice(python));
     }
-    let config = load_box(BoxFlags { http: arguments.listen.http, ..flags(appliance) })?;
-    let result = onebox_supervisor::run_in_place(config, &root, site, |ready| {
-        anstream::println!("ready  {}", style::address(with_scheme(&ready.http)));
+    let flags = BoxFlags { http: arguments.listen.http, ..flags(appliance) };
+    let result = onebox_supervisor::run_in_place(configuration(flags)?, &root, site, |ready| {
+        say(&format!("ready  {}", style::address(with_scheme(&ready.http))));
     });
     result.map_err(|error| match error {
         ServeError::InPlace { reason, detail, hint } => {

@@ -1,15 +1,18 @@
 //! `onebox serve`: the appliance in the foreground; and the hidden `onebox engine` that it starts.
 
+use std::io::Write;
+
 use onebox_config::BoxFlags;
 use onebox_supervisor::ready::{Readiness, Ready, ReadySignal};
 
 use crate::cli::{ApplianceArgs, ServeArgs};
-use crate::cmd::{flags, load_box};
+use crate::cmd::{configuration, flags};
 use crate::print::{status::with_scheme, style};
 use crate::report::{self, Failure};
 
 /// Serves until a signal or `onebox shutdown` ends it.
 pub(crate) fn serve(appliance: &ApplianceArgs, arguments: ServeArgs) -> Result<(), Failure> {
+    onebox_supervisor::leave_orphans_to_another().map_err(Failure::Runtime)?;
     let mut signal = ReadySignal::from_environment();
     if signal.is_awaited() {
         // Started in the background: a session of its own, so that the terminal's end is not ours. A process that leads one
@@ -18,14 +21,19 @@ pub(crate) fn serve(appliance: &ApplianceArgs, arguments: ServeArgs) -> Result<(
     }
     let flags =
         BoxFlags { http: arguments.listen.http, admin: arguments.admin, ..flags(appliance) };
-    let result = load_box(flags).and_then(|config| {
-        onebox_supervisor::serve(config, |ready| announce(&mut signal, ready))
+    let result = configuration(flags).and_then(|configuration| {
+        onebox_supervisor::serve(configuration, |ready| announce(&mut signal, ready))
             .map_err(|error| Failure::serve(&error))
     });
     if let Err(failure) = &result {
         signal.tell(&Readiness::Failed { error: report::one_line(failure) });
     }
     result
+}
+
+/// Prints a line for whoever looks; a terminal that is gone is no reason not to serve.
+pub(crate) fn say(line: &str) {
+    writeln!(anstream::stdout(), "{line}").ok();
 }
 
 /// The process that serves the sites.
@@ -38,16 +46,16 @@ fn announce(signal: &mut ReadySignal, ready: Ready) {
     if !signal.is_awaited()
         && let Some(password) = &ready.first_password
     {
-        anstream::println!(
+        say(&format!(
             "the dashboard's user is {}, its password {password} (shown only this once)",
             style::strong("admin")
-        );
+        ));
     }
     let (sites, dashboard) = (with_scheme(&ready.http), with_scheme(&ready.admin));
-    anstream::println!(
+    say(&format!(
         "ready  sites {}  dashboard {}",
         style::address(sites),
         style::address(dashboard)
-    );
+    ));
     signal.tell(&Readiness::Ready(ready));
 }

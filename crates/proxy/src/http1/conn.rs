@@ -20,7 +20,7 @@ use super::refusal::Refusal;
 use super::scan::{HeadLimits, HeadScan};
 use super::send::Sender;
 use super::socket::{Reader, Socket};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Busy, Lifecycle};
 use crate::message::{ConnectionInfo, Response};
 
 /// The size of a read buffer: most heads fit, in bytes.
@@ -102,7 +102,7 @@ enum NoHead {
 
 impl<H: Handler> Burst<'_, H> {
     async fn serve(&self, socket: &mut Socket, mut blank_line: bool) -> Next {
-        let _busy = self.lifecycle.begin();
+        let mut busy = self.lifecycle.begin();
         let mut buf = BytesMut::with_capacity(READ_BYTES);
         let mut head_buf = Vec::with_capacity(512);
         match socket.split().0.read_now(&mut buf).await {
@@ -113,7 +113,7 @@ impl<H: Handler> Burst<'_, H> {
         loop {
             let (mut reader, _) = socket.split();
             let next = match self.read_head(&mut reader, &mut buf, &mut blank_line).await {
-                Ok(parsed) => self.exchange(socket, &mut buf, parsed, &mut head_buf).await,
+                Ok(parsed) => self.exchange(socket, &mut buf, (parsed, busy), &mut head_buf).await,
                 Err(NoHead::Nothing) => return Next::Wait { blank_line },
                 Err(NoHead::Gone) => return Next::Gone,
                 Err(NoHead::Refused(refusal)) => {
@@ -123,7 +123,7 @@ impl<H: Handler> Burst<'_, H> {
             };
             blank_line = false;
             match next {
-                Next::Wait { .. } if !buf.is_empty() => {}
+                Next::Wait { .. } if !buf.is_empty() => busy = self.lifecycle.begin(),
                 next => return next,
             }
         }
@@ -167,10 +167,9 @@ impl<H: Handler> Burst<'_, H> {
         &self,
         socket: &mut Socket,
         buf: &mut BytesMut,
-        parsed: Parsed,
+        (Parsed { head, fields }, busy): (Parsed, Busy<'_>),
         head_buf: &mut Vec<u8>,
     ) -> Next {
-        let Parsed { head, fields } = parsed;
         let limits = self.limits();
         let patience = BodyPatience { read: limits.body_timeout, write: limits.send_timeout };
         let (reader, writer) = socket.split();
@@ -188,6 +187,8 @@ impl<H: Handler> Burst<'_, H> {
         let keep_alive = answer.keep_alive;
         let sender =
             Sender { writer: &writer, lifecycle: self.lifecycle, patience: limits.send_timeout };
+        // From here on it is a transfer.
+        drop(busy);
         let (sent, buffer) = sender.send(answer).await;
         *head_buf = buffer;
         self.handler.sent(exchange, sent);

@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use super::responder_test::Server;
 use super::{Socket, serve};
+use crate::lifecycle::Heir;
 use crate::message::{ConnectionInfo, Entrance};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -252,8 +253,8 @@ async fn a_draining_server_serves_open_connections_once_more_and_closes_idle_one
     server.responder.came.notified().await;
     used.get("/").await;
     idle.get("/").await;
-    server.acceptor.drain();
-    let drained = server.acceptor.drained(Duration::from_secs(60));
+    server.acceptor.drain(Duration::from_secs(60), Heir::Successor);
+    let drained = server.acceptor.drained();
     let conversation = async {
         assert!(used.get("/").await.contains("Connection: close\r\n"));
         assert_eq!(used.rest().await, "");

@@ -173,6 +173,7 @@ impl Server {
 
     pub(crate) fn with_limits(change: impl FnOnce(&mut Limits)) -> Self {
         let mut limits = Limits {
+            drain_timeout: Duration::from_secs(60),
             max_connections: 100,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
@@ -191,7 +192,7 @@ impl Server {
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let acceptor = Acceptor::new(Arc::new(Arc::clone(&responder)));
+        let acceptor = Acceptor::new(Arc::new(Arc::clone(&responder)), Arc::default());
         acceptor.listen(Listener::from_tcp(listener).unwrap(), Entrance::Public);
         Self { address, responder, acceptor }
     }

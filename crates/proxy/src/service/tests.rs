@@ -8,10 +8,14 @@ use crate::route::Backend;
 use crate::testing;
 
 fn service(sites: Vec<Site>) -> Service {
-    let service =
-        Service::new(Limits::default(), None, Arc::new(Registry::new()), AccessLog::disabled());
+    let service = service_with(AccessLog::disabled());
     service.set_routes(RouteTable::new(sites));
     service
+}
+
+fn service_with(log: AccessLog) -> Service {
+    let settings = ProxySettings { limits: Limits::default(), temp_dir: None };
+    Service::new(settings, Arc::new(Registry::new()), log, Arc::default())
 }
 
 /// A site with an application: `respond` is run on a thread for every request.
@@ -341,7 +345,7 @@ async fn a_refused_message_gets_a_page_and_ends_the_connection() {
 async fn a_request_is_logged_without_the_values_of_its_query() {
     let folder = tempfile::tempdir().unwrap();
     let log = AccessLog::to_folder(folder.path().into()).unwrap();
-    let service = Service::new(Limits::default(), None, Arc::new(Registry::new()), log.clone());
+    let service = service_with(log.clone());
     service.set_routes(RouteTable::new(vec![application(|_, mut sink| {
         sink.head(head_with(201, &[])).unwrap();
         sink.finish();
@@ -368,4 +372,22 @@ async fn a_request_whose_answer_was_given_up_is_counted_with_status_0() {
     let head = testing::get("/", &[]);
     drop(service.handle(&head, &mut body, &testing::connection()).await);
     assert_eq!(metrics.snapshot().by_class[0], 1);
+}
+
+#[tokio::test]
+async fn a_request_without_an_answer_has_its_sites_mercy_when_the_proxy_drains_and_then_503() {
+    let (connector, backlog) = channel(4);
+    let backend = Backend::Memory(connector);
+    let reload_mercy = Duration::from_millis(50);
+    let site = Site { catch_all: true, backend, reload_mercy, ..testing::site("app") };
+    let service = service(vec![site]);
+    let head = testing::get("/", &[]);
+    let drain = async {
+        tokio::task::yield_now().await;
+        service.lifecycle.drain(Duration::from_secs(3600), crate::Heir::Successor);
+    };
+    let (response, ()) = tokio::join!(ask(&service, &head, &[]), drain);
+    assert_eq!(response.status, 503);
+    assert_eq!(testing::header(&response, "Retry-After").as_deref(), Some("1"));
+    drop(backlog);
 }

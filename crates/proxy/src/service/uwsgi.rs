@@ -5,7 +5,7 @@ use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::http1::RequestBody;
 use crate::message::{ConnectionInfo, Response};
-use crate::upstream;
+use crate::upstream::{self, AppRequest};
 use crate::uwsgi_server::PacketRequest;
 use onebox_uwsgi::Request;
 
@@ -46,7 +46,9 @@ impl Service {
         upstream::check_open(&routed.site)?;
         let body = self.read_body(&routed.site, head, body, exchange).await?;
         let vars = request.vars(body.size(), exchange.request_id, routed.site.buffer_size)?;
-        upstream::answer(&routed.site, Request { vars, body }, &head.method, exchange).await
+        let request = Request { vars, body };
+        let asked = AppRequest { request, method: &head.method, lifecycle: &self.lifecycle };
+        upstream::answer(&routed.site, asked, exchange).await
     }
 
     /// The answer to a packet that describes no request.

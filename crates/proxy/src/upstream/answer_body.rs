@@ -185,6 +185,8 @@ impl std::fmt::Display for Cut {
             Self::Aborted(AbortReason::Protocol) => {
                 formatter.write_str("the worker broke the protocol")
             }
+            // Only an answer without a head is withdrawn.
+            Self::Aborted(AbortReason::Replaced) => formatter.write_str("the worker was replaced"),
             Self::Aborted(AbortReason::BufferFailed) => {
                 formatter.write_str("the response buffer failed")
             }

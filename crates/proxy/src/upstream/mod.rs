@@ -4,5 +4,5 @@ mod answer_body;
 mod uwsgi;
 mod workers;
 
-pub(crate) use uwsgi::{answer, check_open};
+pub(crate) use uwsgi::{AppRequest, answer, check_open};
 pub use workers::{WorkerAddress, WorkerGroup};

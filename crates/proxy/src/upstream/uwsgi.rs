@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::answer_body::{self, AnswerBody};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
+use crate::lifecycle::Lifecycle;
 use crate::message::{Response, ResponseBody};
 use crate::route::{Backend, Site};
 
@@ -27,22 +28,39 @@ pub(crate) fn check_open(site: &Site) -> Result<(), ProxyError> {
     }
 }
 
+/// A request for an application, complete.
+pub(crate) struct AppRequest<'r> {
+    pub(crate) request: Request,
+    pub(crate) method: &'r Method,
+    pub(crate) lifecycle: &'r Lifecycle,
+}
+
 /// The application's answer. It has `harakiri` for it, from here on.
 ///
 /// # Errors
 /// [`ProxyError`] where nothing of an answer can be sent. What fails later cuts the body instead.
 pub(crate) async fn answer(
     site: &Site,
-    request: Request,
-    method: &Method,
+    asked: AppRequest<'_>,
     exchange: &mut Exchange,
 ) -> Result<Response, ProxyError> {
-    let deadline = Instant::now() + site.harakiri;
+    let AppRequest { request, method, lifecycle } = asked;
+    let begun = Instant::now();
+    let deadline = begun + site.harakiri;
     let mut frames = dispatch(site, request)?;
-    let first = next_before(&mut frames, deadline).await;
+    let first = tokio::select! {
+        biased;
+        first = next_before(&mut frames, deadline) => first,
+        () = lifecycle.mercy_over(begun, site.reload_mercy) => {
+            Some(Some(ResponseFrame::Aborted(AbortReason::Replaced)))
+        }
+    };
     exchange.application_spoke(frames.taken_at());
     let head = match first {
         Some(Some(ResponseFrame::Head(head))) => head,
+        Some(Some(ResponseFrame::Aborted(AbortReason::Replaced))) => {
+            return Err(ProxyError::Replaced(site.reload_mercy));
+        }
         Some(Some(ResponseFrame::Aborted(reason))) => return Err(ProxyError::Aborted(reason)),
         Some(_) => return Err(ProxyError::NoHead),
         None => return Err(ProxyError::DeadlineExceeded(site.harakiri)),

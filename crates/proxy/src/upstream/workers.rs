@@ -3,13 +3,16 @@
 //! A request waits in a bounded queue until a worker has a thread for it. It goes to the least busy worker over a
 //! connection that stays open. It is never run twice: it is sent again only where a worker can't have begun it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use onebox_uwsgi::socket::{Connection, exchange, response};
-use onebox_uwsgi::{Body, BufferLimits, DispatchError, Request, ResponseSink, ResponseStream};
+use onebox_uwsgi::{
+    AbortReason, Body, BufferLimits, DispatchError, Request, ResponseSink, ResponseStream,
+    Withdrawal,
+};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -47,7 +50,8 @@ struct Worker {
     /// Not its socket: a later worker may listen on the same one.
     id: u64,
     address: WorkerAddress,
-    busy: u16,
+    /// The requests that it has, by the numbers of their assignments.
+    in_hand: HashMap<u64, Withdrawal>,
     idle: Vec<UnixStream>,
     down: bool,
 }
@@ -59,6 +63,7 @@ struct Job {
 
 /// A job with the worker that shall do it.
 struct Assignment {
+    number: u64,
     job: Job,
     worker: u64,
     socket: PathBuf,
@@ -71,22 +76,21 @@ impl WorkerGroup {
         Self { queue_size, state: Mutex::default(), tasks: TaskTracker::new() }
     }
 
-    /// From now on requests go to these workers. Those that are not named any more finish what they have. Must be called
-    /// within a tokio runtime.
-    pub fn set_workers(self: &Arc<Self>, addresses: Vec<WorkerAddress>) {
+    /// From now on requests go to these workers. Those that are not named any more finish what they have: answers that have
+    /// begun whatever that takes, the others within `mercy`. Must be called within a tokio runtime.
+    pub fn set_workers(self: &Arc<Self>, addresses: Vec<WorkerAddress>, mercy: Duration) {
         let mut state = self.state.lock();
         let mut old = std::mem::take(&mut state.workers);
         for address in addresses {
             let known = old.iter().position(|worker| worker.address.socket == address.socket);
             let worker = match known {
                 Some(index) => Worker { address, down: false, ..old.swap_remove(index) },
-                None => {
-                    Worker { id: state.new_id(), address, busy: 0, idle: Vec::new(), down: false }
-                }
+                None => Worker::new(state.new_id(), address),
             };
             state.workers.push(worker);
         }
         drop(state);
+        self.withdraw_after(mercy, old.into_iter().flat_map(|worker| worker.in_hand.into_values()));
         self.assign();
     }
 
@@ -121,10 +125,31 @@ impl WorkerGroup {
         self.state.lock().queue.len()
     }
 
-    /// Takes no more requests; those that wait are still served.
-    pub fn close(&self) {
-        self.state.lock().closed = true;
+    /// Takes no more requests; those that wait are still served, and what has no answer after `mercy` gets none. Must be called
+    /// within a tokio runtime.
+    pub fn close(&self, mercy: Duration) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let waiting: Vec<_> = state.queue.iter().map(|job| job.sink.withdrawal()).collect();
+        let in_hand = state.workers.iter().flat_map(|worker| worker.in_hand.values().cloned());
+        let all: Vec<_> = in_hand.chain(waiting).collect();
+        drop(state);
+        self.withdraw_after(mercy, all.into_iter());
         self.tasks.close();
+    }
+
+    fn withdraw_after(&self, mercy: Duration, requests: impl Iterator<Item = Withdrawal>) {
+        let requests: Vec<_> = requests.collect();
+        if requests.is_empty() {
+            return;
+        }
+        // Not one of the group's own tasks: it holds nothing, and an empty group need not wait for it.
+        tokio::spawn(async move {
+            tokio::time::sleep(mercy).await;
+            for request in requests {
+                request.abort_unless_begun(AbortReason::Replaced);
+            }
+        });
     }
 
     /// Resolves after [`WorkerGroup::close`], when nothing is being served any more.
@@ -142,7 +167,7 @@ impl WorkerGroup {
     }
 
     async fn serve(self: Arc<Self>, assignment: Assignment) {
-        let Assignment { job, worker: id, socket, connection } = assignment;
+        let Assignment { number, job, worker: id, socket, connection } = assignment;
         let served = match connection {
             Some(connection) => over_open_connection(connection, job).await,
             None => Served::NotSent(job),
@@ -153,7 +178,7 @@ impl WorkerGroup {
         };
         let mut state = self.state.lock();
         if let Some(worker) = state.worker(id) {
-            worker.busy = worker.busy.saturating_sub(1);
+            worker.in_hand.remove(&number);
             match served {
                 Served::Done(Some(connection)) => worker.idle.push(connection),
                 Served::Done(None) => {}
@@ -201,11 +226,13 @@ impl State {
         while self.queue.front().is_some_and(|job| job.sink.is_unwanted()) {
             self.queue.pop_front();
         }
+        let number = self.new_id();
         let free = self.workers.iter_mut().filter(|worker| worker.is_free());
-        let worker = free.min_by_key(|worker| worker.busy)?;
+        let worker = free.min_by_key(|worker| worker.in_hand.len())?;
         let job = self.queue.pop_front()?;
-        worker.busy += 1;
+        worker.in_hand.insert(number, job.sink.withdrawal());
         Some(Assignment {
+            number,
             job,
             worker: worker.id,
             socket: worker.address.socket.clone(),
@@ -215,8 +242,12 @@ impl State {
 }
 
 impl Worker {
+    fn new(id: u64, address: WorkerAddress) -> Self {
+        Self { id, address, in_hand: HashMap::new(), idle: Vec::new(), down: false }
+    }
+
     fn is_free(&self) -> bool {
-        !self.down && self.busy < self.address.threads
+        !self.down && self.in_hand.len() < usize::from(self.address.threads)
     }
 
     /// The connection used last that is still open and has nothing to say.

@@ -78,7 +78,7 @@ struct Visit<'c> {
 
 impl Visit<'_> {
     async fn exchange(&self, socket: &mut Socket) -> Ending {
-        let _busy = self.lifecycle.begin();
+        let busy = self.lifecycle.begin();
         let received_at = Instant::now();
         let limits = self.door.service.limits();
         let mut buf = BytesMut::with_capacity(READ_BYTES);
@@ -127,6 +127,8 @@ impl Visit<'_> {
             version: Version::Http10,
             keep_alive: false,
         };
+        // From here on it is a transfer.
+        drop(busy);
         self.send(&sender, answered, asked).await
     }
 

@@ -11,7 +11,8 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::api::EventKind;
-use crate::appliance::Setup;
+use crate::appliance::{Settings, Setup};
+use crate::listeners::ListenerSet;
 
 struct Api {
     _folder: tempfile::TempDir,
@@ -37,7 +38,9 @@ impl Api {
             keep_releases: 5,
         };
         std::fs::create_dir(folder.path().join("run")).unwrap();
-        let setup = Setup { config, http: Vec::new(), admin: Vec::new(), in_place: false };
+        let (http, admin) = (ListenerSet::default(), ListenerSet::default());
+        let settings = Settings { config: Arc::new(config), http, admin };
+        let setup = Setup { settings, in_place: false };
         let appliance = Appliance::open(setup).await.unwrap();
         let password = first_password(&appliance.store).await.unwrap().unwrap();
         Self { _folder: folder, state: AdminState::new(appliance), password }

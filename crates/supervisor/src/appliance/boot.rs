@@ -1,24 +1,22 @@
 //! From a state directory to a running appliance.
 
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use onebox_app_server::{LibraryError, RuntimeLibrary};
-use onebox_config::{BoxConfig, Paths};
+use onebox_config::Paths;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::layout::Crews;
-use super::{Appliance, EVENTS, Layout, Running, SiteRelease, Unsteady};
+use super::{Appliance, EVENTS, Layout, Running, Settings, SiteRelease, Unsteady};
 use crate::api::EventKind;
 use crate::clock::now_ms;
 use crate::deploy::release::clean_half_made;
 use crate::engine::{EngineContext, LoadFailure};
 use crate::journal::Journal;
-use crate::listeners::bound_addresses;
 use crate::logs::{Destination, Logs, Source};
 use crate::site_sockets::{SiteSockets, Wanted};
 use crate::store::{SiteRow, Store, StoreError};
@@ -29,9 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an appliance is made of.
 pub(crate) struct Setup {
-    pub(crate) config: BoxConfig,
-    pub(crate) http: Vec<TcpListener>,
-    pub(crate) admin: Vec<SocketAddr>,
+    pub(crate) settings: Settings,
     /// Whether it serves one folder in place and has no state.
     pub(crate) in_place: bool,
 }
@@ -56,7 +52,8 @@ impl Appliance {
     /// # Errors
     /// [`BootError`] with what can't be opened.
     pub(crate) async fn open(setup: Setup) -> Result<Arc<Self>, BootError> {
-        let paths = Paths::new(&setup.config.state_dir);
+        let config = Arc::clone(&setup.settings.config);
+        let paths = Paths::new(&config.state_dir);
         let store = Store::open(&paths.state_db()).await?;
         let runtime_dir = paths.runtime_dir();
         let library = tokio::task::spawn_blocking(move || RuntimeLibrary::install(&runtime_dir))
@@ -67,24 +64,20 @@ impl Appliance {
         let journal = Arc::new(Journal::new(store.clone()));
         let engines = EngineContext {
             paths: paths.clone(),
-            limits: setup.config.limits.clone(),
             access_logs: (!setup.in_place).then(|| paths.box_logs()),
             logs: Arc::clone(&logs),
-            http: setup.http,
         };
         Ok(Arc::new(Self {
-            http: bound_addresses(&engines.http),
-            admin: setup.admin,
             in_place: setup.in_place,
             workers: Arc::new(WorkerContext::new(
                 paths.clone(),
                 Arc::clone(&logs),
                 Arc::clone(&journal),
+                config.limits.drain_timeout,
             )?),
             engines,
             sockets: SiteSockets::new(paths.clone()),
             library: library.path,
-            config: setup.config,
             paths,
             store,
             logs,
@@ -94,6 +87,7 @@ impl Appliance {
             started_ms: now_ms(),
             operation: tokio::sync::Mutex::new(()),
             tasks: TaskTracker::new(),
+            settings: Mutex::new(setup.settings),
             running: Mutex::new(Running::default()),
         }))
     }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::layout::{Candidate, Crews, Layout, Placed};
-use super::{Appliance, OperationFailure, mercy};
+use super::{Appliance, OperationFailure};
 use crate::api::{DeployEvent, Mode};
 use crate::deploy::events::EventSink;
 use crate::deploy::health::{self, Probe};
@@ -235,9 +235,8 @@ impl Appliance {
     /// The database has said it: from here on nothing can fail, only what serves can die and be started again.
     async fn switch(self: &Arc<Self>, change: Change<'_>, staged: Staged) {
         step(change.events, "switch", "Moving the traffic".to_owned());
-        let (old_engine, old_crews, mercy) = {
+        let (old_engine, old_crews) = {
             let mut running = self.running.lock();
-            let mercy = mercy(&running.layout);
             running.candidate = None;
             running.unreadable.retain(|site, _| change.target.site(site).is_none());
             running.layout = change.target;
@@ -250,25 +249,42 @@ impl Appliance {
                 Some(engine) => running.engine.replace(Arc::clone(engine)),
                 None => None,
             };
-            (old_engine, old_crews, mercy)
+            (old_engine, old_crews)
         };
         self.keep_sockets();
+        match (staged.engine, old_engine) {
+            (Some(fresh), Some(old)) => self.hand_over(fresh, old, old_crews).await,
+            (fresh, _) => {
+                self.take_over(fresh).await;
+                old_crews.into_iter().for_each(|crew| self.dismiss(crew));
+            }
+        }
+    }
+
+    /// Lets a fresh engine, which is the current one already, serve in the place of another one.
+    pub(super) async fn hand_over(
+        self: &Arc<Self>,
+        fresh: Arc<Generation>,
+        old: Arc<Generation>,
+        old_crews: Vec<Arc<Crew>>,
+    ) {
+        self.take_over(Some(fresh)).await;
+        // Whoever connects after the operation is served by the new; what is queued meanwhile is the new engine's too.
+        let limit = self.settings().config.limits.drain_timeout;
+        timeout(OBEDIENCE, old.stop_accepting(limit)).await.ok();
+        // What its requests went to must not go before it.
+        self.retire(old, old_crews, limit);
+    }
+
+    /// Tells the current engine what is live, and where it is a fresh one lets it accept.
+    async fn take_over(self: &Arc<Self>, fresh: Option<Arc<Generation>>) {
         let published = self.publish();
-        if let Some(engine) = staged.engine {
+        if let Some(engine) = fresh {
             engine.accept();
             self.watch_engine(engine);
         }
         if let Some((engine, sequence)) = published {
             obeyed(&engine, sequence).await.ok();
-        }
-        match old_engine {
-            Some(engine) => {
-                // Whoever connects after the operation is served by the new; what is queued meanwhile is the new engine's too.
-                timeout(OBEDIENCE, engine.stop_accepting(mercy)).await.ok();
-                // What its requests went to must not go before it.
-                self.retire(engine, old_crews, mercy);
-            }
-            None => old_crews.into_iter().for_each(|crew| self.dismiss(crew)),
         }
     }
 }
@@ -295,7 +311,8 @@ fn starting(placed: &Placed) -> String {
     }
 }
 
-async fn obeyed(engine: &Generation, sequence: u64) -> Result<(), OperationFailure> {
+/// Waits until an engine has obeyed.
+pub(super) async fn obeyed(engine: &Generation, sequence: u64) -> Result<(), OperationFailure> {
     match timeout(OBEDIENCE, engine.configured(sequence)).await {
         Ok(true) => Ok(()),
         Ok(false) => {

@@ -182,7 +182,7 @@ impl Appliance {
         let row = self.row(site).await?;
         let rows = self.store.releases(site).await?;
         let live = row.live_release.unwrap_or_default();
-        let keep = self.config.keep_releases;
+        let keep = self.settings().config.keep_releases;
         let of_state = |state: ReleaseState| rows.iter().filter(move |row| row.state == state);
         // Of those that failed the record stays, of as many.
         let failed = of_state(ReleaseState::Failed).skip(keep);

@@ -11,25 +11,25 @@ mod fallback;
 mod layout;
 mod operations;
 mod release;
+mod reload;
 mod status;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onebox_config::{BoxConfig, Paths};
+use onebox_config::Paths;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Sample;
-use crate::engine::protocol::EngineConfig;
-use crate::engine::{EngineContext, Generation};
+use crate::engine::protocol::{EngineConfig, HeirData};
+use crate::engine::{EngineContext, Generation, GenerationSpec};
 use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::process::BackOff;
@@ -43,9 +43,12 @@ pub(crate) use failure::{OperationError, OperationFailure};
 pub(crate) use layout::Layout;
 use layout::{Candidate, Crews};
 pub(crate) use release::{SiteRelease, Unsteady};
+pub(crate) use reload::Settings;
 
 /// Events that a slow browser may be behind before it loses some.
 const EVENTS: usize = 64;
+/// How long what runs may be in use before the appliance counts as stuck.
+const RESPONSIVE: Duration = Duration::from_secs(1);
 /// How many draining engines may live beside the current one.
 const MOST_DRAINING: usize = 2;
 
@@ -61,7 +64,6 @@ pub(crate) enum Event {
 /// The appliance.
 #[derive(Debug)]
 pub(crate) struct Appliance {
-    pub(crate) config: BoxConfig,
     pub(crate) paths: Paths,
     pub(crate) store: Store,
     pub(crate) logs: Arc<Logs>,
@@ -69,8 +71,6 @@ pub(crate) struct Appliance {
     pub(crate) events: broadcast::Sender<Event>,
     /// Cancelled when the appliance is to end.
     pub(crate) shutdown: CancellationToken,
-    pub(crate) http: Vec<SocketAddr>,
-    pub(crate) admin: Vec<SocketAddr>,
     /// Whether it serves one folder in place and has no state.
     pub(crate) in_place: bool,
     started_ms: i64,
@@ -80,6 +80,7 @@ pub(crate) struct Appliance {
     workers: Arc<WorkerContext>,
     operation: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
+    settings: Mutex<Settings>,
     running: Mutex<Running>,
 }
 
@@ -120,10 +121,16 @@ impl Appliance {
             running.generations += 1;
             running.generations
         };
-        let config = layout.engine_config(crews, &self.library, None);
-        let sockets = self.sockets.all();
-        let generation =
-            Generation::start(&self.engines, number, config, layout.embedded(), &sockets)?;
+        let Settings { config, http, .. } = self.settings();
+        let spec = GenerationSpec {
+            number,
+            limits: config.limits.clone(),
+            http,
+            config: layout.engine_config(crews, &self.library, None),
+            embedded: layout.embedded(),
+            sockets: &self.sockets.all(),
+        };
+        let generation = Generation::start(&self.engines, spec)?;
         tracing::info!(generation = number, pid = generation.pid(), "engine started");
         Ok(generation)
     }
@@ -139,6 +146,16 @@ impl Appliance {
         Some((engine, sequence))
     }
 
+    /// What it was told to be like.
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.lock().clone()
+    }
+
+    /// Whether it can do anything: what everybody needs is not held for longer than a moment.
+    pub(crate) fn is_responsive(&self) -> bool {
+        self.running.try_lock_for(RESPONSIVE).is_some()
+    }
+
     /// Tells who watches that something changed.
     fn announce(&self) {
         // Without a dashboard nobody listens, which is no error.
@@ -150,7 +167,7 @@ impl Appliance {
         self: &Arc<Self>,
         generation: Arc<Generation>,
         crews: Vec<Arc<Crew>>,
-        mercy: Duration,
+        limit: Duration,
     ) {
         let mut running = self.running.lock();
         running.draining.push(Arc::clone(&generation));
@@ -166,7 +183,7 @@ impl Appliance {
         }
         let appliance = Arc::clone(self);
         self.tasks.spawn(async move {
-            let exit = generation.drain(mercy).await;
+            let exit = generation.drain(limit, HeirData::Successor).await;
             tracing::info!(generation = generation.number, %exit, "engine drained");
             let mut running = appliance.running.lock();
             running.draining.retain(|other| !Arc::ptr_eq(other, &generation));
@@ -195,18 +212,25 @@ impl Appliance {
         engines.chain(workers).collect()
     }
 
-    /// Ends everything: requests in flight are finished within their mercy.
+    /// Ends everything: what is in flight, transfers too, is finished within the mercy of the most patient site.
     pub(crate) async fn shut_down(self: &Arc<Self>) {
         self.shutdown.cancel();
-        let (engine, crews, mercy) = {
+        let (engine, draining, crews, mercy) = {
             let mut running = self.running.lock();
             let crews = std::mem::take(&mut running.crews);
-            (running.engine.take(), crews, mercy(&running.layout))
+            (running.engine.take(), running.draining.clone(), crews, mercy(&running.layout))
         };
+        // Sockets that systemd holds stay open, and who waits in them is the next appliance's.
+        let is_left = self.settings().http.is_given();
+        let heir = if is_left { HeirData::Successor } else { HeirData::Nobody };
+        for generation in draining {
+            self.tasks.spawn(async move { generation.drain(mercy, heir).await });
+        }
         if let Some(engine) = engine {
-            let exit = engine.drain(mercy).await;
+            let exit = engine.drain(mercy, heir).await;
             tracing::info!(generation = engine.number, %exit, "engine drained");
         }
+        self.workers.hurry.cancel();
         for crew in crews.into_values() {
             self.dismiss(crew);
         }
@@ -218,7 +242,7 @@ impl Appliance {
     }
 }
 
-/// How long requests in flight may take when an engine is replaced: as long as the most patient site says.
+/// How long what is in flight may take when the appliance ends: as long as the most patient site says.
 fn mercy(layout: &Layout) -> Duration {
     let longest = layout.sites().map(|placed| placed.release.config.reload_mercy).max();
     longest.unwrap_or(Duration::from_secs(10))

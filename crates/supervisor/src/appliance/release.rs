@@ -225,6 +225,7 @@ impl SiteRelease {
             backend,
             sockets: self.socket_data(),
             harakiri: self.config.harakiri,
+            reload_mercy: self.config.reload_mercy,
             queue_size: self.config.queue_size,
             buffer_size: self.config.buffer_size,
             post_buffering: self.config.post_buffering,

@@ -1,17 +1,22 @@
 //! What runs, as the API says it.
 
 use super::fallback::fallback_of;
-use super::{Appliance, OperationError, Running, SiteRelease};
+use super::{Appliance, OperationError, Running, Settings, SiteRelease};
 use crate::api::{
     ApplianceStatus, EngineStatus, Explanation, Mode, Release, SiteState, SiteStatus, WorkerStatus,
 };
 use crate::engine::{Generation, Loaded};
+use crate::listeners::ListenerSet;
 use crate::store::SiteRow;
 
 impl Appliance {
     /// The whole appliance.
     pub(crate) async fn status(&self) -> Result<ApplianceStatus, OperationError> {
         let rows = self.store.sites().await?;
+        let Settings { http, admin, .. } = self.settings();
+        let shown = |listeners: &ListenerSet| -> Vec<String> {
+            listeners.addresses().iter().map(ToString::to_string).collect()
+        };
         let running = self.running.lock();
         let mut sites: Vec<SiteStatus> =
             rows.into_iter().map(|row| self.site_status_of(&running, row)).collect();
@@ -24,8 +29,8 @@ impl Appliance {
             pid: std::process::id(),
             started_ms: self.started_ms,
             state_dir: self.paths.state_dir().display().to_string(),
-            http: self.http.iter().map(ToString::to_string).collect(),
-            admin: self.admin.iter().map(ToString::to_string).collect(),
+            http: shown(&http),
+            admin: shown(&admin),
             engine: running.engine.as_ref().map(|engine| EngineStatus {
                 generation: engine.number,
                 pid: engine.pid(),
@@ -90,7 +95,8 @@ impl Appliance {
     }
 
     fn urls_of(&self, site: &str, domains: &[String], catch_all: bool) -> Vec<String> {
-        let Some(port) = self.http.first().map(|address| address.port()) else { return Vec::new() };
+        let addresses = self.settings().http.addresses();
+        let Some(port) = addresses.first().map(|address| address.port()) else { return Vec::new() };
         let mut hosts = domains.to_vec();
         if catch_all {
             hosts.push("localhost".to_owned());

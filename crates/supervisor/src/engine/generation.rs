@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -23,31 +22,40 @@ use tokio::sync::{mpsc, watch};
 
 use super::logging::Told;
 use super::protocol::{
-    CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, FromEngine, LimitsData, PROBE_FD,
-    SOCKETS_FD, ToEngine,
+    CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, FromEngine, HeirData, LimitsData,
+    PROBE_FD, SOCKETS_FD, ToEngine,
 };
 use super::sockets::Giver;
 use crate::clock::now_ms;
 use crate::environment::{self, Environment};
-use crate::listeners::{SocketFile, bind_unix};
+use crate::listeners::{ListenerSet, SocketFile, bind_unix};
 use crate::logs::{Logs, Source, each_line};
 use crate::process::{self, Exit, Process};
 use crate::site_sockets::SiteSocket;
 
 /// Orders that may wait for an engine; it takes them at once unless it is stuck.
 const ORDERS: usize = 256;
-/// How long an engine may take beyond its mercy before it is killed.
+/// How long an engine may take beyond its limit before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What every generation is started with.
 #[derive(Debug)]
 pub(crate) struct EngineContext {
     pub(crate) paths: Paths,
-    pub(crate) limits: Limits,
-    pub(crate) http: Vec<TcpListener>,
     /// Where access logs go; `None`: nowhere.
     pub(crate) access_logs: Option<PathBuf>,
     pub(crate) logs: Arc<Logs>,
+}
+
+/// What one generation is started with.
+#[derive(Debug)]
+pub(crate) struct GenerationSpec<'a> {
+    pub(crate) number: u64,
+    pub(crate) limits: Limits,
+    pub(crate) http: ListenerSet,
+    pub(crate) config: EngineConfig,
+    pub(crate) embedded: Option<EmbeddedSite>,
+    pub(crate) sockets: &'a [Arc<SiteSocket>],
 }
 
 /// The application that a generation is started for.
@@ -126,11 +134,9 @@ impl Generation {
     /// Where the process can't be started.
     pub(crate) fn start(
         context: &EngineContext,
-        number: u64,
-        config: EngineConfig,
-        embedded: Option<EmbeddedSite>,
-        sockets: &[Arc<SiteSocket>],
+        spec: GenerationSpec<'_>,
     ) -> io::Result<Arc<Self>> {
+        let GenerationSpec { number, limits, http, config, embedded, sockets } = spec;
         let probe_path = context.paths.run_dir().join(format!("e{number}.sock"));
         let probe = bind_unix(&probe_path).map_err(io::Error::other)?;
         let probe_file = SocketFile(probe_path);
@@ -141,8 +147,8 @@ impl Generation {
             (probe.as_fd(), PROBE_FD),
             (taker.as_fd(), SOCKETS_FD),
         ];
-        for (listener, descriptor) in context.http.iter().zip(FIRST_HTTP_FD..) {
-            inherited.push((listener.as_fd(), descriptor));
+        for (listener, descriptor) in http.iter().zip(FIRST_HTTP_FD..) {
+            inherited.push((listener.socket.as_fd(), descriptor));
         }
         let (process, output) = process::spawn(command(embedded.as_ref())?, &inherited)?;
         ours.set_nonblocking(true)?;
@@ -171,8 +177,8 @@ impl Generation {
             samples,
         });
         generation.order(ToEngine::Start(EngineStart {
-            http_listeners: u16::try_from(context.http.len()).unwrap_or(u16::MAX),
-            limits: LimitsData::from(&context.limits),
+            http_listeners: u16::try_from(http.iter().count()).unwrap_or(u16::MAX),
+            limits: LimitsData::from(&limits),
             access_logs: context.access_logs.clone(),
             temp_dir: context.paths.temp_dir(),
         }));
@@ -252,18 +258,18 @@ impl Generation {
         self.order(ToEngine::Accept);
     }
 
-    /// Tells it to drain and waits until it accepts no connection any more, or is gone.
-    pub(crate) async fn stop_accepting(&self, mercy: Duration) {
-        self.order(ToEngine::Drain { mercy });
+    /// Tells it to leave new connections to its successor, and waits until it accepts none any more, or is gone.
+    pub(crate) async fn stop_accepting(&self, limit: Duration) {
+        self.order(ToEngine::Drain { limit, heir: HeirData::Successor });
         let mut heard = self.heard.clone();
         // An engine that is gone accepts nothing either.
         heard.wait_for(|heard| heard.draining).await.ok();
     }
 
     /// Lets it finish what it has and end; kills it when that takes too long.
-    pub(crate) async fn drain(&self, mercy: Duration) -> Exit {
-        self.order(ToEngine::Drain { mercy });
-        self.process.exited_or_killed(mercy + GRACE).await
+    pub(crate) async fn drain(&self, limit: Duration, heir: HeirData) -> Exit {
+        self.order(ToEngine::Drain { limit, heir });
+        self.process.exited_or_killed(limit + GRACE).await
     }
 
     /// Ends it at once.

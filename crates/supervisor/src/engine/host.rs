@@ -22,7 +22,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::logging;
 use super::protocol::{
-    CONTROL_FD, EngineStart, FIRST_HTTP_FD, FromEngine, PROBE_FD, SOCKETS_FD, ToEngine,
+    CONTROL_FD, EngineStart, FIRST_HTTP_FD, FromEngine, HeirData, PROBE_FD, SOCKETS_FD, ToEngine,
 };
 use super::routes::{Import, Routes};
 use super::sockets::{self, Doors};
@@ -217,14 +217,11 @@ impl Engine {
             tokio::select! {
                 order = next_order(orders) => match order? {
                     None => return Ok(()),
-                    Some(ToEngine::Drain { mercy }) => {
-                        self.proxy.drain();
-                        self.doors = Doors::default();
-                        self.proxy.stopped_accepting().await;
-                        self.say(FromEngine::Draining).await;
+                    Some(ToEngine::Drain { limit, heir }) => {
+                        self.drain(limit, heir).await;
                         let proxy = self.proxy.clone();
                         draining.get_or_insert_with(|| {
-                            tokio::spawn(async move { proxy.drained(mercy).await })
+                            tokio::spawn(async move { proxy.drained().await })
                         });
                     }
                     Some(order) => self.obey(order).await,
@@ -239,6 +236,15 @@ impl Engine {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    async fn drain(&mut self, limit: Duration, heir: HeirData) {
+        self.proxy.drain(limit, heir.into());
+        if heir == HeirData::Successor {
+            self.doors = Doors::default();
+            self.proxy.stopped_accepting().await;
+            self.say(FromEngine::Draining).await;
         }
     }
 

@@ -9,6 +9,8 @@ pub(crate) mod protocol;
 mod routes;
 mod sockets;
 
-pub(crate) use generation::{EmbeddedSite, EngineContext, Generation, LoadFailure, Loaded};
+pub(crate) use generation::{
+    EmbeddedSite, EngineContext, Generation, GenerationSpec, LoadFailure, Loaded,
+};
 pub use host::{EngineError, engine_main};
 pub(crate) use sockets::shown as shown_address;

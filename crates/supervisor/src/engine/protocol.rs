@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use onebox_app_server::{AppSpec, Interpreter};
 use onebox_config::Limits;
 use onebox_metrics::Snapshot;
+use onebox_proxy::Heir;
 use serde::{Deserialize, Serialize};
 
 /// The engine's end of the socket pair.
@@ -35,11 +36,31 @@ pub(crate) enum ToEngine {
     },
     /// Accept connections on the listeners for sites.
     Accept,
-    /// Stop accepting, finish what is open, and end.
+    /// Stop accepting, finish what is open, and end. Said again, the end can only come sooner.
     Drain {
         /// How long that may take.
-        mercy: Duration,
+        limit: Duration,
+        /// Who accepts from now on.
+        heir: HeirData,
     },
+}
+
+/// [`Heir`] as data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum HeirData {
+    /// Another engine.
+    Successor,
+    /// Nobody: the appliance ends.
+    Nobody,
+}
+
+impl From<HeirData> for Heir {
+    fn from(data: HeirData) -> Self {
+        match data {
+            HeirData::Successor => Self::Successor,
+            HeirData::Nobody => Self::Nobody,
+        }
+    }
 }
 
 /// From an engine to the supervisor.
@@ -125,6 +146,8 @@ pub(crate) struct SiteData {
     pub(crate) sockets: Vec<SocketData>,
     /// `harakiri`
     pub(crate) harakiri: Duration,
+    /// `reload-mercy`
+    pub(crate) reload_mercy: Duration,
     /// `queue-size`
     pub(crate) queue_size: u32,
     /// `buffer-size`
@@ -196,6 +219,7 @@ pub(crate) struct LimitsData {
     body_timeout: Duration,
     idle_timeout: Duration,
     send_timeout: Duration,
+    drain_timeout: Duration,
     max_head_bytes: usize,
     max_target_bytes: usize,
 }
@@ -208,6 +232,7 @@ impl From<&Limits> for LimitsData {
             body_timeout: limits.body_timeout,
             idle_timeout: limits.idle_timeout,
             send_timeout: limits.send_timeout,
+            drain_timeout: limits.drain_timeout,
             max_head_bytes: limits.max_head_bytes,
             max_target_bytes: limits.max_target_bytes,
         }
@@ -222,6 +247,7 @@ impl From<LimitsData> for Limits {
             body_timeout: data.body_timeout,
             idle_timeout: data.idle_timeout,
             send_timeout: data.send_timeout,
+            drain_timeout: data.drain_timeout,
             max_head_bytes: data.max_head_bytes,
             max_target_bytes: data.max_target_bytes,
         }

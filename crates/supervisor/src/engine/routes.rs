@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use onebox_metrics::Registry;
 use onebox_proxy::{Backend, RouteTable, Site, StaticMount, WorkerAddress, WorkerGroup};
@@ -38,6 +39,7 @@ pub(super) struct Routes {
 
 struct Group {
     queue_size: u32,
+    mercy: Duration,
     workers: Arc<WorkerGroup>,
 }
 
@@ -55,13 +57,10 @@ impl Routes {
     /// Takes a new configuration; the tables come from [`Self::tables`]. Returns the application to import, the first time
     /// there is one.
     pub(super) fn configure(&mut self, config: EngineConfig) -> Option<Import> {
-        let names = |sites: &[SiteData]| -> Vec<String> {
-            sites.iter().map(|site| site.name.clone()).collect()
-        };
-        let (live, candidates) = (names(&config.sites), names(&config.candidates));
-        self.metrics.retain(|name| live.iter().chain(&candidates).any(|site| site == name));
-        close_others(&mut self.groups, &live);
-        close_others(&mut self.candidate_groups, &candidates);
+        let all = || config.sites.iter().chain(&config.candidates);
+        self.metrics.retain(|name| all().any(|site| site.name == name));
+        close_others(&mut self.groups, &config.sites);
+        close_others(&mut self.candidate_groups, &config.candidates);
         let import = self.first_import(&config);
         self.config = config;
         import
@@ -127,6 +126,7 @@ impl Routes {
             index: data.index,
             backend: self.backend(data, entrance),
             harakiri: data.harakiri,
+            reload_mercy: data.reload_mercy,
             buffer_size: usize::try_from(data.buffer_size).unwrap_or(usize::MAX),
             post_buffering: data.post_buffering,
             max_body: data.max_body,
@@ -158,7 +158,7 @@ impl Routes {
                     socket: worker.socket.clone(),
                     threads: worker.threads,
                 });
-                group.set_workers(addresses.collect());
+                group.set_workers(addresses.collect(), data.reload_mercy);
                 Backend::Workers(group)
             }
         }
@@ -173,24 +173,29 @@ enum Entrance {
 
 /// The site's group; requests that wait in it stay in it whatever release its workers have.
 fn group(groups: &mut HashMap<String, Group>, data: &SiteData) -> Arc<WorkerGroup> {
-    let known = groups.get(&data.name).filter(|group| group.queue_size == data.queue_size);
+    let known = groups.get_mut(&data.name).filter(|group| group.queue_size == data.queue_size);
     if let Some(group) = known {
+        group.mercy = data.reload_mercy;
         return Arc::clone(&group.workers);
     }
     let capacity = usize::try_from(data.queue_size).unwrap_or(usize::MAX);
     let workers = Arc::new(WorkerGroup::new(capacity));
-    let group = Group { queue_size: data.queue_size, workers: Arc::clone(&workers) };
+    let (queue_size, mercy) = (data.queue_size, data.reload_mercy);
+    let group = Group { queue_size, mercy, workers: Arc::clone(&workers) };
     if let Some(old) = groups.insert(data.name.clone(), group) {
-        old.workers.close();
+        old.workers.close(old.mercy);
     }
     workers
 }
 
-fn close_others(groups: &mut HashMap<String, Group>, names: &[String]) {
+/// Closes the groups of sites that have no workers any more.
+fn close_others(groups: &mut HashMap<String, Group>, sites: &[SiteData]) {
     groups.retain(|name, group| {
-        let stays = names.contains(name);
+        let stays = sites
+            .iter()
+            .any(|site| site.name == *name && matches!(site.backend, BackendData::Workers(_)));
         if !stays {
-            group.workers.close();
+            group.workers.close(group.mercy);
         }
         stays
     });

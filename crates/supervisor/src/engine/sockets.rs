@@ -237,6 +237,7 @@ mod tests {
             backend: BackendData::None,
             sockets: vec![data],
             harakiri: Duration::from_secs(1),
+            reload_mercy: Duration::from_secs(1),
             queue_size: 1,
             buffer_size: 4096,
             post_buffering: 4096,

@@ -66,9 +66,7 @@ impl Opened {
     ) -> Result<Self, SocketError> {
         match address {
             SocketAddress::Tcp(address) => {
-                let mut listeners = bind_tcp(&[*address])?;
-                let descriptor = listeners.remove(0).into();
-                Ok(Self { descriptor, file: None })
+                Ok(Self { descriptor: bind_tcp(*address)?.into(), file: None })
             }
             SocketAddress::Unix(path) => {
                 make_room(path)?;

@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::command::{DEADLINE, Finished, onebox, run};
+
+/// Between two looks at what it printed.
+const POLL: Duration = Duration::from_millis(10);
 
 /// A running `onebox serve` (or `onebox run`), killed at the end of the test together with what it started.
 pub(crate) struct TestBox {
@@ -38,6 +42,23 @@ impl TestBox {
         let state = folder.path().join("state");
         let mut command = serve_command();
         change(&mut command);
+        Self::launch(command, folder, state)
+    }
+
+    /// The same where `box.toml` says where to listen.
+    pub(crate) fn start_with_config(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        write_config(folder.path(), text);
+        let mut command = onebox();
+        command.arg("serve");
+        Self::launch(command, folder, state)
+    }
+
+    /// The same with a command of the test's own; `state` outlives it.
+    pub(crate) fn start_as(command: Command, state: Option<&Path>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state.map_or_else(|| folder.path().join("state"), Path::to_owned);
         Self::launch(command, folder, state)
     }
 
@@ -112,6 +133,11 @@ impl TestBox {
         self.state.join("run/control.sock")
     }
 
+    /// Writes its `box.toml`.
+    pub(crate) fn write_config(&self, text: &str) {
+        write_config(self.folder.path(), text);
+    }
+
     /// A command that talks to this appliance.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = onebox();
@@ -170,6 +196,20 @@ impl TestBox {
         status.unwrap().code().unwrap_or(-1)
     }
 
+    /// Waits until it has printed a line with this in it.
+    pub(crate) fn wait_for_line(&self, text: &str) {
+        self.wait_for_lines(text, 1);
+    }
+
+    /// Waits until it has printed so many.
+    pub(crate) fn wait_for_lines(&self, text: &str, count: usize) {
+        let begun = Instant::now();
+        while self.said.lock().unwrap().matches(text).count() < count {
+            assert!(begun.elapsed() < DEADLINE, "it never says {text:?}");
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// What it printed so far.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
@@ -188,6 +228,12 @@ impl Drop for TestBox {
             eprintln!("--- the appliance said ---\n{text}--------------------------");
         }
     }
+}
+
+fn write_config(folder: &Path, text: &str) {
+    let config = folder.join("config");
+    std::fs::create_dir_all(&config).unwrap();
+    std::fs::write(config.join("box.toml"), text).unwrap();
 }
 
 fn serve_command() -> Command {

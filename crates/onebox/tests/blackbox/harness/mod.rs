@@ -14,7 +14,7 @@ mod site;
 pub(crate) use appliance::TestBox;
 pub(crate) use command::{DEADLINE, Finished, onebox, run};
 pub(crate) use fifo::Fifo;
-pub(crate) use http::{Answer, Connection, get};
+pub(crate) use http::{Answer, Connection, Streaming, get};
 pub(crate) use nginx::{Nginx, free_address};
 pub(crate) use packages::{client_works, environment_of};
 pub(crate) use poller::Poller;

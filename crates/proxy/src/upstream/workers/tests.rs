@@ -9,6 +9,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::*;
 
+const MERCY: Duration = Duration::from_secs(100);
+
 fn request(name: &str) -> Request {
     let mut vars = VarsBuilder::new(1000);
     vars.push(b"NAME", name.as_bytes()).unwrap();
@@ -93,7 +95,7 @@ async fn requests_wait_for_the_first_worker() {
     assert_eq!(dispatch(&group).err(), Some(DispatchError::QueueFull));
     let worker = worker(folder.path(), "w", 1);
     worker.permits.add_permits(2);
-    group.set_workers(vec![worker.address.clone()]);
+    group.set_workers(vec![worker.address.clone()], MERCY);
     assert_eq!(status(first).await, Ok(200));
     assert_eq!(status(second).await, Ok(200));
 }
@@ -103,7 +105,7 @@ async fn a_worker_has_as_many_requests_as_threads_and_the_least_busy_one_is_next
     let folder = tempfile::tempdir().unwrap();
     let group = group(10);
     let (mut one, mut two) = (worker(folder.path(), "1", 2), worker(folder.path(), "2", 2));
-    group.set_workers(vec![one.address.clone(), two.address.clone()]);
+    group.set_workers(vec![one.address.clone(), two.address.clone()], MERCY);
     let streams: Vec<_> = (0..5).map(|_| dispatch(&group).unwrap()).collect();
     assert_eq!(group.waiting(), 1);
     for _ in 0..2 {
@@ -124,7 +126,7 @@ async fn a_connection_is_used_again() {
     let group = group(10);
     let worker = worker(folder.path(), "w", 1);
     worker.permits.add_permits(5);
-    group.set_workers(vec![worker.address.clone()]);
+    group.set_workers(vec![worker.address.clone()], MERCY);
     for _ in 0..5 {
         assert_eq!(status(dispatch(&group).unwrap()).await, Ok(200));
     }
@@ -137,7 +139,7 @@ async fn a_connection_that_the_worker_closed_is_not_used_again() {
     let socket = folder.path().join("w");
     let listener = UnixListener::bind(&socket).unwrap();
     let group = group(10);
-    group.set_workers(vec![WorkerAddress { socket, threads: 1 }]);
+    group.set_workers(vec![WorkerAddress { socket, threads: 1 }], MERCY);
     for _ in 0..3 {
         let stream = dispatch(&group).unwrap();
         let (mut connection, _) = listener.accept().await.unwrap();
@@ -154,7 +156,7 @@ async fn a_request_that_a_worker_got_is_never_sent_again() {
     let socket = folder.path().join("w");
     let listener = UnixListener::bind(&socket).unwrap();
     let group = group(10);
-    group.set_workers(vec![WorkerAddress { socket, threads: 1 }]);
+    group.set_workers(vec![WorkerAddress { socket, threads: 1 }], MERCY);
     // Over a connection that was used before, where a careless proxy would try again.
     let stream = dispatch(&group).unwrap();
     let (mut connection, _) = listener.accept().await.unwrap();
@@ -175,11 +177,11 @@ async fn a_worker_that_refuses_connections_loses_no_request() {
     let folder = tempfile::tempdir().unwrap();
     let group = group(10);
     let dead = WorkerAddress { socket: folder.path().join("dead"), threads: 1 };
-    group.set_workers(vec![dead.clone()]);
+    group.set_workers(vec![dead.clone()], MERCY);
     let stream = dispatch(&group).unwrap();
     let worker = worker(folder.path(), "w", 1);
     worker.permits.add_permits(1);
-    group.set_workers(vec![dead, worker.address.clone()]);
+    group.set_workers(vec![dead, worker.address.clone()], MERCY);
     assert_eq!(status(stream).await, Ok(200));
 }
 
@@ -188,7 +190,7 @@ async fn a_worker_that_comes_back_under_its_name_is_found_again() {
     let folder = tempfile::tempdir().unwrap();
     let group = group(10);
     let address = WorkerAddress { socket: folder.path().join("w"), threads: 1 };
-    group.set_workers(vec![address]);
+    group.set_workers(vec![address], MERCY);
     let stream = dispatch(&group).unwrap();
     let worker = worker(folder.path(), "w", 1);
     worker.permits.add_permits(1);
@@ -200,10 +202,10 @@ async fn a_retired_worker_finishes_what_it_has_and_gets_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let group = group(10);
     let (mut old, new) = (worker(folder.path(), "old", 4), worker(folder.path(), "new", 4));
-    group.set_workers(vec![old.address.clone()]);
+    group.set_workers(vec![old.address.clone()], MERCY);
     let before = dispatch(&group).unwrap();
     old.received.recv().await.unwrap();
-    group.set_workers(vec![new.address.clone()]);
+    group.set_workers(vec![new.address.clone()], MERCY);
     new.permits.add_permits(1);
     assert_eq!(status(dispatch(&group).unwrap()).await, Ok(200));
     old.permits.add_permits(1);
@@ -212,13 +214,28 @@ async fn a_retired_worker_finishes_what_it_has_and_gets_no_more() {
 }
 
 #[tokio::test]
+async fn a_request_that_a_replaced_worker_does_not_begin_to_answer_in_time_gets_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let group = group(10);
+    let mut old = worker(folder.path(), "old", 4);
+    group.set_workers(vec![old.address.clone()], MERCY);
+    let before = dispatch(&group).unwrap();
+    old.received.recv().await.unwrap();
+    group.set_workers(Vec::new(), Duration::ZERO);
+    let waiting = dispatch(&group).unwrap();
+    assert_eq!(status(before).await, Err(AbortReason::Replaced));
+    group.close(Duration::ZERO);
+    assert_eq!(status(waiting).await, Err(AbortReason::Replaced));
+}
+
+#[tokio::test]
 async fn a_closed_group_serves_what_it_has_and_ends() {
     let folder = tempfile::tempdir().unwrap();
     let group = group(10);
     let worker = worker(folder.path(), "w", 1);
-    group.set_workers(vec![worker.address.clone()]);
+    group.set_workers(vec![worker.address.clone()], MERCY);
     let streams = [dispatch(&group).unwrap(), dispatch(&group).unwrap()];
-    group.close();
+    group.close(MERCY);
     assert_eq!(dispatch(&group).err(), Some(DispatchError::Draining));
     worker.permits.add_permits(2);
     for stream in streams {
@@ -258,7 +275,7 @@ async fn a_request_without_a_body_that_met_a_closed_connection_may_be_sent_again
 impl WorkerGroup {
     /// Until no worker is busy: an answer is complete a moment before its connection is back.
     async fn idle_again(&self) {
-        while self.state.lock().workers.iter().any(|worker| worker.busy > 0) {
+        while self.state.lock().workers.iter().any(|worker| !worker.in_hand.is_empty()) {
             tokio::task::yield_now().await;
         }
     }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::ProxySettings;
 use crate::access_log::AccessLog;
 use crate::message::Entrance;
 use crate::route::{Backend, RouteTable, Site};
@@ -32,7 +33,9 @@ impl Fixture {
         let mut site = testing::site("blog");
         site.backend = Backend::Memory(connector);
         change(&mut site);
-        let service = Service::new(limits, None, Arc::new(Registry::new()), AccessLog::disabled());
+        let settings = ProxySettings { limits, temp_dir: None };
+        let registry = Arc::new(Registry::new());
+        let service = Service::new(settings, registry, AccessLog::disabled(), Arc::default());
         service.set_routes(RouteTable::new(vec![site.clone()]));
         let door = Door { site: "blog".into(), allow: None, service: Arc::new(service) };
         Self { door: Arc::new(door), backlog, site }
@@ -174,7 +177,9 @@ async fn a_request_is_counted_and_logged_with_the_client_behind_the_web_server()
     let folder = tempfile::tempdir().unwrap();
     let log = AccessLog::to_folder(folder.path().into()).unwrap();
     let mut fixture = Fixture::new(Limits::default(), |_| ());
-    let service = Service::new(Limits::default(), None, Arc::new(Registry::new()), log.clone());
+    let settings = ProxySettings { limits: Limits::default(), temp_dir: None };
+    let registry = Arc::new(Registry::new());
+    let service = Service::new(settings, registry, log.clone(), Arc::default());
     service.set_routes(RouteTable::new(vec![fixture.site.clone()]));
     Arc::get_mut(&mut fixture.door).unwrap().service = Arc::new(service);
     let application = fixture.answer_one();

@@ -1,0 +1,146 @@
+//! What goes on in a process that was replaced, and for how long: requests have `reload-mercy`, what has begun to be answered has
+//! `drain-timeout`.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use bytes::Bytes;
+use http::Request;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Connection, Fifo, SiteFolder, Streaming, TestBox, get};
+
+/// A site whose `/wait` and `/hold` wait for these.
+struct Fixture {
+    site: SiteFolder,
+    stream: Fifo,
+    held: Fifo,
+    _hold: Fifo,
+}
+
+impl Fixture {
+    fn new(settings: &str) -> Self {
+        let (stream, held, hold) = (Fifo::new(), Fifo::new(), Fifo::new());
+        let site = SiteFolder::fixture("stream");
+        site.write(
+            "onebox.toml",
+            &format!(
+                "{settings}\n[env]\nSTREAM_FIFO = {:?}\nHELD_FIFO = {:?}\nHOLD_FIFO = {:?}\n[static]\n\"/files\" = \"files\"\n",
+                stream.path(),
+                held.path(),
+                hold.path()
+            ),
+        );
+        Self { site, stream, held, _hold: hold }
+    }
+}
+
+/// An answer whose first piece has come.
+fn begin_stream(appliance: &TestBox) -> (Connection, Streaming) {
+    let mut open = Connection::open(appliance.http, "localhost").unwrap();
+    let mut answer = open.begin(Request::get("/wait").body(Bytes::new()).unwrap()).unwrap();
+    assert_eq!(open.piece(&mut answer).unwrap().unwrap(), "first,");
+    (open, answer)
+}
+
+/// A stream outlives a redeploy, a request that does not get an answer in time is told; the same for every mode.
+fn outlives_a_redeploy(mode: &str) {
+    let appliance = TestBox::start();
+    let fixture = Fixture::new(&format!("reload-mercy = \"200ms\"\nisolation = \"{mode}\""));
+    fixture.site.write("files/large", &"x".repeat(32 << 20));
+    appliance.deploy(fixture.site.path()).ok();
+    let old = get(appliance.http, "localhost", "/").text();
+
+    let (mut streaming, mut stream) = begin_stream(&appliance);
+    let mut download = TcpStream::connect(appliance.http).unwrap();
+    download.write_all(b"GET /files/large HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut begun = [0; 1000];
+    download.read_exact(&mut begun).unwrap();
+    let held = std::thread::scope(|scope| {
+        let address = appliance.http;
+        let held = scope.spawn(move || get(address, "localhost", "/hold"));
+        fixture.held.wait_for_writer();
+        appliance.deploy(fixture.site.path()).ok();
+        held.join().unwrap()
+    });
+    assert_eq!(held.status, 503, "{}", held.text());
+    assert_eq!((held.header("retry-after"), held.closes()), ("1", mode == "embedded"));
+
+    // Its mercy is over, and what had begun goes on while others are answered by the new process.
+    assert_ne!(get(appliance.http, "localhost", "/").text(), old);
+    fixture.stream.release_reader();
+    assert_eq!(streaming.piece(&mut stream).unwrap().unwrap(), "second");
+    assert!(streaming.piece(&mut stream).unwrap().is_none());
+    let mut rest = vec![0; (32 << 20) - 1000];
+    download.read_exact(&mut rest).unwrap();
+    assert!(rest.ends_with(b"xxx"));
+}
+
+#[test]
+fn an_engines_streams_and_downloads_outlive_a_redeploy_and_requests_have_their_mercy() {
+    outlives_a_redeploy("embedded");
+}
+
+#[test]
+fn workers_streams_and_downloads_outlive_a_redeploy_and_requests_have_their_mercy() {
+    outlives_a_redeploy("process");
+}
+
+#[test]
+fn the_oldest_of_three_draining_engines_is_ended() {
+    let appliance = TestBox::start();
+    let fixture = Fixture::new("");
+    appliance.deploy(fixture.site.path()).ok();
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(begin_stream(&appliance));
+        appliance.deploy(fixture.site.path()).ok();
+    }
+    let mut rest: Vec<_> =
+        streams.iter_mut().map(|(open, answer)| (open, answer)).skip(1).collect();
+    fixture.stream.release_reader();
+    for (open, answer) in &mut rest {
+        assert_eq!(open.piece(answer).unwrap().unwrap(), "second");
+    }
+    let (open, answer) = &mut streams[0];
+    open.piece(answer).unwrap_err();
+    appliance.wait_for_line("too many engines drain at once");
+}
+
+#[test]
+fn drain_timeout_ends_what_goes_on_for_too_long() {
+    let appliance = TestBox::start_with(|command| {
+        command.env("ONEBOX_LIMITS__DRAIN_TIMEOUT", "1s");
+    });
+    let fixture = Fixture::new("");
+    appliance.deploy(fixture.site.path()).ok();
+    let (mut open, mut answer) = begin_stream(&appliance);
+    appliance.deploy(fixture.site.path()).ok();
+    open.piece(&mut answer).unwrap_err();
+}
+
+#[test]
+fn connections_in_the_backlog_are_answered_when_the_appliance_ends() {
+    let mut appliance = TestBox::start();
+    let fixture = Fixture::new("");
+    appliance.deploy(fixture.site.path()).ok();
+    let engine = Pid::from_raw(appliance.engine_pid()).unwrap();
+    kill_process(engine, Signal::STOP).unwrap();
+    let waiting: Vec<_> = (0..50)
+        .map(|_| {
+            let mut open = TcpStream::connect(appliance.http).unwrap();
+            open.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            open
+        })
+        .collect();
+    appliance.signal(Signal::TERM);
+    appliance.wait_for_line("shutting down");
+    kill_process(engine, Signal::CONT).unwrap();
+    for mut open in waiting {
+        let mut answer = String::new();
+        open.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert_eq!(appliance.wait(), 0);
+    TcpStream::connect(appliance.http).unwrap_err();
+}

@@ -1,0 +1,165 @@
+//! Signals, terminals that go away, and being the first process of a container.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::harness::{Connection, DEADLINE, Fifo, SiteFolder, TestBox, get, onebox, run};
+
+/// A site with an answer that goes on until the FIFO is opened, in an appliance that would wait for it for a minute.
+fn with_a_stream(appliance: &TestBox, fifo: &Fifo) -> SiteFolder {
+    let site = SiteFolder::fixture("stream");
+    let settings = format!("reload-mercy = \"60s\"\n[env]\nSTREAM_FIFO = {:?}\n", fifo.path());
+    site.write("onebox.toml", &settings);
+    appliance.deploy(site.path()).ok();
+    site
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM)] {
+        let mut appliance = TestBox::start();
+        let fifo = Fifo::new();
+        let _site = with_a_stream(&appliance, &fifo);
+        let mut open = Connection::open(appliance.http, "localhost").unwrap();
+        let request = http::Request::get("/wait").body(bytes::Bytes::new()).unwrap();
+        let mut answer = open.begin(request).unwrap();
+        assert_eq!(open.piece(&mut answer).unwrap().unwrap(), "first,");
+        let engine = appliance.engine_pid();
+        appliance.signal(first);
+        appliance.wait_for_line("shutting down");
+        appliance.signal(second);
+        assert_eq!(appliance.wait(), 1);
+        open.piece(&mut answer).unwrap_err();
+        wait_for_end(engine);
+    }
+}
+
+#[test]
+fn a_terminals_interrupt_reaches_the_whole_group_and_what_is_in_flight_is_finished() {
+    let mut appliance = TestBox::start_with(|command| {
+        command.process_group(0);
+    });
+    let fifo = Fifo::new();
+    let _site = with_a_stream(&appliance, &fifo);
+    let mut open = Connection::open(appliance.http, "localhost").unwrap();
+    let request = http::Request::get("/wait").body(bytes::Bytes::new()).unwrap();
+    let mut answer = open.begin(request).unwrap();
+    assert_eq!(open.piece(&mut answer).unwrap().unwrap(), "first,");
+    kill_process_group(appliance.pid(), Signal::INT).unwrap();
+    appliance.wait_for_line("shutting down");
+    fifo.release_reader();
+    assert_eq!(open.piece(&mut answer).unwrap().unwrap(), "second");
+    assert!(open.piece(&mut answer).unwrap().is_none());
+    assert_eq!(appliance.wait(), 0);
+}
+
+#[test]
+fn nobody_who_reads_what_it_prints_and_no_standard_streams_are_no_reason_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = SiteFolder::fixture("hello");
+    let cases = [("closed", ">&- 2>&- <&-"), ("broken", "2>&1 | true")];
+    for (name, streams) in cases {
+        let state = folder.path().join(name);
+        let command = |arguments: &[&str]| {
+            let mut command = onebox();
+            command.env("ONEBOX_STATE_DIR", &state).env("ONEBOX_CONFIG_DIR", folder.path());
+            command.args(arguments);
+            command
+        };
+        // As cron and a connection that breaks leave it: no terminal, and nobody at the other end.
+        let mut shell = Command::new("sh");
+        let binary = env!("CARGO_BIN_EXE_onebox");
+        let line = format!("{binary} serve --http 127.0.0.1:0 --admin 127.0.0.1:0 {streams} &");
+        shell.args(["-c", &line]).env("ONEBOX_STATE_DIR", &state);
+        shell.env("ONEBOX_CONFIG_DIR", folder.path());
+        run(shell).ok();
+        let begun = Instant::now();
+        while !run(command(&["status"])).status.success() {
+            assert!(begun.elapsed() < DEADLINE, "{name}: it does not answer");
+        }
+        run(command(&["deploy", site.path().to_str().unwrap()])).ok();
+        let status = run(command(&["status", "--json"])).ok().json();
+        let pid = Pid::from_raw(i32::try_from(status["pid"].as_i64().unwrap()).unwrap()).unwrap();
+        kill_process(pid, Signal::HUP).unwrap();
+        let http = status["http"][0].as_str().unwrap().parse().unwrap();
+        assert_eq!(get(http, "localhost", "/").text(), "hello GET / 0", "{name}");
+        run(command(&["shutdown"])).ok();
+    }
+}
+
+#[test]
+fn a_second_appliance_on_the_same_state_is_refused_with_the_reason() {
+    let appliance = TestBox::start();
+    appliance.deploy(SiteFolder::fixture("hello").path()).ok();
+    let second =
+        appliance.cli(&["serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).failed();
+    assert!(second.stderr.contains("an appliance is running already"), "{}", second.stderr);
+    assert!(second.stderr.contains("onebox shutdown"), "{}", second.stderr);
+    assert_eq!(get(appliance.http, "localhost", "/").text(), "hello GET / 0");
+}
+
+#[test]
+fn the_first_process_of_a_container_collects_orphans_and_passes_signals_on() {
+    let mut probe = Command::new("unshare");
+    if !run_quietly(probe.args(["--pid", "--fork", "true"])) {
+        eprintln!("SKIPPED: this machine lets nobody have a PID namespace (`unshare --pid`)");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let site = SiteFolder::fixture("hello");
+    let orphan = "import subprocess\nsubprocess.Popen(['sh', '-c', 'sleep 0.1 & :']).wait()\n";
+    let app = std::fs::read_to_string(site.path().join("app.py")).unwrap();
+    site.write("app.py", &format!("{orphan}{app}"));
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_onebox"), "run"]);
+    command.arg(site.path()).args(["--http", "127.0.0.1:0"]);
+    command.env("ONEBOX_CONFIG_DIR", folder.path()).stdin(Stdio::null());
+    let mut unshare = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(unshare.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://"));
+    let http = address.unwrap_or_else(|| panic!("{line}")).trim_end_matches('/').parse().unwrap();
+    assert_eq!(get(http, "localhost", "/").text(), "hello GET / 0");
+
+    let first = children(unshare.id().cast_signed());
+    assert_eq!(first.len(), 1, "{first:?}");
+    let begun = Instant::now();
+    // The supervisor stays, the orphan goes.
+    while children(first[0]).len() != 1 {
+        assert!(begun.elapsed() < DEADLINE, "{:?}", children(first[0]));
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    kill_process(Pid::from_raw(first[0]).unwrap(), Signal::TERM).unwrap();
+    let mut said = String::new();
+    unshare.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(unshare.wait().unwrap().code(), Some(0), "{said}");
+    assert!(said.contains("shutting down"), "{said}");
+}
+
+fn run_quietly(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|it| it.success())
+}
+
+/// The children of a process, zombies among them.
+fn children(pid: i32) -> Vec<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    text.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Waits until a process that is nobody's child here is gone.
+fn wait_for_end(pid: i32) {
+    let begun = Instant::now();
+    let is_there = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !status.is_empty() && !status.contains("State:\tZ")
+    };
+    while is_there() {
+        assert!(begun.elapsed() < DEADLINE, "process {pid} does not end");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}

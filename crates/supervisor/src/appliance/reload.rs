@@ -1,0 +1,129 @@
+//! A changed configuration of the box: refused whole, or in force without a lost request.
+//!
+//! What an engine is started with (its listeners, its limits) changes with the engine: the next one stands beside the old, loads
+//! the site, and takes over.
+
+use std::io;
+use std::sync::Arc;
+
+use onebox_config::BoxConfig;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::change::obeyed;
+use super::{Appliance, OperationFailure};
+use crate::engine::Loaded;
+use crate::listeners::{ListenError, ListenerSet};
+
+/// Looks at the queue of a listener that is given up; each is a moment in which the engine takes in what waits.
+const LOOKS: u32 = 100;
+
+/// What can change while the appliance runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) config: Arc<BoxConfig>,
+    pub(crate) http: ListenerSet,
+    pub(crate) admin: ListenerSet,
+}
+
+/// Why a configuration is not in force.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    /// An address of it.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// No engine can be started with it.
+    #[error("no engine can be started with it: {0}")]
+    Start(#[from] io::Error),
+    /// The engine that was started with it is not ready.
+    #[error("an engine that was started with it is not ready: {0}")]
+    Engine(#[from] OperationFailure),
+}
+
+impl Appliance {
+    /// Takes in a configuration. Returns whether anything changed.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; everything is as it was.
+    pub(crate) async fn reload(self: &Arc<Self>, config: BoxConfig) -> Result<bool, ReloadError> {
+        let _one_at_a_time = self.operation.lock().await;
+        let old = self.settings();
+        if config == *old.config {
+            return Ok(false);
+        }
+        let next = Settings {
+            http: old.http.changed(&config.http)?,
+            admin: old.admin.changed(&config.admin)?,
+            config: Arc::new(config),
+        };
+        let is_for_engines =
+            next.config.limits != old.config.limits || !next.http.is_same_as(&old.http);
+        *self.settings.lock() = next.clone();
+        if is_for_engines && let Err(error) = self.renew_engine(&old.http, &next.http).await {
+            *self.settings.lock() = old;
+            return Err(error);
+        }
+        self.workers.set_drain_timeout(next.config.limits.drain_timeout);
+        self.announce();
+        Ok(true)
+    }
+
+    /// Puts an engine with the settings of now in the place of the current one. Where there is none, the next one has them.
+    async fn renew_engine(
+        self: &Arc<Self>,
+        before: &ListenerSet,
+        now: &ListenerSet,
+    ) -> Result<(), ReloadError> {
+        let (old, layout, crews) = {
+            let running = self.running.lock();
+            let Some(engine) = running.engine.clone() else { return Ok(()) };
+            (engine, running.layout.clone(), running.crews.clone())
+        };
+        let engine = self.start_engine(&layout, &crews)?;
+        let ready = async {
+            obeyed(&engine, 1).await?;
+            // A site that does not load serves as well with the new configuration as with the old one.
+            if old.load_state() == Loaded::Ready {
+                let patience = layout.sites().map(|placed| placed.release.patience()).max();
+                engine.loaded(patience.unwrap_or_default()).await?;
+            }
+            Ok::<(), OperationFailure>(())
+        };
+        if let Err(failure) = ready.await {
+            engine.kill().await;
+            return Err(failure.into());
+        }
+        for listener in before.without(now) {
+            if let Err(error) = onebox_proxy::let_nobody_in(&listener.socket) {
+                tracing::warn!(%error, "connections that wait at an address that was given up are lost");
+            }
+            self.emptied(&listener.socket).await;
+        }
+        let is_current = {
+            let mut running = self.running.lock();
+            let is_old = running.engine.as_ref().is_some_and(|other| Arc::ptr_eq(other, &old));
+            if is_old {
+                running.engine = Some(Arc::clone(&engine));
+            }
+            is_old
+        };
+        if is_current {
+            self.hand_over(engine, old, Vec::new()).await;
+        } else {
+            // The old one has just died, and its successor was started with the settings of now.
+            engine.kill().await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the engine has accepted what waited at a listener that lets nobody in.
+    async fn emptied(&self, listener: &std::net::TcpListener) {
+        for _ in 0..LOOKS {
+            let mut waiting = [PollFd::new(listener, PollFlags::IN)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if !matches!(poll(&mut waiting, Some(&now)), Ok(1..)) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+}
