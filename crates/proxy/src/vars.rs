@@ -292,6 +292,23 @@ mod tests {
         let vars = vars_of(&head, 0);
         assert_eq!(text(&vars, "HTTP_HOST").as_deref(), Some("a.example:81"));
         assert_eq!(text(&vars, "REQUEST_URI").as_deref(), Some("/x?y=z"));
+        assert_eq!(text(&vars, "SERVER_NAME").as_deref(), Some("a.example"));
+        assert_eq!(text(&vars, "SERVER_PORT").as_deref(), Some("81"));
+    }
+
+    #[test]
+    fn without_a_host_the_server_is_what_was_reached_and_ipv4_looks_like_ipv4() {
+        let head = testing::get("/", &[]);
+        let mut connection = testing::connection();
+        connection.peer = "[::ffff:192.0.2.7]:50000".parse().ok();
+        let request_id = RequestId::random();
+        let parts =
+            Parts { head: &head, path: b"/", body_bytes: 0, connection: &connection, request_id };
+        let vars = build(&parts, 4096).unwrap();
+        assert_eq!(text(&vars, "SERVER_NAME").as_deref(), Some("192.0.2.1"));
+        assert_eq!(text(&vars, "SERVER_PORT").as_deref(), Some("80"));
+        assert_eq!(text(&vars, "HTTP_HOST"), None);
+        assert_eq!(text(&vars, "REMOTE_ADDR").as_deref(), Some("192.0.2.7"));
     }
 
     #[test]

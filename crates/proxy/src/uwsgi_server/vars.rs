@@ -216,6 +216,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn any_variables_come_out_once_each_and_filtered(
             pairs in prop::collection::vec(("[A-Z_]{1,4}|UWSGI_[A-Z]{1,3}|HTTP_[A-Z]{1,2}", "[ -~]{0,8}"), 0..40)
