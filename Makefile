@@ -20,5 +20,5 @@ test: ## everything that must hold: formatting, lints, web UI, all tests, the da
 check: ## the quick part of it: formatting, lints, types
 	@scripts/check
 
-bench: ## requests a second and CPU a request, on this machine
+bench: ## onebox beside nginx, uWSGI and Granian: CPU a request, memory, start and deploy
 	@scripts/bench

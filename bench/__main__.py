@@ -1,0 +1,79 @@
+"""The command: `scripts/bench` makes the binary and the virtual environment, then calls this with the latter's Python."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import footprint, machine, report
+from bench.load import Load
+from bench.rounds import measure
+from bench.servers import Tools
+from bench.workloads import WORKLOADS, Workload
+
+
+def main() -> None:
+    asked = arguments()
+    tools = Tools(onebox=asked.onebox, venv=Path(sys.prefix))
+    load = Load(asked.connections, asked.seconds)
+    parts = [heading(tools, asked)]
+    targets: list[str] = []
+    say(parts[0])
+    with tempfile.TemporaryDirectory(prefix="onebox-bench-") as name:
+        folder = Path(name)
+        for workload in chosen(asked.workload):
+            results = measure(workload, tools, folder, load, asked.rounds)
+            parts.append(report.workload_table(workload, results))
+            targets += report.target_lines(workload, results)
+            say(parts[-1])
+        if not asked.workload:
+            rests = footprint.servers_at_rest(tools, folder, asked.rounds)
+            appliance = footprint.appliance_with_flask(tools, folder, asked.rounds)
+            parts.append(report.footprint_tables(rests, appliance))
+            targets += report.appliance_targets(appliance)
+            say(parts[-1])
+    parts.append(report.targets_table(targets))
+    say(parts[-1])
+    if asked.write:
+        report.write("\n".join(parts))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--onebox", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each server [7]")
+    parser.add_argument("--seconds", type=int, default=3, help="of load in each turn [3]")
+    parser.add_argument("--connections", type=int, default=32, help="at the same time [32]")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("workload", nargs="*", help="parts of the names of some workloads only")
+    asked = parser.parse_args()
+    if asked.write and asked.workload:
+        parser.error("--write takes the whole run: name no workloads")
+    return asked
+
+
+def chosen(words: list[str]) -> list[Workload]:
+    """The workloads that one of the words names, or all."""
+    if not words:
+        return list(WORKLOADS)
+    named = [one for one in WORKLOADS if any(word.lower() in one.name.lower() for word in words)]
+    if not named:
+        sys.exit(f"no such workload; there are: {', '.join(one.name for one in WORKLOADS)}")
+    return named
+
+
+def heading(tools: Tools, asked: argparse.Namespace) -> str:
+    what = ", ".join(machine.versions(tools))
+    how = f"{asked.rounds} rounds of {asked.seconds} s, {asked.connections} connections"
+    return f"{time.strftime('%Y-%m-%d')} on {machine.description()}.\n{what}.\n{how}.\n"
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The load: wrk, with one thread, as fast as the server answers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.processes import Group
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+
+
+@dataclass(frozen=True)
+class Load:
+    """How a server is asked."""
+
+    connections: int
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one turn of a server showed."""
+
+    requests: int
+    per_s: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+
+
+def put_under_load(group: Group, url: str, body_bytes: int, load: Load) -> Sample:
+    """One turn under load.
+
+    Raises where an answer was an error: what fails is quick, and its figure means nothing.
+    """
+    before = group.cpu_s()
+    said = _wrk(url, body_bytes, load.connections, load.seconds)
+    cpu_s = group.cpu_s() - before
+    errors = {kind: count for kind, count in said["errors"].items() if count}
+    if errors or not said["requests"]:
+        raise RuntimeError(f"{url}: {said['requests']} answers, errors {errors}\n{group.log()}")
+    return Sample(
+        requests=said["requests"],
+        per_s=said["requests"] / (said["duration_us"] / 1e6),
+        cpu_us=cpu_s * 1e6 / said["requests"],
+        p50_ms=said["p50_us"] / 1e3,
+        p99_ms=said["p99_us"] / 1e3,
+    )
+
+
+def _wrk(url: str, body_bytes: int, connections: int, seconds: int) -> dict[str, Any]:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT), url]
+    run = subprocess.run(
+        [*command, "--", str(body_bytes)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=seconds + 60,
+    )
+    said: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return said
+
+
+def first_answer_s(group: Group, port: int, path: str, began: float, limit_s: float = 60) -> float:
+    """How long after `began` the first good answer came."""
+    while True:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit_s)
+            connection.request("GET", path)
+            if connection.getresponse().status == 200:
+                return time.monotonic() - began
+        except (ConnectionError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+        group.check()
+        if time.monotonic() - began > limit_s:
+            raise RuntimeError(f"no answer on port {port}:\n{group.log()}")
+        time.sleep(0.005)

@@ -1,0 +1,127 @@
+"""The tables, in Markdown: printed, and put into the page between its two marks."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.footprint import Appliance, Rest
+from bench.rounds import Result
+from bench.servers import Server
+from bench.workloads import Target, Workload
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+BEGIN = "<!-- what follows is written by scripts/bench --write -->"
+END = "<!-- what was written ends here -->"
+
+DEPLOY_TARGET_S = 3.0
+START_TARGET_S = 0.5
+MEMORY_TARGET_MB = 28
+
+
+def workload_table(workload: Workload, results: list[Result]) -> str:
+    """A line for each server; the ratio is to the first one, round by round."""
+    first = results[0]
+    lines = [
+        f"### {workload.name}",
+        "",
+        f"| | CPU µs a request | × {first.server.name} | requests/s | p50 ms | p99 ms |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for result in results:
+        ratio = "1" if result is first else spread(result.cpu_ratios(first))
+        lines.append(
+            f"| {result.server.name} | {result.median(lambda s: s.cpu_us):.1f} | {ratio} "
+            f"| {result.median(lambda s: s.per_s):,.0f} | {result.median(lambda s: s.p50_ms):.1f} "
+            f"| {result.median(lambda s: s.p99_ms):.1f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def target_lines(workload: Workload, results: list[Result]) -> list[str]:
+    """The workload's aims, as lines of the table of targets."""
+    by_server = {result.server: result for result in results}
+    return [
+        target_line(workload, target, by_server)
+        for target in workload.targets
+        if target.server in by_server and target.peer in by_server
+    ]
+
+
+def target_line(workload: Workload, target: Target, by_server: dict[Server, Result]) -> str:
+    ratios = by_server[target.server].cpu_ratios(by_server[target.peer])
+    return _target(
+        f"{workload.name}: CPU of {target.server.name} to {target.peer.name}",
+        f"≤ {target.ratio}",
+        spread(ratios),
+        statistics.median(ratios) <= target.ratio,
+    )
+
+
+def footprint_tables(rests: list[Rest], appliance: Appliance) -> str:
+    lines = [
+        "### At rest: the Flask site, asked once",
+        "",
+        "| | memory (PSS) | start to first answer |",
+        "|---|---:|---:|",
+    ]
+    for rest in rests:
+        start = f"{statistics.median(rest.first_answers_s):.2f} s"
+        lines.append(f"| {rest.server.name} | {megabytes(rest.pss_bytes):.0f} MB | {start} |")
+    lines += [
+        "",
+        f"The appliance with `examples/flask`: {megabytes(appliance.pss_bytes):.1f} MB; that Python with the site "
+        f"imported and nothing that serves it: {megabytes(appliance.interpreter_bytes):.1f} MB.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def appliance_targets(appliance: Appliance) -> list[str]:
+    deploy_s = statistics.median(appliance.deploys_s)
+    start_s = statistics.median(appliance.first_answers_s)
+    extra_mb = megabytes(appliance.pss_bytes - appliance.interpreter_bytes)
+    return [
+        _target(
+            "Supervisor and engine with an idle Flask site, beyond its bare interpreter",
+            f"≤ {MEMORY_TARGET_MB} MB",
+            f"{extra_mb:.1f} MB",
+            extra_mb <= MEMORY_TARGET_MB,
+        ),
+        _target(
+            "Deploy of an unchanged Flask site", f"≤ {DEPLOY_TARGET_S} s", f"{deploy_s:.2f} s", deploy_s <= DEPLOY_TARGET_S
+        ),
+        _target(
+            "Start of the appliance to its first answer",
+            f"≤ {START_TARGET_S} s",
+            f"{start_s:.2f} s",
+            start_s <= START_TARGET_S,
+        ),
+    ]
+
+
+def targets_table(lines: Iterable[str]) -> str:
+    return "\n".join(["### Targets", "", "| | target | measured | |", "|---|---:|---:|---|", *lines, ""])
+
+
+def write(text: str, page: Path = PAGE) -> None:
+    """Replaces what an earlier run put into the page."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise RuntimeError(f"{page}: its two marks are missing")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+
+
+def spread(ratios: list[float]) -> str:
+    """The median, and the range of the rounds."""
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+
+
+def megabytes(size_bytes: float) -> float:
+    return size_bytes / (1 << 20)
+
+
+def _target(what: str, aim: str, measured: str, met: bool) -> str:
+    return f"| {what} | {aim} | {measured} | {'met' if met else 'missed'} |"

@@ -1,0 +1,69 @@
+"""The workloads, who serves them, and what is aimed at."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.servers import EMBEDDED, GRANIAN, ISOLATED, NGINX, NGINX_UWSGI, ONEBOX, Server, Tools
+
+PYTHON_SERVERS = (NGINX_UWSGI, GRANIAN, EMBEDDED, ISOLATED)
+FILE_SERVERS = (NGINX, ONEBOX)
+
+
+@dataclass(frozen=True)
+class Target:
+    """At most so many times the CPU time a request of another server."""
+
+    server: Server
+    peer: Server
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One table. The first of its servers is the one that the others are compared with."""
+
+    name: str
+    site: str
+    path: str
+    servers: tuple[Server, ...] = PYTHON_SERVERS
+    body_bytes: int = 0
+    targets: tuple[Target, ...] = ()
+    prepare: Callable[[Tools, Path], None] | None = None
+    """Makes what the site's copy needs and the repository does not hold."""
+
+
+def make_files(_: Tools, site: Path) -> None:
+    static = site / "static"
+    static.mkdir()
+    (static / "1k.css").write_bytes(b"/* a kilobyte */\n".ljust(1 << 10, b"."))
+    (static / "1m.bin").write_bytes(bytes(range(256)) * (1 << 12))
+
+
+def make_database(tools: Tools, site: Path) -> None:
+    subprocess.run([tools.program("python"), "app.py"], cwd=site, check=True)
+
+
+WORKLOADS = (
+    Workload("Hello, WSGI", "hello", "/", targets=(Target(EMBEDDED, NGINX_UWSGI, 0.45),)),
+    Workload(
+        "Flask, JSON",
+        "flask_json",
+        "/api/items/7?q=bench",
+        targets=(Target(EMBEDDED, NGINX_UWSGI, 0.85), Target(ISOLATED, EMBEDDED, 1.25)),
+    ),
+    Workload("Django, SQLite", "django_sqlite", "/entries/?before=101", prepare=make_database),
+    Workload(
+        "Static file, 1 KB",
+        "hello",
+        "/static/1k.css",
+        servers=FILE_SERVERS,
+        targets=(Target(ONEBOX, NGINX, 1.2),),
+        prepare=make_files,
+    ),
+    Workload("Static file, 1 MB", "hello", "/static/1m.bin", servers=FILE_SERVERS, prepare=make_files),
+    Workload("POST, 1 MB", "upload", "/", body_bytes=1 << 20),
+)
