@@ -15,7 +15,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 use onebox_uwsgi::abi::{self, HostTable, RawBytes, RawPiece, RawRequest};
-use onebox_uwsgi::{AbortReason, Backlog, Piece, Pushed, ResponseHead, ResponseSink, Vars};
+use onebox_uwsgi::{
+    AbortReason, Backlog, Coming, Empty, Piece, Pushed, ResponseHead, ResponseSink, Vars,
+};
 use parking_lot::Mutex;
 
 use crate::{AppSpec, Interpreter, RuntimeLibrary, StartError};
@@ -232,7 +234,8 @@ fn host_table(host: &'static Host) -> HostTable {
     HostTable {
         version: abi::VERSION,
         context: std::ptr::from_ref(host).cast(),
-        receive,
+        take,
+        wait,
         read_body,
         release_body,
         send,
@@ -266,12 +269,18 @@ unsafe fn bytes_of<'a>(bytes: RawBytes) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(bytes.data, bytes.size) }
 }
 
-unsafe extern "C" fn receive(context: *const c_void, request: *mut RawRequest) -> i32 {
-    guarded(0, || {
+unsafe extern "C" fn take(context: *const c_void, request: *mut RawRequest, called: u8) -> i32 {
+    guarded(abi::taken::OVER, || {
         // SAFETY: the library passes the table's context.
         let host = unsafe { host_of(context) };
+        let mut coming = if called == 1 { Coming::Called } else { Coming::ByItself };
         loop {
-            let Some(job) = host.backlog.receive() else { return 0 };
+            let job = match host.backlog.take(coming) {
+                Ok(job) => job,
+                Err(Empty::Now) => return abi::taken::NOTHING,
+                Err(Empty::ForEver) => return abi::taken::OVER,
+            };
+            coming = Coming::ByItself;
             let body_may_wait = matches!(job.request.body, onebox_uwsgi::Body::File { .. });
             // A temporary file that can't be read ends its answer; the next request may do.
             let Ok(reader) = job.request.body.into_reader() else {
@@ -287,14 +296,19 @@ unsafe extern "C" fn receive(context: *const c_void, request: *mut RawRequest) -
             };
             // SAFETY: the library gives a pointer that is valid for writing.
             unsafe { request.write(raw) };
-            return 1;
+            return abi::taken::REQUEST;
         }
     })
 }
 
+unsafe extern "C" fn wait(context: *const c_void) {
+    // SAFETY: the library passes the table's context.
+    guarded((), || unsafe { host_of(context) }.backlog.wait());
+}
+
 unsafe extern "C" fn read_body(body: *mut c_void, buffer: *mut u8, size: usize) -> isize {
     guarded(-1, || {
-        // SAFETY: a handle of `receive`, used on one thread at a time and not yet released.
+        // SAFETY: a handle of `take`, used on one thread at a time and not yet released.
         let body = unsafe { &mut *body.cast::<BodyHandle>() };
         // SAFETY: the library gives `size` writable and initialised bytes.
         let buffer = unsafe { std::slice::from_raw_parts_mut(buffer, size) };
@@ -303,13 +317,13 @@ unsafe extern "C" fn read_body(body: *mut c_void, buffer: *mut u8, size: usize) 
 }
 
 unsafe extern "C" fn release_body(body: *mut c_void) {
-    // SAFETY: a handle of `receive`, released once.
+    // SAFETY: a handle of `take`, released once.
     guarded((), || drop(unsafe { Box::from_raw(body.cast::<BodyHandle>()) }));
 }
 
 unsafe extern "C" fn send(answer: *mut c_void, piece: *const RawPiece) -> i32 {
     guarded(abi::sent::GONE, || {
-        // SAFETY: a handle of `receive`, used on one thread at a time and not yet released.
+        // SAFETY: a handle of `take`, used on one thread at a time and not yet released.
         let answer = unsafe { &mut *answer.cast::<AnswerHandle>() };
         // SAFETY: the library gives a piece that lives during the call, and so do its bytes.
         let (raw, head, data) =
@@ -333,7 +347,7 @@ unsafe extern "C" fn send(answer: *mut c_void, piece: *const RawPiece) -> i32 {
 
 unsafe extern "C" fn abort(answer: *mut c_void, reason: RawBytes) {
     guarded((), || {
-        // SAFETY: a handle of `receive`, used on one thread at a time and not yet released.
+        // SAFETY: a handle of `take`, used on one thread at a time and not yet released.
         let answer = unsafe { &mut *answer.cast::<AnswerHandle>() };
         // SAFETY: the text lives during the call.
         let reason = String::from_utf8_lossy(unsafe { bytes_of(reason) }).into_owned();
@@ -344,7 +358,7 @@ unsafe extern "C" fn abort(answer: *mut c_void, reason: RawBytes) {
 }
 
 unsafe extern "C" fn release_answer(answer: *mut c_void) {
-    // SAFETY: a handle of `receive`, released once.
+    // SAFETY: a handle of `take`, released once.
     guarded((), || drop(unsafe { Box::from_raw(answer.cast::<AnswerHandle>()) }));
 }
 

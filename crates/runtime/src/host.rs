@@ -3,11 +3,12 @@
 use std::io;
 
 use onebox_uwsgi::Vars;
+use pyo3::Python;
 
 /// A source of requests, shared by all worker threads.
 pub(crate) trait Host: Send + Sync {
-    /// Waits for the next request; called without the GIL. `None`: this thread is no longer needed.
-    fn receive(&self) -> Option<Incoming>;
+    /// The next request; gives the GIL up where it has to wait. `None`: this thread is no longer needed.
+    fn receive(&self, py: Python<'_>) -> Option<Incoming>;
 }
 
 /// One request and the way back.

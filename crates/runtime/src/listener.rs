@@ -7,6 +7,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pyo3::Python;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
@@ -157,7 +158,13 @@ enum Known {
 }
 
 impl Host for Arc<Server> {
-    fn receive(&self) -> Option<Incoming> {
+    fn receive(&self, py: Python<'_>) -> Option<Incoming> {
+        py.detach(|| self.next_request())
+    }
+}
+
+impl Server {
+    fn next_request(self: &Arc<Self>) -> Option<Incoming> {
         loop {
             match self.wait().ok()? {
                 OVER => return None,

@@ -95,8 +95,9 @@ impl Table {
     }
 }
 
-impl Host for Table {
-    fn receive(&self) -> Option<Incoming> {
+impl Table {
+    /// What waits already.
+    fn take(self, mut called: bool) -> Result<Incoming, NoRequest> {
         loop {
             let none = RawBytes { data: std::ptr::null(), size: 0 };
             let mut request = RawRequest {
@@ -106,21 +107,51 @@ impl Host for Table {
                 answer: std::ptr::null_mut(),
             };
             // SAFETY: `request` is valid for writing.
-            if unsafe { (self.0.receive)(self.0.context, &raw mut request) } != 1 {
-                return None;
+            match unsafe { (self.0.take)(self.0.context, &raw mut request, called.into()) } {
+                abi::taken::REQUEST => {}
+                abi::taken::NOTHING => return Err(NoRequest::Yet),
+                _ => return Err(NoRequest::Ever),
             }
+            called = false;
             let body = TableBody {
-                table: *self,
+                table: self,
                 handle: request.body,
                 may_wait: request.body_may_wait != 0,
             };
-            let answer = TableAnswer { table: *self, handle: request.answer };
+            let answer = TableAnswer { table: self, handle: request.answer };
             // SAFETY: the host keeps the block as long as the body's handle, which `body` holds.
             let block = unsafe { bytes_of(&request.vars) }.to_vec();
             // The host decoded the block itself; one that is broken ends its answer.
             if let Ok(vars) = Vars::decode(block) {
-                return Some(Incoming { vars, body: Box::new(body), answer: Box::new(answer) });
+                return Ok(Incoming { vars, body: Box::new(body), answer: Box::new(answer) });
             }
+        }
+    }
+
+    fn wait(self) {
+        // SAFETY: the table's functions take its own context.
+        unsafe { (self.0.wait)(self.0.context) }
+    }
+}
+
+/// Why there is no request.
+enum NoRequest {
+    Yet,
+    Ever,
+}
+
+impl Host for Table {
+    /// The GIL is kept where the next request waits already: to give it up between two requests would hand it to another
+    /// thread that waits for requests, and cost a change of threads for each.
+    fn receive(&self, py: Python<'_>) -> Option<Incoming> {
+        let mut called = false;
+        loop {
+            match self.take(called) {
+                Ok(incoming) => return Some(incoming),
+                Err(NoRequest::Ever) => return None,
+                Err(NoRequest::Yet) => py.detach(|| self.wait()),
+            }
+            called = true;
         }
     }
 }

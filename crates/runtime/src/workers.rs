@@ -39,7 +39,7 @@ pub(crate) fn start<'py>(
 /// One thread's life. A panic of ours, turned into an exception by pyo3, ends the request and not the thread.
 fn serve_requests(py: Python<'_>, host: &dyn Host, gateway: &Gateway) {
     let mut names = Names::default();
-    while let Some(incoming) = py.detach(|| host.receive()) {
+    while let Some(incoming) = host.receive(py) {
         let respond = || gateway.respond(py, &mut names, incoming);
         // Dropping the answer has told its reader; the panic's message went to standard error.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(respond));

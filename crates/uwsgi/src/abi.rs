@@ -8,7 +8,7 @@
 use std::ffi::c_void;
 
 /// The version of this boundary; a library refuses a table of another one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The name of the library's entry point, of the type [`EntryPoint`].
 pub const ENTRY_POINT: &str = "onebox_runtime_start";
 /// The library's entry point: the table, then the specification's bytes and their size.
@@ -47,6 +47,16 @@ pub mod descriptor {
     pub const STATUS: i32 = 4;
     /// The read end of the life pipe: at its end of file the worker exits at once.
     pub const LIFE: i32 = 5;
+}
+
+/// What [`HostTable::take`] says.
+pub mod taken {
+    /// Here is a request.
+    pub const REQUEST: i32 = 0;
+    /// Nothing waits: [`super::HostTable::wait`], and come again.
+    pub const NOTHING: i32 = 1;
+    /// There will be no more requests.
+    pub const OVER: i32 = 2;
 }
 
 /// What [`HostTable::send`] says.
@@ -118,8 +128,12 @@ pub struct HostTable {
     pub version: u32,
     /// The host's own pointer, first argument where a call is about no request.
     pub context: *const c_void,
-    /// Waits for the next request and fills it in: 1. At the end: 0.
-    pub receive: unsafe extern "C" fn(context: *const c_void, request: *mut RawRequest) -> i32,
+    /// Fills in the next request, without waiting for one: a value of [`taken`]. `called` is 1 where the thread comes
+    /// from `wait`.
+    pub take:
+        unsafe extern "C" fn(context: *const c_void, request: *mut RawRequest, called: u8) -> i32,
+    /// Waits, without the GIL, until there is something to take; the thread has to come and take it then.
+    pub wait: unsafe extern "C" fn(context: *const c_void),
     /// Reads up to `size` bytes of a body: how many, 0 at its end, negative where it can't be read.
     pub read_body: unsafe extern "C" fn(body: *mut c_void, buffer: *mut u8, size: usize) -> isize,
     /// Gives a body's handle back.

@@ -10,10 +10,13 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::buffer::{BufferLimits, ResponseBuffer};
 use crate::{ResponseHead, Vars};
+
+/// How often a thread looks for a request before it sleeps.
+const LOOKS: usize = 8;
 
 /// A queue for `capacity` waiting requests, and its two ends.
 pub fn channel(capacity: usize) -> (Connector, Backlog) {
@@ -147,6 +150,23 @@ struct Queue {
 struct QueueState {
     jobs: VecDeque<Job>,
     closed: bool,
+    /// Threads that sleep until they are called.
+    sleeping: usize,
+    /// Threads that were called and did not take anything yet.
+    coming: usize,
+}
+
+impl QueueState {
+    /// Whether a thread has to be called for what waits; it counts as called then. One at a time: all need the GIL to
+    /// begin, and the one that comes calls the next.
+    fn call_one(&mut self) -> bool {
+        let is_needed = !self.jobs.is_empty() && self.coming == 0 && self.sleeping > 0;
+        if is_needed {
+            self.sleeping -= 1;
+            self.coming += 1;
+        }
+        is_needed
+    }
 }
 
 /// The proxy's end of the queue.
@@ -177,8 +197,11 @@ impl Connector {
             }
         }
         state.jobs.push_back(Job { request, sink });
+        let call = state.call_one();
         drop(state);
-        self.queue.arrived.notify_one();
+        if call {
+            self.queue.arrived.notify_one();
+        }
         Ok(stream)
     }
 
@@ -189,7 +212,10 @@ impl Connector {
 
     /// Takes no more requests; those that wait are still served.
     pub fn close(&self) {
-        self.queue.state.lock().closed = true;
+        let mut state = self.queue.state.lock();
+        state.closed = true;
+        state.coming += std::mem::take(&mut state.sleeping);
+        drop(state);
         self.queue.arrived.notify_all();
     }
 }
@@ -200,21 +226,81 @@ pub struct Backlog {
     queue: Arc<Queue>,
 }
 
+/// How a thread comes to [`Backlog::take`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coming {
+    /// From another request, or for the first time.
+    ByItself,
+    /// From [`Backlog::wait`].
+    Called,
+}
+
+/// Why a thread finds no request in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Empty {
+    /// Nothing waits: [`Backlog::wait`], and come again.
+    Now,
+    /// Nothing waits, and nothing will: the queue is closed.
+    ForEver,
+}
+
 impl Backlog {
+    /// Takes the next request whose client is still there, without waiting for one.
+    ///
+    /// # Errors
+    /// [`Empty`] where nothing waits.
+    pub fn take(&self, coming: Coming) -> Result<Job, Empty> {
+        let mut state = self.queue.state.lock();
+        if coming == Coming::Called {
+            state.coming -= 1;
+        }
+        let job = loop {
+            match state.jobs.pop_front() {
+                Some(job) if job.sink.is_unwanted() => {}
+                job => break job,
+            }
+        };
+        let (call, closed) = (state.call_one(), state.closed);
+        drop(state);
+        if call {
+            self.queue.arrived.notify_one();
+        }
+        let job = job.ok_or(if closed { Empty::ForEver } else { Empty::Now })?;
+        job.sink.buffer.mark_taken();
+        Ok(job)
+    }
+
+    /// Waits until there is something to [`Backlog::take`]; the thread has to do that then, as [`Coming::Called`].
+    ///
+    /// One thread at a time looks a few times more before it sleeps, and lets others run in between: under load the next
+    /// request comes sooner than a sleep and a call take.
+    pub fn wait(&self) {
+        let mut state = self.queue.state.lock();
+        let mut looks = if state.coming == 0 { LOOKS } else { 0 };
+        state.coming += 1;
+        while state.jobs.is_empty() && !state.closed {
+            if looks == 0 {
+                state.coming -= 1;
+                state.sleeping += 1;
+                // Whoever calls it counts it as coming; this condition variable never wakes by itself.
+                self.queue.arrived.wait(&mut state);
+                return;
+            }
+            looks -= 1;
+            MutexGuard::unlocked(&mut state, std::thread::yield_now);
+        }
+    }
+
     /// Waits for the next request whose client is still there. `None`: the queue is closed and empty.
     pub fn receive(&self) -> Option<Job> {
-        let mut state = self.queue.state.lock();
+        let mut coming = Coming::ByItself;
         loop {
-            while let Some(job) = state.jobs.pop_front() {
-                if !job.sink.is_unwanted() {
-                    job.sink.buffer.mark_taken();
-                    return Some(job);
-                }
+            match self.take(coming) {
+                Ok(job) => return Some(job),
+                Err(Empty::ForEver) => return None,
+                Err(Empty::Now) => self.wait(),
             }
-            if state.closed {
-                return None;
-            }
-            self.queue.arrived.wait(&mut state);
+            coming = Coming::Called;
         }
     }
 }
@@ -440,6 +526,54 @@ mod tests {
         assert_eq!(connector.dispatch(request(), small()).err(), Some(DispatchError::Draining));
         assert!(backlog.receive().is_some());
         assert!(backlog.receive().is_none());
+    }
+
+    #[test]
+    fn a_request_that_takes_long_holds_up_no_other() {
+        let (connector, backlog) = channel(8);
+        let meeting = Arc::new(std::sync::Barrier::new(4));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let (backlog, meeting) = (backlog.clone(), Arc::clone(&meeting));
+                std::thread::spawn(move || {
+                    let job = backlog.receive().unwrap();
+                    // Nobody gets here before everybody has a request.
+                    meeting.wait();
+                    job.sink.finish();
+                    assert!(backlog.receive().is_none());
+                })
+            })
+            .collect();
+        let streams: Vec<_> =
+            (0..4).map(|_| connector.dispatch(request(), small()).ok().unwrap()).collect();
+        while !streams.iter().all(ResponseStream::is_complete) {
+            std::thread::yield_now();
+        }
+        connector.close();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn a_thread_that_was_called_calls_the_next_where_more_waits() {
+        let (connector, backlog) = channel(8);
+        connector.queue.state.lock().sleeping = 2;
+        let mut streams = Vec::new();
+        let counts = |backlog: &Backlog| {
+            let state = backlog.queue.state.lock();
+            (state.sleeping, state.coming)
+        };
+        for _ in 0..3 {
+            streams.push(connector.dispatch(request(), small()).ok().unwrap());
+        }
+        assert_eq!(counts(&backlog), (1, 1), "one is enough until it has come");
+        // A thread that was busy takes one meanwhile.
+        assert!(backlog.take(Coming::ByItself).is_ok());
+        assert_eq!(counts(&backlog), (1, 1));
+        assert!(backlog.take(Coming::Called).is_ok());
+        assert_eq!(counts(&backlog), (0, 1), "the third request still waits");
+        assert!(backlog.take(Coming::Called).is_ok());
+        assert_eq!(counts(&backlog), (0, 0));
+        assert_eq!(backlog.take(Coming::ByItself).err(), Some(Empty::Now));
     }
 
     #[tokio::test]

@@ -29,6 +29,6 @@ pub use vars::{Vars, VarsBuilder, key};
 pub use buffer::BufferLimits;
 #[cfg(feature = "transport")]
 pub use channel::{
-    AbortReason, Backlog, Body, Connector, DispatchError, Gone, Job, Piece, Pushed, Request,
-    ResponseFrame, ResponseSink, ResponseStream, Withdrawal, channel,
+    AbortReason, Backlog, Body, Coming, Connector, DispatchError, Empty, Gone, Job, Piece, Pushed,
+    Request, ResponseFrame, ResponseSink, ResponseStream, Withdrawal, channel,
 };
