@@ -14,6 +14,26 @@ fn embedded_child() {
 
 type Check = fn(&Answer);
 
+/// Requests with the same variables and other values: more of them than threads, so that each thread sees several.
+fn requests_alike() -> impl Iterator<Item = (Question, Check)> {
+    (0..20).map(|number| {
+        let number = number.to_string();
+        let question = get(&format!("/environment/{number}"))
+            .with("HTTP_X_NUMBER", &number)
+            .with("HTTP_X_TWICE", &number)
+            .with("HTTP_X_TWICE", "last");
+        let check: Check = |answer| {
+            let seen: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let number = seen["HTTP_X_NUMBER"].as_str().unwrap();
+            assert_eq!(seen["SCRIPT_NAME"], "/environment");
+            assert_eq!(seen["PATH_INFO"], format!("/{number}"));
+            assert_eq!(seen["HTTP_X_TWICE"], "last");
+            assert_eq!(seen["wsgi.input"], "Input");
+        };
+        (question, check)
+    })
+}
+
 /// Requests to `site_of_fixtures`, in their order, and what must come back.
 fn cases() -> Vec<(Question, Check)> {
     vec![
@@ -46,6 +66,10 @@ fn cases() -> Vec<(Question, Check)> {
                 assert_eq!(seen["wsgi.input_terminated"], true);
             },
         ),
+        (get("/environment/without"), |answer| {
+            let seen: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(seen["HTTP_X_TWICE"], serde_json::Value::Null);
+        }),
         (get("/stream"), |answer| {
             assert_eq!((answer.text().as_str(), answer.pieces), ("one two three", 3));
         }),
@@ -194,7 +218,7 @@ fn answers(outcome: Outcome) -> Vec<Answer> {
 
 #[test]
 fn both_ways_answer_alike_and_right_under_every_python() {
-    let (questions, checks): (Vec<Question>, Vec<Check>) = cases().into_iter().unzip();
+    let (questions, checks): (Vec<Question>, Vec<Check>) = requests_alike().chain(cases()).unzip();
     let spec = harness::spec("site_of_fixtures");
     let pythons = harness::pythons();
     for python in &pythons {

@@ -3,7 +3,7 @@
 //! What is the same for every request stands in a template that is copied; the names of variables become Python strings
 //! once. Source: PEP 3333, "environ Variables"; the uwsgi variables are the CGI variables of RFC 3875.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use onebox_uwsgi::{Vars, key};
 use pyo3::intern;
@@ -32,6 +32,8 @@ pub(crate) fn template(py: Python<'_>, spec: &Spec) -> PyResult<Py<PyDict>> {
     environ.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
     environ.set_item("wsgi.input_terminated", true)?;
     environ.set_item("wsgi.url_scheme", "http")?;
+    // Each request has its own; the place is kept for it.
+    environ.set_item("wsgi.input", py.None())?;
     Ok(environ.unbind())
 }
 
@@ -54,20 +56,53 @@ impl Names {
     }
 }
 
-/// The environ for `vars`.
-pub(crate) fn build<'py>(
-    py: Python<'py>,
-    template: &Py<PyDict>,
-    names: &mut Names,
-    vars: &Vars,
-    input: &Bound<'py, Input>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let environ = template.bind(py).copy()?;
-    environ.set_item(intern!(py, "wsgi.input"), input)?;
-    for (name, value) in vars.iter() {
+/// What one thread keeps of its last request for the next one: most variables are the same from request to request, so
+/// that only those that differ become Python strings.
+#[derive(Default)]
+pub(crate) struct Environs {
+    names: Names,
+    /// The variables and an environ made of them, which no application has seen.
+    last: Option<(Vars, Py<PyDict>)>,
+}
+
+impl Environs {
+    /// The environ for `vars`.
+    pub(crate) fn build<'py>(
+        &mut self,
+        py: Python<'py>,
+        template: &Py<PyDict>,
+        vars: &Vars,
+        input: &Bound<'py, Input>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (pattern, is_reusable) = match self.last.take() {
+            Some((before, pattern)) if have_same_names(&before, vars) => {
+                let pattern = pattern.into_bound(py);
+                for ((name, value), (_, earlier)) in vars.iter().zip(before.iter()) {
+                    if value != earlier {
+                        self.set(&pattern, name, value)?;
+                    }
+                }
+                (pattern, true)
+            }
+            _ => {
+                let pattern = template.bind(py).copy()?;
+                for (name, value) in vars.iter() {
+                    self.set(&pattern, name, value)?;
+                }
+                (pattern, has_each_name_once(vars))
+            }
+        };
+        let environ = pattern.copy()?;
+        environ.set_item(intern!(py, "wsgi.input"), input)?;
+        self.last = is_reusable.then(|| (vars.clone(), pattern.unbind()));
+        Ok(environ)
+    }
+
+    fn set(&mut self, environ: &Bound<'_, PyDict>, name: &[u8], value: &[u8]) -> PyResult<()> {
         if is_for_the_server(name) {
-            continue;
+            return Ok(());
         }
+        let py = environ.py();
         let text = latin1::decode(py, value);
         if name == key::REQUEST_SCHEME {
             environ.set_item(intern!(py, "wsgi.url_scheme"), &text)?;
@@ -75,9 +110,18 @@ pub(crate) fn build<'py>(
             // What gunicorn calls it; applications ask for either.
             environ.set_item(intern!(py, "RAW_URI"), &text)?;
         }
-        environ.set_item(names.get(py, name), text)?;
+        environ.set_item(self.names.get(py, name), text)
     }
-    Ok(environ)
+}
+
+fn have_same_names(one: &Vars, other: &Vars) -> bool {
+    one.iter().map(|(name, _)| name).eq(other.iter().map(|(name, _)| name))
+}
+
+/// Of a name that comes twice the last value counts, so that a change of the first one means nothing.
+fn has_each_name_once(vars: &Vars) -> bool {
+    let mut seen = HashSet::new();
+    vars.iter().all(|(name, _)| seen.insert(name))
 }
 
 /// `UWSGI_FILE`, `UWSGI_SCRIPT` and the like would choose what a uWSGI runs; nobody chooses that by a request. Neither

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::application::Application;
-use crate::environ::{self, Names};
+use crate::environ::Environs;
 use crate::errors;
 use crate::file_wrapper::FileWrapper;
 use crate::head::type_of;
@@ -30,7 +30,7 @@ impl Gateway {
     }
 
     /// Serves one request; whatever the application does, the thread can serve the next one.
-    pub(crate) fn respond(&self, py: Python<'_>, names: &mut Names, incoming: Incoming) {
+    pub(crate) fn respond(&self, py: Python<'_>, environs: &mut Environs, incoming: Incoming) {
         let Incoming { vars, body, answer } = incoming;
         let wanted = if vars.get(key::REQUEST_METHOD) == Some(b"HEAD") {
             Wanted::HeadOnly
@@ -43,7 +43,7 @@ impl Gateway {
             Err(error) => return log_error(py, &vars, &error),
         };
         let outcome = Bound::new(py, Input::new(body))
-            .and_then(|input| environ::build(py, &self.template, names, &vars, &input))
+            .and_then(|input| environs.build(py, &self.template, &vars, &input))
             .and_then(|environ| self.call(py, &vars, environ, &response));
         let Err(error) = outcome else { return };
         // Another thread of the application may be inside `write`: then the answer ends when that lets go of it.

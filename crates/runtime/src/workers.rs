@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyCFunction, PyDict, PyTuple};
 
-use crate::environ::Names;
+use crate::environ::Environs;
 use crate::gateway::Gateway;
 use crate::host::Host;
 
@@ -38,9 +38,9 @@ pub(crate) fn start<'py>(
 
 /// One thread's life. A panic of ours, turned into an exception by pyo3, ends the request and not the thread.
 fn serve_requests(py: Python<'_>, host: &dyn Host, gateway: &Gateway) {
-    let mut names = Names::default();
+    let mut environs = Environs::default();
     while let Some(incoming) = host.receive(py) {
-        let respond = || gateway.respond(py, &mut names, incoming);
+        let respond = || gateway.respond(py, &mut environs, incoming);
         // Dropping the answer has told its reader; the panic's message went to standard error.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(respond));
     }
