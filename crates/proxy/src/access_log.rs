@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 mod entry;
 mod files;
@@ -16,6 +17,8 @@ use files::LogFiles;
 
 /// How many lines may wait for the writer.
 const QUEUED_LINES: usize = 8192;
+/// How long the writer lets lines gather before it writes them: meanwhile it is not woken for each of them.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// The access logs of all sites; a clone writes to the same files.
 #[derive(Clone, Default)]
@@ -84,6 +87,9 @@ impl AccessLog {
 
 fn write_lines(lines: &Receiver<Message>, mut files: LogFiles) {
     while let Ok(first) = lines.recv() {
+        if matches!(first, Message::Entry(_)) {
+            std::thread::sleep(GATHER);
+        }
         let mut next = Some(first);
         // Everything that waits is one batch, written to the files at its end.
         while let Some(message) = next {
