@@ -23,6 +23,7 @@ mod service_manager;
 mod signals;
 mod site_sockets;
 mod store;
+mod takeover;
 mod workers;
 
 pub use activation::ActivationError;

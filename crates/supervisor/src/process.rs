@@ -13,16 +13,23 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
+use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
+use crate::takeover::Luggage;
+
 /// Descriptors are parked above this number before they are put where the child expects them.
 const PARKING_FLOOR: RawFd = 100;
+
+/// Held while a child is started, which inherits what is not closed at exec at that moment.
+static SPAWNING: Mutex<()> = Mutex::new(());
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +58,18 @@ pub(crate) struct Process {
     pid: u32,
     pidfd: OwnedFd,
     exit: watch::Receiver<Option<Exit>>,
+    /// The same pipes as its [`Output`]'s, to be handed over.
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// A child of the supervisor before this one: descriptors by their numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ProcessData {
+    pid: u32,
+    pidfd: RawFd,
+    stdout: RawFd,
+    stderr: RawFd,
 }
 
 /// A child's standard output and error, to be read to their ends.
@@ -90,8 +109,9 @@ pub(crate) fn spawn(
             Ok(())
         });
     }
+    let spawning = SPAWNING.lock();
     let mut child = command.spawn()?;
-    drop(parked);
+    drop((parked, spawning));
     let pid = child.id();
     // The child can't have been reaped yet, so its number is still its own.
     let pidfd = Pid::from_raw(i32::try_from(pid).unwrap_or(0))
@@ -103,11 +123,59 @@ pub(crate) fn spawn(
         child.wait().ok();
         return Err(io::Error::new(io::ErrorKind::Unsupported, "pidfds need Linux 5.4 or later"));
     };
+    watched(pid, pidfd, (stdout.into(), stderr.into()))
+}
+
+/// Signals that do nothing, not even between two programs of one process, until this is dropped. The next program, which is
+/// started with them ignored, listens for them.
+pub(crate) struct Ignored {
+    before: Vec<(libc::c_int, libc::sigaction)>,
+}
+
+impl Ignored {
+    /// Those that would end a process that does not listen for them, and ask for nothing that can't be asked again.
+    pub(crate) fn over_exec() -> Self {
+        let ignore = |signal| {
+            // SAFETY: all-zero bytes are a valid sigaction, which becomes `SIG_IGN` or is filled in; both are valid for the call.
+            unsafe {
+                let mut ignored: libc::sigaction = std::mem::zeroed();
+                ignored.sa_sigaction = libc::SIG_IGN;
+                let mut before: libc::sigaction = std::mem::zeroed();
+                let done = libc::sigaction(signal, &raw const ignored, &raw mut before) == 0;
+                done.then_some((signal, before))
+            }
+        };
+        let signals = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
+        Self { before: signals.into_iter().filter_map(ignore).collect() }
+    }
+}
+
+impl Drop for Ignored {
+    fn drop(&mut self) {
+        for (signal, before) in &self.before {
+            // SAFETY: `before` came from sigaction in this process; the handler it names is still there.
+            unsafe { libc::sigaction(*signal, before, std::ptr::null_mut()) };
+        }
+    }
+}
+
+/// A child and what it prints.
+fn watched(
+    pid: u32,
+    pidfd: OwnedFd,
+    (stdout, stderr): (OwnedFd, OwnedFd),
+) -> io::Result<(Process, Output)> {
     let output = Output {
-        stdout: pipe::Receiver::from_owned_fd(stdout.into())?,
-        stderr: pipe::Receiver::from_owned_fd(stderr.into())?,
+        stdout: pipe::Receiver::from_owned_fd(stdout.try_clone()?)?,
+        stderr: pipe::Receiver::from_owned_fd(stderr.try_clone()?)?,
     };
-    Ok((Process { pid, exit: reap(pidfd.try_clone()?)?, pidfd }, output))
+    let exit = reap(pidfd.try_clone()?)?;
+    Ok((Process { pid, pidfd, exit, stdout, stderr }, output))
+}
+
+/// No child is started while this is held.
+pub(crate) fn hold_spawning() -> MutexGuard<'static, ()> {
+    SPAWNING.lock()
 }
 
 /// Waits for the child in a task of its own; the task ends with the child.
@@ -146,6 +214,28 @@ fn reap(pidfd: OwnedFd) -> io::Result<watch::Receiver<Option<Exit>>> {
 }
 
 impl Process {
+    /// A child of the process that this one was before.
+    ///
+    /// # Errors
+    /// Where its descriptors are not there.
+    pub(crate) fn adopt(data: &ProcessData) -> io::Result<(Self, Output)> {
+        let output = (take_inherited(data.stdout)?, take_inherited(data.stderr)?);
+        watched(data.pid, take_inherited(data.pidfd)?, output)
+    }
+
+    /// For the process that this one becomes.
+    ///
+    /// # Errors
+    /// Where there are no more descriptors.
+    pub(crate) fn pack(&self, luggage: &mut Luggage) -> io::Result<ProcessData> {
+        Ok(ProcessData {
+            pid: self.pid,
+            pidfd: luggage.pack(&self.pidfd)?,
+            stdout: luggage.pack(&self.stdout)?,
+            stderr: luggage.pack(&self.stderr)?,
+        })
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
@@ -200,7 +290,7 @@ pub(crate) fn keep_inherited_descriptors() {
 
 /// Takes a descriptor that the parent put at this number for us.
 ///
-/// Call it once for each number, at the start of the process, before anything else has opened a descriptor.
+/// Call it once for each number, which nothing else can have: it was open when the process was started.
 pub(crate) fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl(2) with F_GETFD reads flags and tells whether the number stands for something open; nothing is touched.
     if number < 3 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
@@ -217,14 +307,38 @@ pub(crate) fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
 #[derive(Debug)]
 pub(crate) struct LifePipe {
     reader: OwnedFd,
-    _writer: OwnedFd,
+    writer: OwnedFd,
+}
+
+/// The life pipe of the children of before, which is theirs and ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LifePipeData {
+    reader: RawFd,
+    writer: RawFd,
 }
 
 impl LifePipe {
     /// Opens it; both ends close at exec except where a child is given the reader.
     pub(crate) fn new() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
-        Ok(Self { reader: reader.into(), _writer: writer.into() })
+        Ok(Self { reader: reader.into(), writer: writer.into() })
+    }
+
+    /// The one that was handed over.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub(crate) fn adopt(data: &LifePipeData) -> io::Result<Self> {
+        Ok(Self { reader: take_inherited(data.reader)?, writer: take_inherited(data.writer)? })
+    }
+
+    /// For the process that this one becomes.
+    ///
+    /// # Errors
+    /// Where there are no more descriptors.
+    pub(crate) fn pack(&self, luggage: &mut Luggage) -> io::Result<LifePipeData> {
+        let (reader, writer) = (luggage.pack(&self.reader)?, luggage.pack(&self.writer)?);
+        Ok(LifePipeData { reader, writer })
     }
 
     /// The end that children hold.

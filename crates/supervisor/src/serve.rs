@@ -3,6 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -19,18 +20,19 @@ use tracing_subscriber::EnvFilter;
 use crate::activation::{Activation, ActivationError};
 use crate::admin::{AdminState, control_router, first_password, public_router};
 use crate::appliance::{
-    Appliance, BootError, Layout, OperationFailure, Settings, Setup, SiteRelease, Unsteady,
+    Appliance, BootError, Fleet, Layout, OperationFailure, Settings, Setup, SiteRelease, Unsteady,
 };
 use crate::control::ControlListener;
 use crate::listeners::{
     BoundListener, ListenError, ListenerSet, SocketFile, bind_unix, remove_stale_sockets,
 };
-use crate::process::keep_inherited_descriptors;
+use crate::process::{keep_inherited_descriptors, take_inherited};
 use crate::ready::Ready;
 use crate::sampler;
 use crate::service_manager::ServiceManager;
 use crate::signals::{Order, Signals};
 use crate::store::StoreError;
+use crate::takeover::{Program, Takeover, UpgradeError};
 
 /// What the service manager is told while nothing is going on.
 const SERVING: &str = "Serving";
@@ -105,9 +107,13 @@ pub struct Configuration {
 /// [`ServeError`] where it can't start.
 pub fn serve(configuration: Configuration, on_ready: impl FnOnce(Ready)) -> Result<(), ServeError> {
     start_logging();
-    let given = Activation::take()?;
+    let program = Program::of_this_process()?;
+    let mode = match Takeover::of_this_process()? {
+        Some(takeover) => Mode::Upgraded(Box::new(takeover)),
+        None => Mode::Appliance(Activation::take()?),
+    };
     let runtime = runtime()?;
-    let result = runtime.block_on(run(configuration, given, Mode::Appliance, on_ready));
+    let result = runtime.block_on(run(configuration, mode, Some(program), on_ready));
     // A thread that waits for a disk does not hold the process.
     runtime.shutdown_background();
     result
@@ -136,16 +142,64 @@ pub fn run_in_place(
     let config = in_place(config);
     let read_again = Box::new(move || read_again().map(&in_place));
     let runtime = runtime()?;
-    let mode = Mode::InPlace { root: root.to_owned(), site: Box::new(site) };
+    let mode = Mode::InPlace { given, root: root.to_owned(), site: Box::new(site) };
     let configuration = Configuration { config, read_again };
-    let result = runtime.block_on(run(configuration, given, mode, on_ready));
+    let result = runtime.block_on(run(configuration, mode, None, on_ready));
     runtime.shutdown_background();
     result
 }
 
 enum Mode {
-    Appliance,
+    /// With what systemd opened for it.
+    Appliance(Activation),
+    /// This process was another program before.
+    Upgraded(Box<Takeover>),
+    InPlace {
+        given: Activation,
+        root: PathBuf,
+        site: Box<SiteConfig>,
+    },
+}
+
+/// What a supervisor has from the start to the end.
+struct Held {
+    lock: File,
+    control: UnixListener,
+    http: ListenerSet,
+    admin: ListenerSet,
+    /// What is to be started.
+    load: Load,
+}
+
+enum Load {
+    /// What the database says is live.
+    Live,
+    /// The same, beside what the program before this one left.
+    Beside(Box<Fleet>),
+    /// A folder as it is.
     InPlace { root: PathBuf, site: Box<SiteConfig> },
+}
+
+impl Held {
+    fn take(mode: Mode, config: &BoxConfig) -> Result<Self, ServeError> {
+        let paths = Paths::new(&config.state_dir);
+        let (given, load) = match mode {
+            Mode::Upgraded(takeover) => {
+                let (http, admin) = takeover.listeners()?;
+                let lock = take_inherited(takeover.lock)?.into();
+                let control = take_inherited(takeover.control)?.into();
+                let load = Load::Beside(Box::new(takeover.fleet));
+                return Ok(Self { lock, control, http, admin, load });
+            }
+            Mode::Appliance(given) => (given, Load::Live),
+            Mode::InPlace { given, root, site } => (given, Load::InPlace { root, site }),
+        };
+        let lock = prepare_state_dir(&paths)?;
+        let http = ListenerSet::open(given.http, &config.http)?;
+        let admin = ListenerSet::open(given.admin, &config.admin)?;
+        let control = bind_unix(&paths.control_socket())?;
+        Ok(Self { lock, control, http, admin, load })
+    }
 }
 
 fn start_logging() {
@@ -174,36 +228,34 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 async fn run(
     configuration: Configuration,
-    given: Activation,
     mode: Mode,
+    program: Option<Program>,
     on_ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
     keep_inherited_descriptors();
     let mut signals = Signals::new()?;
-    let manager = ServiceManager::from_environment();
+    let manager = Arc::new(ServiceManager::from_environment());
     let Configuration { config, read_again } = configuration;
-    let paths = Paths::new(&config.state_dir);
-    let _lock = prepare_state_dir(&paths)?;
-    let http = ListenerSet::open(given.http, &config.http)?;
-    let admin = ListenerSet::open(given.admin, &config.admin)?;
-    let in_place = matches!(mode, Mode::InPlace { .. });
+    let Held { lock, control, http, admin, load } = Held::take(mode, &config)?;
+    let _control_file = SocketFile(Paths::new(&config.state_dir).control_socket());
     let settings = Settings { config: Arc::new(config), http, admin };
-    let appliance = Appliance::open(Setup { settings, in_place }).await?;
+    let in_place = matches!(load, Load::InPlace { .. });
+    let fleet = if let Load::Beside(fleet) = &load { Some(fleet.as_ref()) } else { None };
+    let appliance = Appliance::open(Setup { settings, fleet, in_place }).await?;
     let first_password = if in_place { None } else { first_password(&appliance.store).await? };
     tokio::select! {
-        started = start(&appliance, mode) => started?,
+        started = start(&appliance, load) => started?,
         () = signals.end() => {
             appliance.shut_down().await;
             return Ok(());
         }
     }
-    let control = bind_unix(&paths.control_socket())?;
-    let _control_file = SocketFile(paths.control_socket());
+    let descriptors = (lock.as_fd(), control.as_fd());
+    let control = control.try_clone()?;
     let mut servers = Servers::start(&appliance, control)?;
     let sampler = tokio::spawn(sampler::run(Arc::clone(&appliance)));
 
     on_ready(ready(&appliance.settings(), first_password));
-    let manager = Arc::new(manager);
     let signs_of_life =
         tokio::spawn(give_signs_of_life(Arc::clone(&manager), Arc::clone(&appliance)));
     manager.ready(SERVING);
@@ -221,6 +273,20 @@ async fn run(
                     () = signals.end() => break,
                 }
             }
+            Order::Upgrade => {
+                manager.reloading("Upgrading");
+                let upgraded = async {
+                    match &program {
+                        Some(program) => appliance.upgrade(program, descriptors).await,
+                        None => UpgradeError::InPlace,
+                    }
+                };
+                tokio::select! {
+                    error = upgraded => tracing::error!(%error, "the program of before goes on"),
+                    () = signals.end() => break,
+                }
+                manager.ready(SERVING);
+            }
         }
     }
     tracing::info!("shutting down");
@@ -233,11 +299,15 @@ async fn run(
     Ok(())
 }
 
-/// Starts what the database says is live, or the folder to serve in place.
-async fn start(appliance: &Arc<Appliance>, mode: Mode) -> Result<(), ServeError> {
-    match mode {
-        Mode::Appliance => appliance.start().await?,
-        Mode::InPlace { root, site } => {
+/// Starts what is to be served.
+async fn start(appliance: &Arc<Appliance>, load: Load) -> Result<(), ServeError> {
+    match load {
+        Load::Live => appliance.start().await?,
+        Load::Beside(fleet) => {
+            appliance.adopt(*fleet).await?;
+            tracing::info!(version = env!("CARGO_PKG_VERSION"), "upgraded");
+        }
+        Load::InPlace { root, site } => {
             let release = SiteRelease::in_place(root, *site).await?;
             let layout = Layout::at_any_rate(vec![Arc::new(release)], &Unsteady::new());
             appliance.start_with(layout).await?;

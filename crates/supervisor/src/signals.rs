@@ -11,6 +11,8 @@ pub(crate) enum Order {
     End,
     /// SIGHUP: take in the configuration anew.
     Reload,
+    /// SIGUSR2: become the program that this one's file holds now.
+    Upgrade,
 }
 
 /// Those that concern the supervisor. None is lost from when this was made, however late it is asked for.
@@ -18,8 +20,9 @@ pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// Taken so that they do not end the process: scripts that rotate logs send them.
-    _harmless: [Signal; 2],
+    upgrade: Signal,
+    /// Taken so that it does not end the process: scripts that rotate logs send it.
+    _harmless: Signal,
 }
 
 impl Signals {
@@ -32,7 +35,8 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            _harmless: [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?],
+            upgrade: signal(SignalKind::user_defined2())?,
+            _harmless: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -43,6 +47,7 @@ impl Signals {
             _ = self.terminate.recv() => Order::End,
             _ = self.interrupt.recv() => Order::End,
             _ = self.hangup.recv() => Order::Reload,
+            _ = self.upgrade.recv() => Order::Upgrade,
         }
     }
 

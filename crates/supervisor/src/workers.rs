@@ -15,6 +15,7 @@ use onebox_app_server::{AppSpec, Interpreter, RuntimeLibrary, WorkerReport, work
 use onebox_config::Paths;
 use parking_lot::Mutex;
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::{Notify, watch};
@@ -29,7 +30,8 @@ use crate::environment::Environment;
 use crate::journal::Journal;
 use crate::listeners::{SocketFile, bind_unix};
 use crate::logs::{Logs, Source, each_line};
-use crate::process::{self, BackOff, Exit, LifePipe, Process};
+use crate::process::{self, BackOff, Exit, LifePipe, Process, ProcessData};
+use crate::takeover::Luggage;
 
 const LISTENER_FD: i32 = 3;
 const STATUS_FD: i32 = 4;
@@ -61,22 +63,28 @@ pub(crate) struct WorkerContext {
 }
 
 impl WorkerContext {
-    /// Opens the life pipe; no worker is started yet.
+    /// With the life pipe of the workers, old and new; the sockets are counted on from `next_socket`. No worker is started yet.
     pub(crate) fn new(
         paths: Paths,
         logs: Arc<Logs>,
         journal: Arc<Journal>,
         drain_timeout: Duration,
-    ) -> io::Result<Self> {
-        let (life, changed) = (LifePipe::new()?, Arc::new(Notify::new()));
-        let (hurry, sockets) = (CancellationToken::new(), AtomicU64::new(1));
+        (life, next_socket): (LifePipe, u64),
+    ) -> Self {
+        let changed = Arc::new(Notify::new());
+        let (hurry, sockets) = (CancellationToken::new(), AtomicU64::new(next_socket));
         let drain_timeout = Mutex::new(drain_timeout);
-        Ok(Self { paths, logs, journal, life, changed, drain_timeout, hurry, sockets })
+        Self { paths, logs, journal, life, changed, drain_timeout, hurry, sockets }
     }
 
     /// How long answers that have begun may go on in workers that are replaced from now on.
     pub(crate) fn set_drain_timeout(&self, limit: Duration) {
         *self.drain_timeout.lock() = limit;
+    }
+
+    /// The number of the next worker's socket.
+    pub(crate) fn next_socket_number(&self) -> u64 {
+        self.sockets.load(Ordering::Relaxed)
     }
 
     /// Short, since the path of a Unix socket has at most 107 bytes.
@@ -113,9 +121,62 @@ struct Worker {
     name: String,
     socket: SocketFile,
     loaded: watch::Sender<Loaded>,
-    current: Mutex<Option<(u32, i64)>>,
+    current: Mutex<Option<(Arc<Process>, i64)>>,
     /// How it ended last, where it does nothing else.
     keeps_ending: Mutex<Option<String>>,
+}
+
+/// A worker of the supervisor before this one: it finishes what it has, and is not started again.
+#[derive(Debug)]
+pub(crate) struct Veteran {
+    site: String,
+    mercy: Duration,
+    socket: SocketFile,
+    process: Process,
+}
+
+/// A [`Veteran`], or a worker that becomes one: descriptors by their numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct VeteranData {
+    site: String,
+    mercy: Duration,
+    socket: PathBuf,
+    process: ProcessData,
+}
+
+impl Veteran {
+    /// Takes it over with what it prints.
+    ///
+    /// # Errors
+    /// Where its descriptors are not there.
+    pub(crate) fn adopt(context: &Arc<WorkerContext>, data: &VeteranData) -> io::Result<Arc<Self>> {
+        let (process, output) = Process::adopt(&data.process)?;
+        for (pipe, source) in [(output.stdout, Source::App), (output.stderr, Source::Error)] {
+            let (logs, site) = (Arc::clone(&context.logs), data.site.clone());
+            tokio::spawn(each_line(pipe, move |line| logs.write(&site, source, line)));
+        }
+        let (site, socket) = (data.site.clone(), SocketFile(data.socket.clone()));
+        Ok(Arc::new(Self { site, mercy: data.mercy, socket, process }))
+    }
+
+    /// For the process that this one becomes.
+    ///
+    /// # Errors
+    /// Where there are no more descriptors.
+    pub(crate) fn pack(&self, luggage: &mut Luggage) -> io::Result<VeteranData> {
+        let (site, socket) = (self.site.clone(), self.socket.0.clone());
+        Ok(VeteranData { site, mercy: self.mercy, socket, process: self.process.pack(luggage)? })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Lets it finish what it has and end; kills it when it takes too long.
+    pub(crate) async fn drain(&self, context: &WorkerContext) {
+        drain(&self.process, self.mercy, context).await;
+    }
 }
 
 impl Crew {
@@ -214,16 +275,34 @@ impl Crew {
     /// The processes that run now.
     pub(crate) fn status(&self) -> Vec<WorkerStatus> {
         let running = self.workers.iter().filter_map(|worker| {
-            let (pid, started_ms) = (*worker.current.lock())?;
+            let (process, started_ms) = worker.current.lock().clone()?;
             Some(WorkerStatus {
                 name: worker.name.clone(),
-                pid,
+                pid: process.pid(),
                 release: self.spec.release.clone(),
                 started_ms,
                 threads: self.spec.spec.threads,
             })
         });
         running.collect()
+    }
+
+    /// The processes that run now, for the process that this one becomes.
+    ///
+    /// # Errors
+    /// Where there are no more descriptors.
+    pub(crate) fn pack(&self, luggage: &mut Luggage) -> io::Result<Vec<VeteranData>> {
+        let mut all = Vec::new();
+        for worker in &self.workers {
+            let Some((process, _)) = worker.current.lock().clone() else { continue };
+            all.push(VeteranData {
+                site: self.spec.site.clone(),
+                mercy: self.spec.mercy,
+                socket: worker.socket.0.clone(),
+                process: process.pack(luggage)?,
+            });
+        }
+        Ok(all)
     }
 
     /// Lets every worker finish what it has and end; kills what takes too long.
@@ -243,6 +322,16 @@ fn after_end(loaded: &mut Loaded, reason: &str, pause: Duration) {
             let summary = format!("the worker {reason}");
             *loaded = Loaded::Failed(LoadFailure { summary, traceback: String::new() });
         }
+    }
+}
+
+/// Lets a worker finish what it has and end; kills it when that takes too long.
+async fn drain(process: &Process, mercy: Duration, context: &WorkerContext) -> Exit {
+    process.signal(Signal::TERM);
+    let transfers = *context.drain_timeout.lock();
+    tokio::select! {
+        exit = process.exited_or_killed(transfers + GRACE) => exit,
+        () = context.hurry.cancelled() => process.exited_or_killed(mercy + GRACE).await,
     }
 }
 
@@ -299,7 +388,8 @@ impl Keeper<'_> {
             ],
         )?;
         drop(status_writer);
-        *self.worker.current.lock() = Some((process.pid(), now_ms()));
+        let process = Arc::new(process);
+        *self.worker.current.lock() = Some((Arc::clone(&process), now_ms()));
         let status = pipe::Receiver::from_owned_fd(status.into())?;
         let mut output = std::pin::pin!(async {
             tokio::join!(
@@ -346,15 +436,7 @@ impl Keeper<'_> {
         tokio::select! {
             exit = async { self.hear(status).await; process.exited().await } => exit,
             () = stop.cancelled() => {
-                process.signal(Signal::TERM);
-                let transfers = *self.context.drain_timeout.lock();
-                let hurry = &self.context.hurry;
-                tokio::select! {
-                    exit = process.exited_or_killed(transfers + GRACE) => exit,
-                    () = hurry.cancelled() => {
-                        process.exited_or_killed(self.spec.mercy + GRACE).await
-                    }
-                }
+                drain(process, self.spec.mercy, self.context).await
             }
         }
     }

@@ -38,4 +38,5 @@ mod signals;
 mod static_files;
 mod switching;
 mod under_systemd;
+mod upgrading;
 mod webdav;

@@ -40,7 +40,7 @@ impl Api {
         std::fs::create_dir(folder.path().join("run")).unwrap();
         let (http, admin) = (ListenerSet::default(), ListenerSet::default());
         let settings = Settings { config: Arc::new(config), http, admin };
-        let setup = Setup { settings, in_place: false };
+        let setup = Setup { settings, fleet: None, in_place: false };
         let appliance = Appliance::open(setup).await.unwrap();
         let password = first_password(&appliance.store).await.unwrap().unwrap();
         Self { _folder: folder, state: AdminState::new(appliance), password }

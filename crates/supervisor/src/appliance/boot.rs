@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::layout::Crews;
-use super::{Appliance, EVENTS, Layout, Running, Settings, SiteRelease, Unsteady};
+use super::{Appliance, EVENTS, Fleet, Layout, Running, Settings, SiteRelease, Unsteady};
 use crate::api::EventKind;
 use crate::clock::now_ms;
 use crate::deploy::release::clean_half_made;
 use crate::engine::{EngineContext, LoadFailure};
 use crate::journal::Journal;
 use crate::logs::{Destination, Logs, Source};
+use crate::process::LifePipe;
 use crate::site_sockets::{SiteSockets, Wanted};
 use crate::store::{SiteRow, Store, StoreError};
 use crate::workers::WorkerContext;
@@ -26,8 +27,10 @@ use crate::workers::WorkerContext;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an appliance is made of.
-pub(crate) struct Setup {
+pub(crate) struct Setup<'f> {
     pub(crate) settings: Settings,
+    /// What the supervisor before this one left, at an upgrade.
+    pub(crate) fleet: Option<&'f Fleet>,
     /// Whether it serves one folder in place and has no state.
     pub(crate) in_place: bool,
 }
@@ -51,7 +54,7 @@ impl Appliance {
     ///
     /// # Errors
     /// [`BootError`] with what can't be opened.
-    pub(crate) async fn open(setup: Setup) -> Result<Arc<Self>, BootError> {
+    pub(crate) async fn open(setup: Setup<'_>) -> Result<Arc<Self>, BootError> {
         let config = Arc::clone(&setup.settings.config);
         let paths = Paths::new(&config.state_dir);
         let store = Store::open(&paths.state_db()).await?;
@@ -59,6 +62,9 @@ impl Appliance {
         let library = tokio::task::spawn_blocking(move || RuntimeLibrary::install(&runtime_dir))
             .await
             .map_err(std::io::Error::other)??;
+        let life = setup.fleet.and_then(|fleet| fleet.life.as_ref());
+        let life = life.map_or_else(LifePipe::new, LifePipe::adopt)?;
+        let next_socket = setup.fleet.map_or(1, |fleet| fleet.next_socket);
         let destination = if setup.in_place { Destination::Terminal } else { Destination::Files };
         let logs = Arc::new(Logs::new(paths.clone(), destination));
         let journal = Arc::new(Journal::new(store.clone()));
@@ -74,7 +80,8 @@ impl Appliance {
                 Arc::clone(&logs),
                 Arc::clone(&journal),
                 config.limits.drain_timeout,
-            )?),
+                (life, next_socket),
+            )),
             engines,
             sockets: SiteSockets::new(paths.clone()),
             library: library.path,
@@ -84,7 +91,7 @@ impl Appliance {
             journal,
             events: broadcast::channel(EVENTS).0,
             shutdown: CancellationToken::new(),
-            started_ms: now_ms(),
+            started_ms: setup.fleet.map_or_else(now_ms, |fleet| fleet.started_ms),
             operation: tokio::sync::Mutex::new(()),
             tasks: TaskTracker::new(),
             settings: Mutex::new(setup.settings),
@@ -102,6 +109,12 @@ impl Appliance {
         tokio::task::spawn_blocking(move || clean_half_made(&paths, &interrupted))
             .await
             .map_err(std::io::Error::other)??;
+        let releases = self.live_releases().await?;
+        self.start_with(Layout::at_any_rate(releases, &Unsteady::new())).await
+    }
+
+    /// The live releases that can be read; of the others it is told why.
+    pub(super) async fn live_releases(&self) -> Result<Vec<Arc<SiteRelease>>, StoreError> {
         let mut releases = Vec::new();
         for row in self.store.sites().await? {
             let Some(release) = row.live_release.clone() else { continue };
@@ -114,7 +127,7 @@ impl Appliance {
                 }
             }
         }
-        self.start_with(Layout::at_any_rate(releases, &Unsteady::new())).await
+        Ok(releases)
     }
 
     /// Starts what a layout says.
@@ -144,7 +157,7 @@ impl Appliance {
     }
 
     /// Opens a site's uwsgi sockets. Where that can't be the site is still served over HTTP.
-    async fn open_at_start(&self, wanted: &Wanted<'_>) {
+    pub(super) async fn open_at_start(&self, wanted: &Wanted<'_>) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             match self.sockets.open(wanted) {

@@ -8,6 +8,7 @@ mod change;
 mod deploys;
 mod failure;
 mod fallback;
+mod fleet;
 mod layout;
 mod operations;
 mod release;
@@ -35,11 +36,12 @@ use crate::logs::Logs;
 use crate::process::BackOff;
 use crate::site_sockets::SiteSockets;
 use crate::store::Store;
-use crate::workers::{Crew, WorkerContext};
+use crate::workers::{Crew, Veteran, WorkerContext};
 
 pub use boot::BootError;
 pub(crate) use boot::Setup;
 pub(crate) use failure::{OperationError, OperationFailure};
+pub(crate) use fleet::Fleet;
 pub(crate) use layout::Layout;
 use layout::{Candidate, Crews};
 pub(crate) use release::{SiteRelease, Unsteady};
@@ -93,6 +95,8 @@ struct Running {
     unreadable: BTreeMap<String, String>,
     engine: Option<Arc<Generation>>,
     draining: Vec<Arc<Generation>>,
+    /// Workers of the supervisor before this one.
+    veterans: Vec<Arc<Veteran>>,
     /// What only health checks see.
     candidate: Option<Candidate>,
     generations: u64,
@@ -209,7 +213,8 @@ impl Appliance {
         let engines = running.engine.iter().chain(&running.draining).map(|engine| engine.pid());
         let workers =
             running.crews.values().flat_map(|crew| crew.status()).map(|worker| worker.pid);
-        engines.chain(workers).collect()
+        let veterans = running.veterans.iter().map(|veteran| veteran.pid());
+        engines.chain(workers).chain(veterans).collect()
     }
 
     /// Ends everything: what is in flight, transfers too, is finished within the mercy of the most patient site.

@@ -68,7 +68,7 @@ impl Appliance {
     }
 
     /// Puts an engine with the settings of now in the place of the current one. Where there is none, the next one has them.
-    async fn renew_engine(
+    pub(super) async fn renew_engine(
         self: &Arc<Self>,
         before: &ListenerSet,
         now: &ListenerSet,

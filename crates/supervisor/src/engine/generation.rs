@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +16,7 @@ use onebox_config::{Limits, Paths};
 use onebox_metrics::Snapshot;
 use parking_lot::Mutex;
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
@@ -30,8 +31,9 @@ use crate::clock::now_ms;
 use crate::environment::{self, Environment};
 use crate::listeners::{ListenerSet, SocketFile, bind_unix};
 use crate::logs::{Logs, Source, each_line};
-use crate::process::{self, Exit, Process};
+use crate::process::{self, Exit, Output, Process, ProcessData, take_inherited};
 use crate::site_sockets::SiteSocket;
+use crate::takeover::Luggage;
 
 /// Orders that may wait for an engine; it takes them at once unless it is stuck.
 const ORDERS: usize = 256;
@@ -112,6 +114,8 @@ pub(crate) struct Generation {
     pub(crate) embedded: Option<EmbeddedSite>,
     process: Process,
     probe: SocketFile,
+    /// The same as that of the tasks that talk to it, to be handed over.
+    control: OwnedFd,
     orders: mpsc::Sender<ToEngine>,
     sockets: Giver,
     sequence: AtomicU64,
@@ -125,6 +129,33 @@ struct Heard {
     configured: u64,
     loaded: Loaded,
     draining: bool,
+}
+
+impl Heard {
+    const NOTHING: Self = Self { configured: 0, loaded: Loaded::Waiting, draining: false };
+}
+
+/// An engine of the supervisor before this one: descriptors by their numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct GenerationData {
+    number: u64,
+    started_ms: i64,
+    /// Site and release.
+    embedded: Option<(String, String)>,
+    process: ProcessData,
+    control: RawFd,
+    sockets: RawFd,
+    probe: PathBuf,
+    sequence: u64,
+    is_loaded: bool,
+}
+
+/// What stays the same in the life of a generation.
+struct About {
+    number: u64,
+    started_ms: i64,
+    embedded: Option<EmbeddedSite>,
+    probe: SocketFile,
 }
 
 impl Generation {
@@ -150,32 +181,9 @@ impl Generation {
         for (listener, descriptor) in http.iter().zip(FIRST_HTTP_FD..) {
             inherited.push((listener.socket.as_fd(), descriptor));
         }
-        let (process, output) = process::spawn(command(embedded.as_ref())?, &inherited)?;
-        ours.set_nonblocking(true)?;
-        let (reader, writer) = tokio::net::UnixStream::from_std(ours)?.into_split();
-        let (orders, waiting) = mpsc::channel(ORDERS);
-        let (heard_sender, heard) =
-            watch::channel(Heard { configured: 0, loaded: Loaded::Waiting, draining: false });
-        let samples = Arc::new(Mutex::new(VecDeque::new()));
-        tokio::spawn(give_orders(writer, waiting));
-        let site = embedded.as_ref().map(|embedded| embedded.site.clone());
-        let writer = LogWriter { logs: Arc::clone(&context.logs), site, number };
-        let ears = Ears { heard: heard_sender, samples: Arc::clone(&samples), log: writer.clone() };
-        tokio::spawn(ears.listen(reader));
-        tokio::spawn(writer.clone().capture(output.stdout, Source::App));
-        tokio::spawn(writer.capture(output.stderr, Source::Error));
-        let generation = Arc::new(Self {
-            number,
-            started_ms: now_ms(),
-            embedded,
-            process,
-            probe: probe_file,
-            orders,
-            sockets: giver,
-            sequence: AtomicU64::new(0),
-            heard,
-            samples,
-        });
+        let child = process::spawn(command(embedded.as_ref())?, &inherited)?;
+        let about = About { number, started_ms: now_ms(), embedded, probe: probe_file };
+        let generation = Self::listen_to(context, about, child, (ours, giver), Heard::NOTHING)?;
         generation.order(ToEngine::Start(EngineStart {
             http_listeners: u16::try_from(http.iter().count()).unwrap_or(u16::MAX),
             limits: LimitsData::from(&limits),
@@ -184,6 +192,82 @@ impl Generation {
         }));
         generation.configure(config, sockets);
         Ok(generation)
+    }
+
+    /// An engine of the supervisor before this one, with whatever it is doing.
+    ///
+    /// # Errors
+    /// Where its descriptors are not there.
+    pub(crate) fn adopt(context: &EngineContext, data: GenerationData) -> io::Result<Arc<Self>> {
+        let child = Process::adopt(&data.process)?;
+        let control = UnixStream::from(take_inherited(data.control)?);
+        let giver = Giver::adopt(take_inherited(data.sockets)?);
+        let embedded = data.embedded.map(|(site, release)| {
+            let (root, environment) = (PathBuf::new(), Environment::new());
+            EmbeddedSite { site, release, root, environment }
+        });
+        let probe = SocketFile(data.probe);
+        let about = About { number: data.number, started_ms: data.started_ms, embedded, probe };
+        let loaded = if data.is_loaded { Loaded::Ready } else { Loaded::Waiting };
+        let heard = Heard { configured: data.sequence, loaded, draining: false };
+        let generation = Self::listen_to(context, about, child, (control, giver), heard)?;
+        generation.sequence.store(data.sequence, Ordering::Relaxed);
+        Ok(generation)
+    }
+
+    /// For the process that this one becomes.
+    ///
+    /// # Errors
+    /// Where there are no more descriptors.
+    pub(crate) fn pack(&self, luggage: &mut Luggage) -> io::Result<GenerationData> {
+        let embedded = self.embedded.as_ref();
+        Ok(GenerationData {
+            number: self.number,
+            started_ms: self.started_ms,
+            embedded: embedded.map(|site| (site.site.clone(), site.release.clone())),
+            process: self.process.pack(luggage)?,
+            control: luggage.pack(&self.control)?,
+            sockets: self.sockets.pack(luggage)?,
+            probe: self.probe.0.clone(),
+            sequence: self.sequence.load(Ordering::Relaxed),
+            is_loaded: self.load_state() == Loaded::Ready,
+        })
+    }
+
+    fn listen_to(
+        context: &EngineContext,
+        about: About,
+        (process, output): (Process, Output),
+        (control, giver): (UnixStream, Giver),
+        heard: Heard,
+    ) -> io::Result<Arc<Self>> {
+        let About { number, started_ms, embedded, probe } = about;
+        control.set_nonblocking(true)?;
+        let kept = OwnedFd::from(control.try_clone()?);
+        let (reader, writer) = tokio::net::UnixStream::from_std(control)?.into_split();
+        let (orders, waiting) = mpsc::channel(ORDERS);
+        let (heard_sender, heard) = watch::channel(heard);
+        let samples = Arc::new(Mutex::new(VecDeque::new()));
+        tokio::spawn(give_orders(writer, waiting));
+        let site = embedded.as_ref().map(|embedded| embedded.site.clone());
+        let writer = LogWriter { logs: Arc::clone(&context.logs), site, number };
+        let ears = Ears { heard: heard_sender, samples: Arc::clone(&samples), log: writer.clone() };
+        tokio::spawn(ears.listen(reader));
+        tokio::spawn(writer.clone().capture(output.stdout, Source::App));
+        tokio::spawn(writer.capture(output.stderr, Source::Error));
+        Ok(Arc::new(Self {
+            number,
+            started_ms,
+            embedded,
+            process,
+            probe,
+            control: kept,
+            orders,
+            sockets: giver,
+            sequence: AtomicU64::new(0),
+            heard,
+            samples,
+        }))
     }
 
     /// Its process id.
@@ -312,6 +396,10 @@ fn own_binary() -> io::Result<PathBuf> {
 }
 
 async fn give_orders(mut writer: OwnedWriteHalf, mut orders: mpsc::Receiver<ToEngine>) {
+    // The supervisor of before may have been broken off in the middle of a line.
+    if writer.write_all(b"\n").await.is_err() {
+        return;
+    }
     while let Some(order) = orders.recv().await {
         let Ok(mut line) = serde_json::to_vec(&order) else { continue };
         line.push(b'\n');

@@ -142,10 +142,15 @@ fn ignore_signals() -> io::Result<()> {
 }
 
 async fn next_order(orders: &mut Orders) -> io::Result<Option<ToEngine>> {
-    match orders.next_line().await? {
-        Some(line) => Ok(Some(serde_json::from_str(&line)?)),
-        None => Ok(None),
+    while let Some(line) = orders.next_line().await? {
+        match serde_json::from_str(&line) {
+            Ok(order) => return Ok(Some(order)),
+            Err(_) if line.is_empty() => {}
+            // A supervisor that was upgraded may know orders that this engine does not.
+            Err(error) => tracing::warn!(%error, "an order was not understood"),
+        }
     }
+    Ok(None)
 }
 
 async fn tell(mut writer: OwnedWriteHalf, mut messages: mpsc::Receiver<FromEngine>) {

@@ -10,7 +10,7 @@ mod routes;
 mod sockets;
 
 pub(crate) use generation::{
-    EmbeddedSite, EngineContext, Generation, GenerationSpec, LoadFailure, Loaded,
+    EmbeddedSite, EngineContext, Generation, GenerationData, GenerationSpec, LoadFailure, Loaded,
 };
 pub use host::{EngineError, engine_main};
 pub(crate) use sockets::shown as shown_address;

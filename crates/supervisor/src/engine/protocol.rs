@@ -1,7 +1,8 @@
 //! What supervisor and engine say to each other: a JSON object on a line each, over a socket pair.
 //!
-//! Both ends are one binary, so that nothing here has versions. The descriptors it names were inherited (see
-//! [`CONTROL_FD`]). When the socket closes, whoever is left acts: an engine ends at once, the supervisor starts another.
+//! Both ends are one binary, so that nothing here has versions; but after an upgrade the supervisor of another version says
+//! [`ToEngine::Drain`] to the engines of before, and hears [`FromEngine::Draining`] and [`FromEngine::Sample`]. The descriptors it
+//! names were inherited (see [`CONTROL_FD`]). When the socket closes, whoever is left acts: an engine ends at once, the supervisor starts another.
 
 use std::path::PathBuf;
 use std::time::Duration;

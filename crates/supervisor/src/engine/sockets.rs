@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use onebox_config::site::SocketAddress;
@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::protocol::{EngineConfig, SiteData, SocketData};
 use crate::site_sockets::SiteSocket;
+use crate::takeover::Luggage;
 
 /// The largest note beside a descriptor, in bytes: a site's name and a path.
 const NOTE_BYTES: usize = 8 << 10;
@@ -77,6 +78,19 @@ impl Giver {
         let (channel, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         Ok((Self { channel, given: Mutex::default() }, theirs))
+    }
+
+    /// The one of the supervisor before this one. What was given before is given again, and replaced by itself.
+    pub(super) fn adopt(channel: OwnedFd) -> Self {
+        Self { channel, given: Mutex::default() }
+    }
+
+    /// For the process that this one becomes.
+    ///
+    /// # Errors
+    /// Where there are no more descriptors.
+    pub(super) fn pack(&self, luggage: &mut Luggage) -> io::Result<RawFd> {
+        luggage.pack(&self.channel)
     }
 
     /// Gives those that `config` names and that were not given yet. One that can't be is told and tried again the next time.

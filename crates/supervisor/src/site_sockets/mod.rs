@@ -6,17 +6,23 @@
 mod open;
 mod owner;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use onebox_config::Paths;
 use onebox_config::site::{SocketAddress, UwsgiSockets};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use open::Opened;
 pub(crate) use open::SocketError;
+
+use crate::process::take_inherited;
+use crate::takeover::Luggage;
 
 /// One socket of one site.
 #[derive(Debug)]
@@ -41,6 +47,23 @@ pub(crate) struct SiteSockets {
     paths: Paths,
     count: AtomicU64,
     held: Mutex<Vec<Arc<SiteSocket>>>,
+}
+
+/// A socket that the supervisor before this one held: its descriptor by number.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SiteSocketData {
+    site: String,
+    address: AddressData,
+    /// The file of a Unix socket.
+    file: Option<PathBuf>,
+    descriptor: RawFd,
+}
+
+/// [`SocketAddress`] as data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum AddressData {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
 }
 
 /// Whose sockets, and what its configuration says about them.
@@ -98,6 +121,43 @@ impl SiteSockets {
                 wanted.site == held.site && wanted.sockets.addresses.contains(&held.address)
             })
         });
+    }
+
+    /// Takes over what the supervisor before this one held.
+    ///
+    /// # Errors
+    /// Where a descriptor is not there.
+    pub(crate) fn adopt(&self, sockets: &[SiteSocketData]) -> io::Result<()> {
+        for data in sockets {
+            let address = match data.address.clone() {
+                AddressData::Unix(path) => SocketAddress::Unix(path),
+                AddressData::Tcp(address) => SocketAddress::Tcp(address),
+            };
+            let opened = Opened::adopt(take_inherited(data.descriptor)?, data.file.clone());
+            let id = self.count.fetch_add(1, Ordering::Relaxed);
+            let site = data.site.clone();
+            self.held.lock().push(Arc::new(SiteSocket { id, site, address, opened }));
+        }
+        Ok(())
+    }
+
+    /// For the process that this one becomes.
+    ///
+    /// # Errors
+    /// Where there are no more descriptors.
+    pub(crate) fn pack(&self, luggage: &mut Luggage) -> io::Result<Vec<SiteSocketData>> {
+        let pack = |socket: Arc<SiteSocket>| -> io::Result<SiteSocketData> {
+            Ok(SiteSocketData {
+                site: socket.site.clone(),
+                address: match &socket.address {
+                    SocketAddress::Unix(path) => AddressData::Unix(path.clone()),
+                    SocketAddress::Tcp(address) => AddressData::Tcp(*address),
+                },
+                file: socket.opened.file().map(Path::to_owned),
+                descriptor: luggage.pack(&socket)?,
+            })
+        };
+        self.all().into_iter().map(pack).collect()
     }
 
     /// Those that are open.

@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use onebox_config::site::{SocketAddress, SocketOwner, UwsgiSockets};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -60,6 +60,16 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    /// One that was opened before; its file is ours to remove.
+    pub(super) fn adopt(descriptor: OwnedFd, file: Option<PathBuf>) -> Self {
+        Self { descriptor, file: file.map(SocketFile) }
+    }
+
+    /// The file of a Unix socket.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|SocketFile(path)| path.as_path())
+    }
+
     pub(super) fn open(
         address: &SocketAddress,
         config: &UwsgiSockets,
