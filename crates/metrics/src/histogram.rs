@@ -123,6 +123,46 @@ impl HistogramSnapshot {
         Self { buckets, sum_us: self.sum_us.saturating_sub(earlier.sum_us), count }
     }
 
+    /// How many durations are shorter than 2^`exponent` microseconds: exact, since no part lies on both sides.
+    pub fn count_below(&self, exponent: u32) -> u64 {
+        let limit = 1_u64.checked_shl(exponent).unwrap_or(u64::MAX);
+        let below = self.buckets.iter().take_while(|&&(bucket, _)| bounds_of(bucket).0 < limit);
+        below.map(|&(_, n)| n).sum()
+    }
+
+    /// As a few bytes, all LEB128: the sum, then for each part twice its count, and one more where empty parts are before it, whose
+    /// number follows.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(8 + 3 * self.buckets.len());
+        write_leb128(&mut bytes, self.sum_us);
+        let mut next = 0;
+        for &(bucket, n) in &self.buckets {
+            let gap = u64::from(bucket.saturating_sub(next));
+            write_leb128(&mut bytes, n.min(u64::MAX >> 1) << 1 | u64::from(gap > 0));
+            if gap > 0 {
+                write_leb128(&mut bytes, gap);
+            }
+            next = bucket.saturating_add(1);
+        }
+        bytes
+    }
+
+    /// What [`Self::to_bytes`] wrote; `None` where something else did.
+    pub fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+        let mut read = Self { sum_us: read_leb128(&mut bytes)?, ..Self::default() };
+        let mut next = 0_u64;
+        while !bytes.is_empty() {
+            let token = read_leb128(&mut bytes)?;
+            let gap = if token & 1 == 1 { read_leb128(&mut bytes)? } else { 0 };
+            let (bucket, n) = (next.checked_add(gap)?, token >> 1);
+            let part = u16::try_from(bucket).ok().filter(|part| usize::from(*part) < BUCKETS)?;
+            read.buckets.push((part, n));
+            read.count = read.count.checked_add(n)?;
+            next = bucket + 1;
+        }
+        Some(read)
+    }
+
     /// Adds what `other` recorded.
     pub fn merge(&mut self, other: &Self) {
         for &(bucket, n) in &other.buckets {
@@ -138,6 +178,34 @@ impl HistogramSnapshot {
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
         self.count = self.count.saturating_add(other.count);
     }
+}
+
+fn write_leb128(bytes: &mut Vec<u8>, mut value: u64) {
+    loop {
+        let [low, ..] = value.to_le_bytes();
+        value >>= 7;
+        if value == 0 {
+            return bytes.push(low);
+        }
+        bytes.push(low | 0x80);
+    }
+}
+
+fn read_leb128(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let part = u64::from(first & 0x7f);
+        if part.leading_zeros() < shift {
+            return None;
+        }
+        value |= part << shift;
+        if first & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// The rank, from 1, of the duration that a share `q` stays at or under.
@@ -181,6 +249,16 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_histogram_are_refused() {
+        let absurd: [&[u8]; 5] = [&[], &[0x80], &[1, 3], &[0, 3, 0xd0, 0x03], &[0xff; 10]];
+        for bytes in absurd {
+            assert_eq!(HistogramSnapshot::from_bytes(bytes), None, "{bytes:?}");
+        }
+        assert_eq!(recorded(&[3]).to_bytes(), [3, 3, 3], "a histogram of one takes three bytes");
+        assert_eq!(recorded(&[3, 4, 4]).to_bytes(), [11, 3, 3, 4], "a neighbour takes one more");
+    }
+
+    #[test]
     fn an_empty_histogram_has_zero_quantiles() {
         assert_eq!(HistogramSnapshot::default().quantile(0.5), Duration::ZERO);
         assert_eq!(HistogramSnapshot::default().mean(), Duration::ZERO);
@@ -216,6 +294,30 @@ mod tests {
             let mut merged = recorded(&a);
             merged.merge(&recorded(&b));
             prop_assert_eq!(merged, recorded(&[a, b].concat()));
+        }
+
+        #[test]
+        fn bytes_bring_everything_back(durations in prop::collection::vec(any::<u64>(), 0..100)) {
+            let snapshot = recorded(&durations);
+            prop_assert_eq!(HistogramSnapshot::from_bytes(&snapshot.to_bytes()), Some(snapshot));
+        }
+
+        #[test]
+        fn what_is_read_from_any_bytes_is_written_so_again(
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            if let Some(read) = HistogramSnapshot::from_bytes(&bytes) {
+                prop_assert_eq!(HistogramSnapshot::from_bytes(&read.to_bytes()), Some(read));
+            }
+        }
+
+        #[test]
+        fn what_is_below_a_power_of_two_is_counted_exactly(
+            durations in prop::collection::vec(0_u64..LARGEST_US, 0..100),
+            exponent in 0_u32..40,
+        ) {
+            let below = durations.iter().filter(|us| **us < 1 << exponent).count();
+            prop_assert_eq!(recorded(&durations).count_below(exponent), below as u64);
         }
 
         #[test]
