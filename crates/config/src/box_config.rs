@@ -26,6 +26,8 @@ pub struct BoxConfig {
     pub admin: Vec<SocketAddr>,
     /// `[limits]`
     pub limits: Limits,
+    /// `[metrics]`
+    pub metrics: MetricsSettings,
     /// `releases.keep`: how many releases of a site stay, the live one among them.
     pub keep_releases: usize,
 }
@@ -63,6 +65,21 @@ impl Default for Limits {
             max_head_bytes: 64 * 1024,
             max_target_bytes: 16 * 1024,
         }
+    }
+}
+
+/// What of the past is kept: `[metrics]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// `keep`: how long.
+    pub keep: Duration,
+    /// `max-size`: bytes of `metrics.db`.
+    pub max_bytes: u64,
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(30 * 86_400), max_bytes: 100 * 1024 * 1024 }
     }
 }
 

@@ -14,7 +14,7 @@ pub mod site;
 mod types;
 mod value;
 
-pub use box_config::{BoxConfig, BoxFlags, Limits, load_box};
+pub use box_config::{BoxConfig, BoxFlags, Limits, MetricsSettings, load_box};
 pub use error::{ConfigError, Origin, Problem};
 pub use paths::Paths;
 pub use site::{PRIVATE_FILES, SITE_FILE, SiteConfig, load_site, parse_site};

@@ -106,15 +106,14 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
 #[test]
 fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
     let text = annotated("box.toml");
-    let unknown =
-        "[listen]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n";
+    let unknown = "[listen]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n[metrics]\n0123456789 = 1\n";
     assert_eq!(keys(&text), known(&load(unknown).unwrap_err()));
     let (default, shown) = (load(&text).unwrap(), load(&switched_on(&text)).unwrap());
     // The one default that depends on who asks: root's port is 80.
     assert_eq!(shown.http[0].port(), 8080);
     assert!([80, 8080].contains(&default.http[0].port()));
     assert_eq!(
-        (shown.admin, shown.limits, shown.keep_releases),
-        (default.admin, default.limits, default.keep_releases)
+        (shown.admin, shown.limits, shown.keep_releases, shown.metrics),
+        (default.admin, default.limits, default.keep_releases, default.metrics)
     );
 }

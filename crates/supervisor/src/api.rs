@@ -3,10 +3,15 @@
 //! All times are milliseconds since the Unix epoch (`_ms`), all sizes bytes.
 
 mod events;
+mod series;
 
 use serde::{Deserialize, Serialize};
 
 pub use events::{EventKind, PastEvent};
+pub use series::{
+    BoxSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries, ResponseSeries,
+    SeriesQuery, SiteSeries,
+};
 
 /// `GET /api/v1/status`: the whole appliance.
 #[derive(Debug, Clone, Serialize, Deserialize)]

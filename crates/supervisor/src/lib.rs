@@ -11,6 +11,7 @@ mod deploy;
 mod engine;
 mod environment;
 mod first_process;
+mod history;
 mod isolation;
 mod journal;
 mod listeners;

@@ -145,6 +145,11 @@ pub(crate) struct VeteranData {
 }
 
 impl Veteran {
+    /// The site that it serves.
+    pub(crate) fn site(&self) -> &str {
+        &self.site
+    }
+
     /// Takes it over with what it prints.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::merge::merge;
 use super::sources::{Surroundings, User, flag_settings};
-use super::{BoxConfig, BoxFlags, Limits};
+use super::{BoxConfig, BoxFlags, Limits, MetricsSettings};
 use crate::section::{NONE, Section, Unsupported};
 use crate::types::{Invalid, addresses, duration, number, size};
 use crate::value::{Table, Value};
@@ -18,6 +18,7 @@ const BOX_FILE: &str = "box.toml";
 const KB: u64 = 1 << 10;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// Sections of later versions.
 const UNSUPPORTED: &Unsupported =
@@ -38,6 +39,7 @@ pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxCo
         http: listen.http,
         admin: listen.admin,
         limits: read_limits(top.section("limits"), &mut problems),
+        metrics: read_metrics(top.section("metrics"), &mut problems),
         keep_releases: read_keep(top.section("releases"), &mut problems),
     };
     top.finish(UNSUPPORTED, &mut problems);
@@ -111,6 +113,17 @@ fn read_limits(mut section: Section, problems: &mut Vec<Problem>) -> Limits {
     };
     section.finish(NONE, problems);
     limits
+}
+
+fn read_metrics(mut section: Section, problems: &mut Vec<Problem>) -> MetricsSettings {
+    let default = MetricsSettings::default();
+    let sizes = 4 * 1024 * KB..=1 << 40;
+    let metrics = MetricsSettings {
+        keep: section.read("keep", duration(HOUR..=10 * YEAR)).unwrap_or(default.keep),
+        max_bytes: section.read("max-size", size(sizes)).unwrap_or(default.max_bytes),
+    };
+    section.finish(NONE, problems);
+    metrics
 }
 
 fn connections(value: &Value) -> Result<usize, Invalid> {
@@ -249,6 +262,18 @@ mod tests {
             Origin::Variable("ONEBOX_LIMITS__IDLE_TIMEOUT".to_owned())
         );
         assert_eq!(error.problems[3].hint.as_deref(), Some("did you mean `releases`?"));
+    }
+
+    #[test]
+    fn what_is_kept_of_the_past_has_limits() {
+        let (_folder, flags) = folder_with("[metrics]\nkeep = '2d'\nmax-size = '8MB'\n");
+        let metrics = load(flags, &surroundings(User::Root, &[])).unwrap().metrics;
+        let expected = MetricsSettings { keep: 48 * HOUR, max_bytes: 8 << 20 };
+        assert_eq!(metrics, expected);
+        let (_folder, flags) = folder_with("[metrics]\nkeep = '59m'\nmax-size = '3MB'\n");
+        let error = load(flags, &surroundings(User::Root, &[])).unwrap_err();
+        let keys: Vec<_> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["metrics.keep", "metrics.max-size"], "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::ApiError;
 use crate::appliance::OperationError;
+use crate::history::HistoryError;
 use crate::store::StoreError;
 
 /// Why a request to the admin API was not served.
@@ -36,6 +37,9 @@ pub(crate) enum AdminError {
     /// The appliance said no.
     #[error(transparent)]
     Operation(#[from] OperationError),
+    /// What was measured can't be told.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// Something of ours failed.
     #[error("{0}")]
     Internal(String),
@@ -48,7 +52,8 @@ impl AdminError {
             Self::Csrf | Self::ControlSocketOnly => StatusCode::FORBIDDEN,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::History(HistoryError::Span) => StatusCode::BAD_REQUEST,
+            Self::History(HistoryError::Metrics(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Operation(error) => match error {
                 OperationError::NoSite(_)

@@ -18,7 +18,8 @@ const HEADERS: [(HeaderName, &str); 4] = [
 
 /// Adds them; what the API says is never kept by a cache.
 pub(super) async fn add(request: Request, next: Next) -> Response {
-    let is_api = request.uri().path().starts_with("/api/");
+    let path = request.uri().path();
+    let is_api = path.starts_with("/api/") || path == "/metrics";
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in HEADERS {

@@ -13,9 +13,11 @@ mod login;
 mod logs;
 mod password;
 mod past_events;
+mod prometheus;
 mod rate_limit;
 #[cfg(test)]
 mod routes_test;
+mod series;
 mod sites;
 
 use std::sync::Arc;
@@ -57,6 +59,8 @@ fn routes() -> Router<AdminState> {
         .route("/api/v1/status", get(sites::status))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/events/past", get(past_events::past_events))
+        .route("/api/v1/series", get(series::the_box))
+        .route("/metrics", get(prometheus::metrics))
         .route("/api/v1/shutdown", post(sites::shutdown))
         .route("/api/v1/session", get(login::session))
         .route("/api/v1/logout", post(login::logout))
@@ -64,6 +68,7 @@ fn routes() -> Router<AdminState> {
         .route("/api/v1/sites", get(sites::list))
         .route("/api/v1/sites/{site}", get(sites::site).delete(sites::remove))
         .route("/api/v1/sites/{site}/releases", get(sites::releases))
+        .route("/api/v1/sites/{site}/series", get(series::site))
         .route("/api/v1/sites/{site}/explain", get(sites::explain))
         .route("/api/v1/sites/{site}/logs", get(logs::logs))
         .route("/api/v1/sites/{site}/restart", post(deploy::restart))

@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{Request, Response, StatusCode, header};
-use onebox_config::{BoxConfig, Limits};
+use onebox_config::{BoxConfig, Limits, MetricsSettings};
+use onebox_metrics::SiteSnapshot;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
 use crate::api::EventKind;
 use crate::appliance::{Settings, Setup};
+use crate::clock::now_ms;
+use crate::history::figures::{BoxFigures, Gauge, ProcessFigures, SiteFigures, Tick};
 use crate::listeners::ListenerSet;
 
 struct Api {
@@ -36,6 +39,7 @@ impl Api {
             admin: Vec::new(),
             limits: Limits::default(),
             keep_releases: 5,
+            metrics: MetricsSettings::default(),
         };
         std::fs::create_dir(folder.path().join("run")).unwrap();
         let (http, admin) = (ListenerSet::default(), ListenerSet::default());
@@ -92,7 +96,10 @@ async fn body(answer: Response<Body>) -> Value {
     serde_json::from_slice(&to_bytes(answer.into_body(), 1 << 20).await.unwrap()).unwrap()
 }
 
-const GUARDED: [(&str, &str); 10] = [
+const GUARDED: [(&str, &str); 13] = [
+    ("GET", "/metrics"),
+    ("GET", "/api/v1/series"),
+    ("GET", "/api/v1/sites/blog/series"),
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/events/past"),
@@ -189,6 +196,71 @@ async fn past_events_are_told_by_span_and_site() {
     for wrong in ["from_ms=2&to_ms=1", "from_ms=x", "since=1", "from_ms=99999999999999999999"] {
         let refused = api.get(&format!("/api/v1/events/past?{wrong}")).await.unwrap_err();
         assert_eq!(refused, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+}
+
+/// Three seconds of an appliance: a site that answered in the first, and an engine.
+fn take_three_seconds(api: &Api, from_ms: i64) {
+    let by_class = [0, 0, 8, 0, 0, 2];
+    let counted = SiteSnapshot { by_class, bytes_out: 5000, ..SiteSnapshot::default() };
+    let blog = SiteFigures::over(&counted, 1).unwrap();
+    let pss = Gauge::over(20 << 20, 1);
+    let engine = ProcessFigures { samples: 1, cpu_us: 250_000, pss, ..ProcessFigures::default() };
+    let the_box = BoxFigures { samples: 1, memory_total: 1 << 30, ..BoxFigures::default() };
+    for second in 0..3 {
+        let blog = (second == 0).then(|| ("blog".to_owned(), blog.clone()));
+        api.state.appliance.history.take(Tick {
+            at_ms: from_ms + second * 1000,
+            sites: blog.into_iter().collect(),
+            processes: [("engine".to_owned(), engine)].into(),
+            the_box,
+        });
+    }
+}
+
+#[tokio::test]
+async fn series_have_a_value_for_each_step_in_their_units() {
+    let api = Api::new().await;
+    api.state.appliance.store.add_site("blog").await.unwrap();
+    let from_ms = now_ms() / 1000 * 1000 - 60_000;
+    take_three_seconds(&api, from_ms);
+    let span = format!("from_ms={from_ms}&to_ms={}&step_ms=1000", from_ms + 4000);
+    let blog = api.get(&format!("/api/v1/sites/blog/series?{span}")).await.unwrap();
+    assert_eq!((&blog["from_ms"], &blog["step_ms"]), (&json!(from_ms), &json!(1000)));
+    assert_eq!(blog["responses_per_s"]["2xx"], json!([8.0, 0.0, 0.0, null]));
+    assert_eq!(blog["responses_per_s"]["5xx"], json!([2.0, 0.0, 0.0, null]));
+    assert_eq!(blog["bytes_out_per_s"], json!([5000.0, 0.0, 0.0, null]));
+    assert_eq!(blog["latency_ms"]["p99"], json!([null, null, null, null]));
+    assert_eq!(blog["processes"][0]["process"], "engine");
+    let the_box = api.get(&format!("/api/v1/series?{span}")).await.unwrap();
+    let total = f64::from(1 << 30);
+    assert_eq!(the_box["memory_total_bytes"], json!([total, total, total, null]));
+    assert_eq!(the_box["processes"][0]["cpu"], json!([0.25, 0.25, 0.25, null]));
+    let engine = f64::from(20 << 20);
+    let pss = &the_box["processes"][0]["memory_bytes"];
+    assert_eq!(pss["max"], json!([engine, engine, engine, null]));
+}
+
+#[tokio::test]
+async fn series_of_what_is_no_span_or_no_site_are_refused() {
+    let api = Api::new().await;
+    for wrong in [
+        "from_ms=2&to_ms=1",
+        "span_ms=0",
+        "span_ms=-1",
+        "span_ms=1000&from_ms=0",
+        "span_ms=259000000&step_ms=60000",
+        "step_ms=0",
+        "step_ms=x",
+        "span=1",
+    ] {
+        let refused = api.get(&format!("/api/v1/series?{wrong}")).await.err();
+        assert_eq!(refused, Some(StatusCode::BAD_REQUEST), "{wrong}");
+    }
+    let missing = api.get("/api/v1/sites/nowhere/series").await.unwrap_err();
+    assert_eq!(missing, StatusCode::NOT_FOUND);
+    for span in ["", "?span_ms=300000", "?span_ms=2592000000", "?to_ms=0"] {
+        api.get(&format!("/api/v1/series{span}")).await.unwrap();
     }
 }
 

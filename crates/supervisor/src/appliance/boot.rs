@@ -16,10 +16,12 @@ use crate::api::EventKind;
 use crate::clock::now_ms;
 use crate::deploy::release::clean_half_made;
 use crate::engine::{EngineContext, LoadFailure};
+use crate::history::History;
 use crate::journal::Journal;
 use crate::logs::{Destination, Logs, Source};
 use crate::process::LifePipe;
 use crate::site_sockets::{SiteSockets, Wanted};
+use crate::store::metrics::Retention;
 use crate::store::{SiteRow, Store, StoreError};
 use crate::workers::WorkerContext;
 
@@ -68,6 +70,8 @@ impl Appliance {
         let destination = if setup.in_place { Destination::Terminal } else { Destination::Files };
         let logs = Arc::new(Logs::new(paths.clone(), destination));
         let journal = Arc::new(Journal::new(store.clone()));
+        let retention = Retention::from(&config.metrics);
+        let history = History::new(paths.metrics_db(), retention, Arc::clone(&journal));
         let engines = EngineContext {
             paths: paths.clone(),
             access_logs: (!setup.in_place).then(|| paths.box_logs()),
@@ -88,9 +92,11 @@ impl Appliance {
             paths,
             store,
             logs,
+            history,
             journal,
             events: broadcast::channel(EVENTS).0,
             shutdown: CancellationToken::new(),
+            opened_ms: now_ms(),
             started_ms: setup.fleet.map_or_else(now_ms, |fleet| fleet.started_ms),
             operation: tokio::sync::Mutex::new(()),
             tasks: TaskTracker::new(),

@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::Sample;
 use crate::engine::protocol::{EngineConfig, HeirData};
 use crate::engine::{EngineContext, Generation, GenerationSpec};
+use crate::history::History;
 use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::process::BackOff;
@@ -70,12 +71,15 @@ pub(crate) struct Appliance {
     pub(crate) store: Store,
     pub(crate) logs: Arc<Logs>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) history: History,
     pub(crate) events: broadcast::Sender<Event>,
     /// Cancelled when the appliance is to end.
     pub(crate) shutdown: CancellationToken,
     /// Whether it serves one folder in place and has no state.
     pub(crate) in_place: bool,
     started_ms: i64,
+    /// When this program took it over, or started it.
+    pub(crate) opened_ms: i64,
     library: PathBuf,
     engines: EngineContext,
     sockets: SiteSockets,
@@ -207,13 +211,16 @@ impl Appliance {
         running.engine.iter().chain(&running.draining).cloned().collect()
     }
 
-    /// Process ids of engines and workers.
-    pub(crate) fn pids(&self) -> Vec<u32> {
+    /// Engines and workers: what they are, and their process ids.
+    pub(crate) fn processes(&self) -> Vec<(String, u32)> {
         let running = self.running.lock();
-        let engines = running.engine.iter().chain(&running.draining).map(|engine| engine.pid());
-        let workers =
-            running.crews.values().flat_map(|crew| crew.status()).map(|worker| worker.pid);
-        let veterans = running.veterans.iter().map(|veteran| veteran.pid());
+        let engines = running.engine.iter().chain(&running.draining);
+        let engines = engines.map(|engine| ("engine".to_owned(), engine.pid()));
+        let workers = running.crews.values().flat_map(|crew| crew.status());
+        let workers = workers.map(|worker| (worker.name, worker.pid));
+        let veterans = running.veterans.iter();
+        let veterans =
+            veterans.map(|veteran| (format!("{}.veteran", veteran.site()), veteran.pid()));
         engines.chain(workers).chain(veterans).collect()
     }
 
@@ -242,6 +249,7 @@ impl Appliance {
         self.tasks.close();
         self.tasks.wait().await;
         self.sockets.keep(std::iter::empty());
+        self.history.close().await;
         self.journal.close().await;
         self.store.close().await;
     }

@@ -11,8 +11,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::change::obeyed;
 use super::{Appliance, OperationFailure};
+use crate::api::EventKind;
 use crate::engine::Loaded;
 use crate::listeners::{ListenError, ListenerSet};
+use crate::store::metrics::Retention;
 
 /// Looks at the queue of a listener that is given up; each is a moment in which the engine takes in what waits.
 const LOOKS: u32 = 100;
@@ -63,6 +65,9 @@ impl Appliance {
             return Err(error);
         }
         self.workers.set_drain_timeout(next.config.limits.drain_timeout);
+        self.history.set_retention(Retention::from(&next.config.metrics));
+        self.journal
+            .the_box(EventKind::Configuration, "the configuration of the box was read anew");
         self.announce();
         Ok(true)
     }

@@ -1,123 +1,119 @@
-//! Once a second: what the engines counted, and what it all takes of the machine, as one [`Sample`].
+//! Once a second: what the engines counted, and what it all takes of the machine, for the history and for every dashboard.
 //!
 //! A slow observer loses samples and never slows this. Must not know how a sample is drawn or kept.
 
-use std::collections::HashMap;
-use std::fs;
+mod engines;
+mod machine;
+mod processes;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onebox_metrics::{HistogramSnapshot, SiteSnapshot, Snapshot};
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::api::{Sample, SiteSample};
 use crate::appliance::{Appliance, Event};
 use crate::clock::now_ms;
+use crate::history::figures::{BoxFigures, ProcessFigures, SiteFigures, Tick};
+use engines::Engines;
+use machine::Machine;
+use processes::Processes;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Takes a sample each second until the appliance ends.
 pub(crate) async fn run(appliance: Arc<Appliance>) {
-    let mut sampler = Sampler::new();
-    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut engines = Engines::new(appliance.opened_ms);
+    let mut meters = Meters {
+        processes: Processes::new(),
+        machine: Machine::new(appliance.paths.state_dir().to_owned()),
+    };
+    let mut taken_at = Instant::now();
+    let mut second = tokio::time::interval_at(taken_at + until_half_past(), SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             _ = second.tick() => {}
             () = appliance.shutdown.cancelled() => return,
         }
-        let totals = appliance
-            .generations()
-            .into_iter()
-            .map(|generation| (generation.number, generation.take_samples()));
-        let counted = sampler.count(totals.collect());
-        let pids = appliance.pids();
+        let counted = engines.count(appliance.generations());
+        let processes = appliance.processes();
+        let lasted = taken_at.elapsed();
+        taken_at += lasted;
         // Reading /proc is short, but not nothing.
         let measured = tokio::task::spawn_blocking(move || {
-            let usage = sampler.measure(&pids);
-            (sampler, usage)
+            let taken = meters.measure(&processes, lasted);
+            (meters, taken)
         });
-        let Ok((returned, usage)) = measured.await else { return };
-        sampler = returned;
-        let sample = sampler.sample(&counted, usage);
+        let Ok((returned, taken)) = measured.await else { return };
+        meters = returned;
         // Without a dashboard nobody listens, which is no error.
-        appliance.events.send(Event::Sample(Arc::new(sample))).ok();
+        appliance.events.send(Event::Sample(Arc::new(sample(&counted, &taken, lasted)))).ok();
+        appliance.history.take(tick(&counted, taken, lasted));
     }
 }
 
-/// What processes take.
-#[derive(Debug, Clone, Copy, Default)]
-struct Usage {
-    memory_bytes: u64,
-    cpu: f64,
+/// Samples are taken half past a second, so that one that is a little early or late still belongs to its own second.
+fn until_half_past() -> Duration {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(u64::from(1500 - since_epoch.subsec_millis()))
 }
 
-struct Sampler {
-    /// The last totals by generation.
-    before: HashMap<u64, Snapshot>,
-    taken_at: Instant,
-    /// `None` where the system does not say what processes take.
-    system: Option<System>,
+/// Everything that reads `/proc`.
+struct Meters {
+    processes: Processes,
+    machine: Machine,
 }
 
-impl Sampler {
-    fn new() -> Self {
-        Self { before: HashMap::new(), taken_at: Instant::now(), system: System::new().ok() }
-    }
+/// What it all took.
+struct Taken {
+    processes: BTreeMap<String, ProcessFigures>,
+    the_box: BoxFigures,
+}
 
-    /// What was counted since the last call, over all engines that live; a fresh engine counts from nothing.
-    fn count(&mut self, totals: Vec<(u64, Vec<Snapshot>)>) -> Snapshot {
-        let mut sum = Snapshot::default();
-        let numbers: Vec<u64> = totals.iter().map(|(number, _)| *number).collect();
-        for (number, snapshots) in totals {
-            let Some(last) = snapshots.into_iter().next_back() else { continue };
-            let before = self.before.entry(number).or_default();
-            sum.merge(&last.delta(before));
-            *before = last;
-        }
-        self.before.retain(|number, _| numbers.contains(number));
-        sum
-    }
-
-    fn measure(&mut self, children: &[u32]) -> Usage {
-        let pids: Vec<Pid> =
-            children.iter().copied().chain([std::process::id()]).map(Pid::from_u32).collect();
-        let kind = ProcessRefreshKind::nothing().with_cpu().with_memory();
-        let mut usage = Usage::default();
-        let Some(system) = &mut self.system else { return usage };
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, kind);
-        for pid in pids {
-            let Some(process) = system.process(pid) else { continue };
-            usage.memory_bytes += proportional_bytes(pid.as_u32()).unwrap_or(process.memory());
-            usage.cpu += f64::from(process.cpu_usage()) / 100.0;
-        }
-        usage
-    }
-
-    fn sample(&mut self, counted: &Snapshot, usage: Usage) -> Sample {
-        let now = Instant::now();
-        let seconds = now.duration_since(self.taken_at).as_secs_f64().max(0.001);
-        self.taken_at = now;
-        let sites = counted.sites.iter().map(|(name, site)| site_sample(name, site, seconds));
-        Sample {
-            at_ms: now_ms(),
-            sites: sites.collect(),
-            memory_bytes: usage.memory_bytes,
-            cpu: usage.cpu,
+impl Meters {
+    fn measure(&mut self, processes: &[(String, u32)], lasted: Duration) -> Taken {
+        let seconds = whole_seconds(lasted);
+        Taken {
+            processes: self.processes.measure(processes, seconds),
+            the_box: self.machine.measure(seconds),
         }
     }
 }
 
-/// Memory with what is shared divided among those who share it: `/proc/PID/smaps_rollup`, proc(5).
-fn proportional_bytes(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+/// How many seconds of history a sample stands for: one, unless the machine was too busy to take each.
+fn whole_seconds(lasted: Duration) -> u64 {
+    (lasted + Duration::from_millis(500)).as_secs().max(1)
+}
+
+fn tick(counted: &Snapshot, taken: Taken, lasted: Duration) -> Tick {
+    let seconds = whole_seconds(lasted);
+    let figures = |(name, site): (&String, &SiteSnapshot)| {
+        Some((name.clone(), SiteFigures::over(site, seconds)?))
+    };
+    Tick {
+        at_ms: now_ms().saturating_sub(i64::try_from(lasted.as_millis()).unwrap_or(0)),
+        sites: counted.sites.iter().filter_map(figures).collect(),
+        processes: taken.processes,
+        the_box: taken.the_box,
+    }
+}
+
+fn sample(counted: &Snapshot, taken: &Taken, lasted: Duration) -> Sample {
+    let seconds = lasted.as_secs_f64().max(0.001);
+    let cpu_us: u64 = taken.processes.values().map(|process| process.cpu_us).sum();
+    Sample {
+        at_ms: now_ms(),
+        sites: counted.sites.iter().map(|(name, site)| site_sample(name, site, seconds)).collect(),
+        memory_bytes: taken.processes.values().map(|process| process.pss.max).sum(),
+        cpu: Duration::from_micros(cpu_us).as_secs_f64() / seconds,
+    }
 }
 
 fn site_sample(name: &str, site: &SiteSnapshot, seconds: f64) -> SiteSample {
     // Counts of a second are far below 2^52.
-    #[allow(clippy::cast_precision_loss)]
     let rate = |count: u64| count as f64 / seconds;
     SiteSample {
         site: name.to_owned(),
@@ -138,26 +134,31 @@ fn quantile_ms(histogram: &HistogramSnapshot, q: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn totals(requests: u64) -> Snapshot {
-        let site = SiteSnapshot { by_class: [0, 0, requests, 0, 0, 0], ..SiteSnapshot::default() };
-        Snapshot { sites: [("blog".to_owned(), site)].into() }
-    }
-
-    fn counted(sampler: &mut Sampler, totals: Vec<(u64, Vec<Snapshot>)>) -> u64 {
-        sampler.count(totals).sites.get("blog").map_or(0, SiteSnapshot::requests)
+    #[test]
+    fn a_sample_that_came_late_stands_for_the_seconds_that_it_covers() {
+        let seconds =
+            [0, 999, 1001, 1499, 2000, 3001].map(Duration::from_millis).map(whole_seconds);
+        assert_eq!(seconds, [1, 1, 1, 1, 2, 3]);
     }
 
     #[test]
-    fn engines_are_counted_each_from_its_own_start() {
-        let mut sampler = Sampler::new();
-        assert_eq!(counted(&mut sampler, vec![(1, vec![totals(2), totals(5)])]), 5);
-        assert_eq!(counted(&mut sampler, vec![(1, vec![totals(7)]), (2, vec![totals(3)])]), 5);
-        assert_eq!(counted(&mut sampler, vec![(2, Vec::new())]), 0);
-        assert_eq!(counted(&mut sampler, vec![(2, vec![totals(4)])]), 1);
-    }
-
-    #[test]
-    fn this_process_takes_memory() {
-        assert!(Sampler::new().measure(&[]).memory_bytes > 1_000_000);
+    fn what_was_measured_adds_up_to_the_sample() {
+        let process = |cpu_us, pss| ProcessFigures {
+            samples: 2,
+            cpu_us,
+            pss: crate::history::figures::Gauge::over(pss, 2),
+            ..ProcessFigures::default()
+        };
+        let processes = [("engine", process(300_000, 7)), ("supervisor", process(100_000, 5))];
+        let processes = processes.map(|(name, figures)| (name.to_owned(), figures)).into();
+        let taken = Taken { processes, the_box: BoxFigures::default() };
+        let site = SiteSnapshot { by_class: [0, 0, 6, 0, 0, 2], ..SiteSnapshot::default() };
+        let counted = Snapshot { sites: [("blog".to_owned(), site)].into() };
+        let sample = sample(&counted, &taken, Duration::from_secs(2));
+        assert_eq!((sample.memory_bytes, sample.cpu), (12, 0.2));
+        assert_eq!((sample.sites[0].requests_per_s, sample.sites[0].errors_per_s), (4.0, 1.0));
+        let tick = tick(&counted, taken, Duration::from_secs(2));
+        let blog = &tick.sites["blog"];
+        assert_eq!((blog.samples, blog.answers_max), (2, 4));
     }
 }

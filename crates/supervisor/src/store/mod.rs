@@ -1,9 +1,10 @@
-//! `state.db`: what the appliance must not lose. Every SQL statement of it is in this folder.
+//! `state.db`: what the appliance must not lose. Every SQL statement is in this folder, those of `metrics.db` in [`metrics`].
 //!
 //! A transaction here alone decides which release of a site is live; routes are derived from it. Must not know processes or HTTP.
 
 mod events;
 mod fallbacks;
+pub(crate) mod metrics;
 mod releases;
 mod sessions;
 mod sites;

@@ -1,20 +1,25 @@
 //! Every released schema comes forward with its rows, and a database of a later version is left as it is.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 
-use super::{MIGRATIONS, Store, StoreError};
+use super::metrics::MetricsDb;
+use super::{Store, StoreError};
 
-/// Rows for what each migration adds, in order.
-const FIXTURES: [&str; 3] = [
+/// Rows for what each migration of `state.db` adds, in order.
+const STATE: [&str; 3] = [
     include_str!("fixtures/0001_first.sql"),
     include_str!("fixtures/0002_events.sql"),
     include_str!("fixtures/0003_fallbacks.sql"),
 ];
+/// The same of `metrics.db`.
+const METRICS: [&str; 1] = [include_str!("metrics/fixtures/0001_first.sql")];
 
 /// Every table's columns and rows, as SQL literals.
 type Contents = BTreeMap<String, (Vec<String>, Vec<Vec<String>>)>;
@@ -23,12 +28,12 @@ async fn connect(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
 }
 
-/// A database as the first `count` migrations leave it, with rows in every table.
-async fn write_version(path: &Path, count: usize) -> Contents {
+/// A database as the first migrations leave it, one for each of the fixtures, whose rows it has.
+async fn write_version(path: &Path, migrations: &Migrator, fixtures: &[&'static str]) -> Contents {
     let mut connection = connect(path).await;
-    let released = MIGRATIONS.iter().take(count).cloned().collect();
+    let released = migrations.iter().take(fixtures.len()).cloned().collect();
     Migrator::with_migrations(released).run_direct(None, &mut connection, false).await.unwrap();
-    for fixture in FIXTURES.iter().take(count) {
+    for fixture in fixtures {
         sqlx::raw_sql(*fixture).execute(&mut connection).await.unwrap();
     }
     let contents = read(&mut connection).await;
@@ -68,19 +73,19 @@ async fn rows(
     rows.iter().map(|row| (0..columns.len()).map(|index| row.get(index)).collect()).collect()
 }
 
-#[tokio::test]
-async fn every_released_schema_comes_forward_with_its_rows() {
+/// Opens a database of every version with `open`, and looks whether its rows are still there.
+async fn come_forward(migrations: &Migrator, fixtures: &[&'static str], open: AsyncOpen) {
     assert_eq!(
-        MIGRATIONS.iter().count(),
-        FIXTURES.len(),
+        migrations.iter().count(),
+        fixtures.len(),
         "a migration has no rows to prove it with"
     );
-    for count in 1..=FIXTURES.len() {
+    for count in 1..=fixtures.len() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.db");
-        let before = write_version(&path, count).await;
-        assert!(before.len() >= 6);
-        Store::open(&path).await.unwrap().close().await;
+        let path = folder.path().join("some.db");
+        let before = write_version(&path, migrations, &fixtures[..count]).await;
+        assert!(before.len() >= 4);
+        open(path.clone()).await;
         let mut connection = connect(&path).await;
         for (table, (columns, old)) in before {
             assert!(!old.is_empty(), "{table} has no row in the fixtures");
@@ -88,6 +93,22 @@ async fn every_released_schema_comes_forward_with_its_rows() {
         }
         connection.close().await.unwrap();
     }
+}
+
+type AsyncOpen = fn(PathBuf) -> BoxFuture<'static, ()>;
+
+#[tokio::test]
+async fn every_released_schema_of_the_state_comes_forward_with_its_rows() {
+    let open: AsyncOpen =
+        |path| async move { Store::open(&path).await.unwrap().close().await }.boxed();
+    come_forward(&super::MIGRATIONS, &STATE, open).await;
+}
+
+#[tokio::test]
+async fn every_released_schema_of_the_metrics_comes_forward_with_its_rows() {
+    let open: AsyncOpen =
+        |path| async move { MetricsDb::open(&path).await.unwrap().close().await }.boxed();
+    come_forward(&super::metrics::MIGRATIONS, &METRICS, open).await;
 }
 
 #[tokio::test]

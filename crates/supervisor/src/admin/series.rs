@@ -1,0 +1,50 @@
+//! Curves over time: a site's and the box's.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+
+use super::{AdminError, AdminState};
+use crate::api::{BoxSeries, Mode, SeriesQuery, SiteSeries};
+use crate::clock::now_ms;
+use crate::history::resolution::Wanted;
+use crate::store::metrics::Whose;
+
+/// How long a span is where nobody says it.
+const HOUR_MS: i64 = 3_600_000;
+
+/// `GET /api/v1/series`
+pub(super) async fn the_box(
+    State(state): State<AdminState>,
+    query: Result<Query<SeriesQuery>, QueryRejection>,
+) -> Result<Json<BoxSeries>, AdminError> {
+    Ok(Json(state.appliance.history.the_box(wanted(query?.0)?).await?))
+}
+
+/// `GET /api/v1/sites/{site}/series`
+pub(super) async fn site(
+    State(state): State<AdminState>,
+    Path(site): Path<String>,
+    query: Result<Query<SeriesQuery>, QueryRejection>,
+) -> Result<Json<SiteSeries>, AdminError> {
+    let wanted = wanted(query?.0)?;
+    let status = state.appliance.site_status(&site).await?;
+    let processes = match status.mode {
+        Mode::Isolated => Whose::Workers(&site),
+        Mode::Embedded | Mode::Static => Whose::Engines,
+    };
+    Ok(Json(state.appliance.history.site(&site, processes, wanted).await?))
+}
+
+fn wanted(query: SeriesQuery) -> Result<Wanted, AdminError> {
+    let SeriesQuery { from_ms, to_ms, span_ms, step_ms } = query;
+    let to_ms = to_ms.unwrap_or_else(now_ms);
+    let from_ms = match (from_ms, span_ms) {
+        (Some(_), Some(_)) => {
+            return Err(AdminError::Malformed("give either from_ms or span_ms".to_owned()));
+        }
+        (Some(from_ms), None) => from_ms,
+        (None, span_ms) => to_ms.saturating_sub(span_ms.unwrap_or(HOUR_MS)),
+    };
+    Ok(Wanted { from_ms, to_ms, step_ms })
+}

@@ -1,0 +1,152 @@
+//! What was measured over time, as the admin API says it.
+//!
+//! Point `i` of every curve stands for the time from `from_ms + i * step_ms` on, for `step_ms`.
+
+use serde::{Deserialize, Serialize};
+
+/// A value for each point; `null` where nothing was measured, or there is nothing to tell.
+pub type Curve = Vec<Option<f64>>;
+
+/// Query of every `…/series`: `GET /api/v1/series?span_ms=300000` or `?from_ms=…&to_ms=…`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeriesQuery {
+    /// From this moment on; else `span_ms` before the end.
+    pub from_ms: Option<i64>,
+    /// Until before this one; else now.
+    pub to_ms: Option<i64>,
+    /// How long; else an hour. Not together with `from_ms`.
+    pub span_ms: Option<i64>,
+    /// From one point to the next; else as fits the span. Made larger where only coarser figures are left.
+    pub step_ms: Option<i64>,
+}
+
+/// `GET /api/v1/sites/{name}/series`: what a site did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SiteSeries {
+    /// The beginning of the first point.
+    pub from_ms: i64,
+    /// From one point to the next.
+    pub step_ms: i64,
+    /// Answers a second, by the first digit of their status.
+    pub responses_per_s: ResponseSeries,
+    /// Of these, served without Python.
+    pub static_per_s: Curve,
+    /// Answers in the busiest second.
+    pub busiest_per_s: Curve,
+    /// Bytes received a second, heads and bodies.
+    pub bytes_in_per_s: Curve,
+    /// Bytes sent a second.
+    pub bytes_out_per_s: Curve,
+    /// Requests being served at a time, on average.
+    pub in_flight: Curve,
+    /// How long requests took from the first byte to the last, milliseconds; `null` where there was none.
+    pub latency_ms: LatencySeries,
+    /// Of the mean of that, the share of each phase, milliseconds.
+    pub phases_ms: PhaseSeries,
+    /// The processes that run the site; for an embedded or static one the engine.
+    pub processes: Vec<ProcessSeries>,
+}
+
+/// Answers a second by class of status.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResponseSeries {
+    /// Without a proper status, or never sent.
+    pub none: Curve,
+    /// 100 to 199
+    #[serde(rename = "1xx")]
+    pub c1xx: Curve,
+    /// 200 to 299
+    #[serde(rename = "2xx")]
+    pub c2xx: Curve,
+    /// 300 to 399
+    #[serde(rename = "3xx")]
+    pub c3xx: Curve,
+    /// 400 to 499
+    #[serde(rename = "4xx")]
+    pub c4xx: Curve,
+    /// 500 to 599
+    #[serde(rename = "5xx")]
+    pub c5xx: Curve,
+}
+
+/// What shares of the requests stayed under, right to 5 %.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencySeries {
+    /// Half of them.
+    pub p50: Curve,
+    /// 95 of 100.
+    pub p95: Curve,
+    /// 99 of 100.
+    pub p99: Curve,
+}
+
+/// Where the time of a request went, on average.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseSeries {
+    /// Until it was understood and routed, its body read.
+    pub accept: Curve,
+    /// Until a Python thread took it.
+    pub queue: Curve,
+    /// Until the application gave its head, or the file was opened.
+    pub app: Curve,
+    /// Until the last byte of the answer was made.
+    pub body: Curve,
+    /// Until the last byte was handed to the kernel.
+    pub send: Curve,
+}
+
+/// `GET /api/v1/series`: what the machine did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct BoxSeries {
+    /// The beginning of the first point.
+    pub from_ms: i64,
+    /// From one point to the next.
+    pub step_ms: i64,
+    /// Busy share of all cores together, 0 to 1.
+    pub cpu: GaugeSeries,
+    /// Memory in use: all but what is available.
+    pub memory_bytes: GaugeSeries,
+    /// Memory there is.
+    pub memory_total_bytes: Curve,
+    /// In use of the file system with the state directory.
+    pub disk_bytes: GaugeSeries,
+    /// What that file system holds.
+    pub disk_total_bytes: Curve,
+    /// Load average of a minute.
+    pub load: GaugeSeries,
+    /// From the network, but not the loopback.
+    pub received_bytes_per_s: Curve,
+    /// To the network.
+    pub sent_bytes_per_s: Curve,
+    /// Supervisor, engine and workers, by name.
+    pub processes: Vec<ProcessSeries>,
+}
+
+/// What a process of onebox took.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessSeries {
+    /// `supervisor`, `engine` (all that live together), `blog.1`.
+    pub process: String,
+    /// A share of one core.
+    pub cpu: Curve,
+    /// Memory with what is shared divided among those who share it (PSS, else RSS).
+    pub memory_bytes: GaugeSeries,
+    /// Memory with all that is shared (RSS).
+    pub resident_bytes: GaugeSeries,
+    /// Threads.
+    pub threads: GaugeSeries,
+    /// Open file descriptors.
+    pub descriptors: GaugeSeries,
+}
+
+/// Something that is read off each second.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GaugeSeries {
+    /// The mean of the readings.
+    pub mean: Curve,
+    /// The smallest reading.
+    pub min: Curve,
+    /// The largest reading.
+    pub max: Curve,
+}

@@ -1,0 +1,202 @@
+//! What 30 days of 10 busy sites take on the disk.
+
+use std::time::Duration;
+
+use onebox_metrics::{HistogramSnapshot, PhaseDurations, Registry, ServedBy};
+use sqlx::AssertSqlSafe;
+
+use super::{Batch, MetricsDb};
+use crate::history::figures::{BoxFigures, Figures, Gauge, ProcessFigures, SiteFigures, Tick};
+use crate::history::resolution::Resolution;
+
+const KEEP: Duration = Duration::from_secs(30 * 86_400);
+const SITES: usize = 10;
+/// Each site has two workers.
+const PROCESSES: usize = 2 + 2 * SITES;
+/// Answers a second of each site.
+const ANSWERS: u64 = 20;
+
+/// Durations whose logarithms lie around a middle, as latencies do.
+struct Durations(u64);
+
+impl Durations {
+    fn next(&mut self, shortest_log2: f64, longest_log2: f64) -> Duration {
+        let mut share = 0.0;
+        for _ in 0..3 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            share += (self.0 >> 33) as f64 / f64::from(u32::MAX >> 1) / 3.0;
+        }
+        let log2 = shortest_log2 + share * (longest_log2 - shortest_log2);
+        Duration::from_secs_f64(log2.exp2() / 1e6)
+    }
+
+    /// What a site does in so many seconds.
+    fn site(&mut self, seconds: u64) -> SiteFigures {
+        // An hour's histogram has the parts of ten minutes' one.
+        let recorded = seconds.min(600);
+        let registry = Registry::new();
+        for number in 0..recorded * ANSWERS {
+            let app = self.next(9.0, 18.0);
+            let phases = PhaseDurations {
+                accept: Some(self.next(4.0, 8.0)),
+                queue: Some(self.next(3.0, 11.0)),
+                app: Some(app),
+                body: Some(self.next(3.0, 8.0)),
+                send: Some(self.next(4.0, 9.0)),
+                total: app + Duration::from_micros(400),
+            };
+            let status = if number % 50 == 0 { 404 } else { 200 };
+            registry.site("site").finish(&onebox_metrics::Finished {
+                status,
+                served_by: ServedBy::App,
+                bytes_in: 800,
+                bytes_out: 20_000,
+                phases,
+            });
+        }
+        let counted = &registry.snapshot().sites["site"];
+        let mut whole = SiteFigures::over(counted, recorded).unwrap();
+        for _ in 1..seconds / recorded {
+            whole.merge(&SiteFigures::over(counted, recorded).unwrap());
+        }
+        whole
+    }
+}
+
+fn tick(durations: &mut Durations, at_ms: i64, seconds: u64) -> Tick {
+    let process = ProcessFigures {
+        samples: seconds,
+        cpu_us: 123_456 * seconds,
+        cpu_us_max: 345_678,
+        pss: Gauge::over(43_210_000, seconds),
+        rss: Gauge::over(65_432_100, seconds),
+        threads: Gauge::over(11, seconds),
+        descriptors: Gauge::over(234, seconds),
+    };
+    let the_box = BoxFigures {
+        samples: seconds,
+        cpu_ppm: Gauge::over(234_567, seconds),
+        memory: Gauge::over(3_456_789_012, seconds),
+        memory_total: 8_000_000_000,
+        disk: Gauge::over(123_456_789_012, seconds),
+        disk_total: 500_000_000_000,
+        load: Gauge::over(1234, seconds),
+        received: 12_345_678 * seconds,
+        sent: 123_456_789 * seconds,
+    };
+    Tick {
+        at_ms,
+        sites: (0..SITES).map(|n| (format!("site-{n}"), durations.site(seconds))).collect(),
+        processes: (0..PROCESSES).map(|n| (format!("site-{n}.1"), process)).collect(),
+        the_box,
+    }
+}
+
+/// Copies the rows that begin at 0 to every time for which rows stay, in the order of time.
+async fn copy_rows(db: &mut MetricsDb, resolution: Resolution) {
+    let rows = i64::try_from(resolution.keep(KEEP).as_secs()).unwrap() / resolution.step_s();
+    for table in ["site_samples", "process_samples", "box_samples"] {
+        let columns: Vec<String> =
+            sqlx::query_scalar("SELECT name FROM pragma_table_info(?1) WHERE name <> 'at_ms'")
+                .bind(table)
+                .fetch_all(&mut db.connection)
+                .await
+                .unwrap();
+        let columns = columns.join(", ");
+        let step_s = resolution.step_s();
+        let sql = format!(
+            "CREATE TEMP TABLE model AS SELECT * FROM {table} WHERE step_s = {step_s} AND at_ms = 0; \
+             WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows}) \
+             INSERT INTO {table} ({columns}, at_ms) \
+             SELECT {columns}, 1792000000000 + n * step_s * 1000 FROM numbers CROSS JOIN model; \
+             DROP TABLE model;"
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut db.connection).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn thirty_days_of_ten_busy_sites_take_less_than_100_mb() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.db");
+    let mut db = MetricsDb::open(&path).await.unwrap();
+    let mut durations = Durations(7);
+    let mut expected = 0;
+    for resolution in Resolution::ALL {
+        let seconds = u64::try_from(resolution.step_s()).unwrap();
+        let mut batch = Batch::default();
+        batch.add(&tick(&mut durations, 0, seconds));
+        db.write(&batch).await.unwrap();
+        copy_rows(&mut db, resolution).await;
+        sqlx::query("DELETE FROM site_samples WHERE at_ms = 0")
+            .execute(&mut db.connection)
+            .await
+            .unwrap();
+        expected +=
+            i64::try_from(resolution.keep(KEEP).as_secs() / seconds * SITES as u64).unwrap();
+    }
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM site_samples WHERE length(latency) > 20")
+            .fetch_one(&mut db.connection)
+            .await
+            .unwrap();
+    assert_eq!(rows, expected);
+    let begun = std::time::Instant::now();
+    db.check().await.unwrap();
+    let checked = begun.elapsed();
+    db.close().await;
+    let megabytes = std::fs::metadata(&path).unwrap().len() >> 20;
+    println!("{megabytes} MB, checked in {checked:?}");
+    assert!(megabytes < 100, "{megabytes} MB");
+}
+
+#[tokio::test]
+async fn percentiles_stay_right_to_five_per_cent_after_every_roll_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut db = MetricsDb::open(&folder.path().join("metrics.db")).await.unwrap();
+    let mut durations = Durations(11);
+    let (hour_ms, mut exact) = (1_800_000_000_000 / 3_600_000 * 3_600_000, Vec::new());
+    for second in 0..40 {
+        let registry = Registry::new();
+        for _ in 0..15 {
+            let total = durations.next(8.0, 22.0);
+            exact.push(total.as_micros() as f64);
+            let phases = PhaseDurations { total, ..PhaseDurations::default() };
+            registry.site("site").finish(&onebox_metrics::Finished {
+                status: 200,
+                served_by: ServedBy::App,
+                bytes_in: 1,
+                bytes_out: 1,
+                phases,
+            });
+        }
+        let site = SiteFigures::over(&registry.snapshot().sites["site"], 1).unwrap();
+        let mut batch = Batch::default();
+        batch.add(&Tick {
+            at_ms: hour_ms + second * 90_000,
+            sites: [("site".to_owned(), site)].into(),
+            ..Tick::default()
+        });
+        db.write(&batch).await.unwrap();
+    }
+    exact.sort_by(f64::total_cmp);
+    let mut seen = 0;
+    for resolution in Resolution::ALL {
+        let rows = sqlx::query("SELECT * FROM site_samples WHERE step_s = ?1")
+            .bind(resolution.step_s())
+            .fetch_all(&mut db.connection)
+            .await
+            .unwrap();
+        let mut whole = HistogramSnapshot::default();
+        for row in &rows {
+            whole.merge(&super::write::to_site(row).unwrap().counted.total);
+        }
+        assert_eq!(whole.count, 600, "{resolution:?} in {} rows", rows.len());
+        for (q, rank) in [(0.5, 300), (0.95, 570), (0.99, 594)] {
+            let (told, right) = (whole.quantile(q).as_micros() as f64, exact[rank - 1]);
+            assert!((told - right).abs() <= right * 0.05, "{told} for {right} at {resolution:?}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 12);
+}
