@@ -120,6 +120,47 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await page.locator('.uplot canvas').first().waitFor();
   });
 
+  const charts = page.getByTestId('charts');
+  const slider = (title) => page.getByRole('slider', { name: title, exact: true });
+
+  await step('charts tell their values by keyboard', async () => {
+    const requests = slider('Requests per second, by status');
+    await requests.focus();
+    await page.keyboard.press('Home');
+    await page.waitForFunction(() => document.activeElement?.getAttribute('aria-valuenow') === '0');
+    assert.match(await requests.getAttribute('aria-valuetext'), /^at \d\d:\d\d:\d\d: 2xx /);
+    await page.keyboard.press('End');
+    await page.keyboard.press('ArrowLeft');
+    await page.waitForFunction(() => {
+      const shown = document.activeElement;
+      return (
+        Number(shown?.getAttribute('aria-valuenow')) === Number(shown?.getAttribute('aria-valuemax')) - 1
+      );
+    });
+  });
+
+  await step('another span is a link, and its charts come', async () => {
+    await page.getByRole('radio', { name: '5 min' }).focus();
+    await page.keyboard.press('ArrowRight');
+    await page.waitForURL(/#\/sites\/.*\?span=1h$/);
+    await page.reload();
+    await page.locator('[data-testid=charts][data-span="1h"]').waitFor();
+    assert.equal(await page.getByRole('radio', { name: '1 h' }).isChecked(), true);
+    await slider('Memory').waitFor();
+    await charts.getByTestId('events').getByRole('listitem').first().waitFor();
+  });
+
+  await step('the box shows the machine and its processes', async () => {
+    await page.getByRole('link', { name: 'Box', exact: true }).click();
+    await page.getByRole('heading', { name: 'Box', level: 1 }).waitFor();
+    for (const title of ['CPU, of all cores', 'Memory', 'Disk with the state directory', 'Load of a minute'])
+      await slider(title).waitFor();
+    await page.locator('[data-process=engine]').waitFor();
+    await page.locator('[data-process=supervisor]').waitFor();
+    await page.goBack();
+    await page.getByRole('heading', { name: target.site, level: 1 }).waitFor();
+  });
+
   await step('the log shows lines and filters them', async () => {
     const lines = page.getByTestId('log-line');
     await lines.first().waitFor();

@@ -45,7 +45,28 @@ for (const colorScheme of ['light', 'dark']) {
     await page.goto(`${full.url}#/sites/blog`);
     await page.getByTestId('log-line').last().waitFor();
     await page.getByTestId('requests-per-second').filter({ hasText: /\d/ }).waitFor();
+    await page.locator('.uplot canvas').nth(4).waitFor();
     await shoot('site');
+    for (const span of ['24h', '30d']) {
+      await page
+        .getByRole('radio', { name: span.replace(/(\d+)/, '$1 '), exact: true })
+        .check({ force: true });
+      await page.locator(`[data-testid=charts][data-span="${span}"]`).waitFor();
+      await page.locator('.uplot canvas').nth(4).waitFor();
+      await shoot(`site-${span}`);
+    }
+    await page.goto(`${full.url}#/box`);
+    await page.locator('.uplot canvas').nth(6).waitFor();
+    await shoot('box');
+    await page.route('**/api/v1/series*', (route) =>
+      route.fulfill({ status: 503, json: { error: "metrics.db can't be used now", hint: '' } }),
+    );
+    await page.getByRole('radio', { name: '7 d', exact: true }).check({ force: true });
+    await page.getByRole('alert').waitFor();
+    await shoot('box-error');
+    await page.unrouteAll();
+    await page.goto(`${full.url}#/sites/blog`);
+    await page.getByTestId('log-line').last().waitFor();
     await page.getByLabel('Filter log lines').fill('newsletter');
     await page
       .getByRole('button', { name: /^Roll back/ })

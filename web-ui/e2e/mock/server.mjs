@@ -11,6 +11,7 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Appliance } from './appliance.mjs';
+import { boxSeries, madeUpEvents, siteSeries } from './series.mjs';
 
 const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
@@ -73,7 +74,9 @@ async function handle(context) {
     case 'status':
       return json(call, call.appliance.status());
     case 'events':
-      return events(call);
+      return call.route[1] === 'past' ? pastEvents(call) : events(call);
+    case 'series':
+      return json(call, boxSeries(Number(call.url.searchParams.get('span_ms'))));
     case 'sites':
       return site(call);
     default:
@@ -110,6 +113,8 @@ async function site(call) {
       return call.url.searchParams.get('follow') === 'true'
         ? stream(call, [[`line:${name}`, 'line']])
         : json(call, known.log.slice(-Number(call.url.searchParams.get('lines') ?? 200)));
+    case 'series':
+      return json(call, siteSeries(known, Number(call.url.searchParams.get('span_ms'))));
     case 'stop':
     case 'start':
       appliance.setState(name, action === 'stop' ? 'stopped' : 'running');
@@ -121,6 +126,11 @@ async function site(call) {
     default:
       return fail(call, 404, 'There is no such resource.', '');
   }
+}
+
+function pastEvents(call) {
+  const [from_ms, to_ms] = ['from_ms', 'to_ms'].map((name) => Number(call.url.searchParams.get(name)));
+  return json(call, madeUpEvents(call.appliance, from_ms, to_ms, call.url.searchParams.get('site')));
 }
 
 function events(call) {

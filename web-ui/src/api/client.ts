@@ -2,7 +2,17 @@
 
 import { RequestError } from './error';
 import { readNdjson } from './ndjson';
-import type { ApiErrorBody, ApplianceStatus, DeployEvent, LogLine, Release, Session } from './types';
+import type {
+  ApiErrorBody,
+  ApplianceStatus,
+  BoxSeries,
+  DeployEvent,
+  LogLine,
+  PastEvent,
+  Release,
+  Session,
+  SiteSeries,
+} from './types';
 
 const BASE = '/api/v1';
 
@@ -86,6 +96,17 @@ export const api = {
   releases: (site: string): Promise<Release[]> => getJson(sitePath(site, 'releases')),
   logs: (site: string, lines: number): Promise<LogLine[]> =>
     getJson(`${sitePath(site, 'logs')}?lines=${lines}`),
+  /** What a site did in the last `spanMs`, by the appliance's own clock. */
+  siteSeries: (site: string, spanMs: number): Promise<SiteSeries> =>
+    getJson(`${sitePath(site, 'series')}?span_ms=${spanMs}`),
+  /** What the machine did. */
+  boxSeries: (spanMs: number): Promise<BoxSeries> => getJson(`${BASE}/series?span_ms=${spanMs}`),
+  /** What happened in a span, to one site and to the whole box, or to all. */
+  pastEvents: (fromMs: number, toMs: number, site: string | null): Promise<PastEvent[]> => {
+    const query = new URLSearchParams({ from_ms: `${fromMs}`, to_ms: `${toMs}` });
+    if (site !== null) query.set('site', site);
+    return getJson(`${BASE}/events/past?${query}`);
+  },
   stop: async (site: string): Promise<void> => void (await authorized('POST', sitePath(site, 'stop'))),
   start: async (site: string): Promise<void> => void (await authorized('POST', sitePath(site, 'start'))),
   restart: (site: string): AsyncGenerator<DeployEvent> => operation(sitePath(site, 'restart')),

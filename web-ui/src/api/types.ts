@@ -94,6 +94,87 @@ export interface SiteSample {
   in_flight: number;
 }
 
+/** A value for each point of a series; `null` where nothing was measured, or there is nothing to tell. */
+export type SeriesCurve = (number | null)[];
+
+/** Point `i` stands for the time from `from_ms + i * step_ms` on, for `step_ms`. */
+export interface Series {
+  from_ms: number;
+  step_ms: number;
+}
+
+export type StatusClass = 'none' | '1xx' | '2xx' | '3xx' | '4xx' | '5xx';
+export type Phase = 'accept' | 'queue' | 'app' | 'body' | 'send';
+
+/** What a site did. */
+export interface SiteSeries extends Series {
+  responses_per_s: Record<StatusClass, SeriesCurve>;
+  static_per_s: SeriesCurve;
+  busiest_per_s: SeriesCurve;
+  bytes_in_per_s: SeriesCurve;
+  bytes_out_per_s: SeriesCurve;
+  in_flight: SeriesCurve;
+  latency_ms: Record<'p50' | 'p95' | 'p99', SeriesCurve>;
+  /** Each phase's share of the mean latency. */
+  phases_ms: Record<Phase, SeriesCurve>;
+  processes: ProcessSeries[];
+}
+
+/** What the machine did. */
+export interface BoxSeries extends Series {
+  /** Busy share of all cores together, 0 to 1. */
+  cpu: GaugeSeries;
+  memory_bytes: GaugeSeries;
+  memory_total_bytes: SeriesCurve;
+  disk_bytes: GaugeSeries;
+  disk_total_bytes: SeriesCurve;
+  load: GaugeSeries;
+  received_bytes_per_s: SeriesCurve;
+  sent_bytes_per_s: SeriesCurve;
+  processes: ProcessSeries[];
+}
+
+export interface ProcessSeries {
+  process: string;
+  /** A share of one core. */
+  cpu: SeriesCurve;
+  memory_bytes: GaugeSeries;
+  resident_bytes: GaugeSeries;
+  threads: GaugeSeries;
+  descriptors: GaugeSeries;
+}
+
+export interface GaugeSeries {
+  mean: SeriesCurve;
+  min: SeriesCurve;
+  max: SeriesCurve;
+}
+
+export type EventKind =
+  | 'deploy'
+  | 'deploy-failed'
+  | 'rollback'
+  | 'restart'
+  | 'stop'
+  | 'start'
+  | 'remove'
+  | 'configuration'
+  | 'engine-crash'
+  | 'worker-crash'
+  | 'isolation'
+  | 'appliance-start'
+  | 'history-start';
+
+/** One thing that happened. */
+export interface PastEvent {
+  at_ms: number;
+  kind: EventKind;
+  /** `null` for what concerns the whole box. */
+  site: string | null;
+  release: string | null;
+  text: string;
+}
+
 export interface LogLine {
   at_ms: number;
   /** `app`, `error`, `access` or `onebox`. */

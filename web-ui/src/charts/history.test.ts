@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { Sample, SiteSample } from '../api/types';
-import { WINDOW_S, appendSample, curve, latency, times, type Moment } from './history';
+import { WINDOW_S, appendSample, curve, times, type Moment } from './history';
 
 function siteSample(site: string, requests_per_s: number): SiteSample {
   return { site, requests_per_s, static_per_s: 0, errors_per_s: 0, p50_ms: 2, p99_ms: 9, in_flight: 0 };
@@ -50,16 +50,5 @@ describe('curve', () => {
   it('draws nothing while a site does not exist', () => {
     const moments = history(sample(1), sample(2, siteSample('b', 7)));
     expect(curve(moments, 'b', requests)).toEqual([null, 7]);
-  });
-
-  it('has no latency where nothing was answered', () => {
-    const moments = history(sample(1, siteSample('a', 0)), sample(2, siteSample('a', 3)));
-    expect(
-      curve(
-        moments,
-        'a',
-        latency((one) => one.p50_ms),
-      ),
-    ).toEqual([null, 2]);
   });
 });

@@ -44,8 +44,3 @@ export function curve(
 export function times(history: readonly Moment[]): number[] {
   return history.map((moment) => moment.at_ms / 1000);
 }
-
-/** Latency exists only where something was answered. */
-export function latency(pick: (sample: SiteSample) => number): (sample: SiteSample) => Value {
-  return (sample) => (sample.requests_per_s > 0 ? pick(sample) : null);
-}

@@ -1,9 +1,10 @@
-/** How every chart over time looks: a fixed window that ends now, quiet grid, colours from the style sheet. */
+/** How every chart over time looks: quiet grid, marks of what happened, colours from the style sheet. */
 
 import uPlot from 'uplot';
 
-import { WINDOW_S, type Value } from './history';
+import type { Value } from './history';
 import { isolatedPoints, topOf } from './scale';
+import { formatAxisTime } from '../format/times';
 
 /** One line of a chart. */
 export interface Curve {
@@ -13,12 +14,21 @@ export interface Curve {
   color: string;
   /** The custom property with the colour of the area under it, if that is filled. */
   area?: string;
-  /** Bars for what is mostly zero and should then not be seen; else a line. */
-  bars?: boolean;
+}
+
+/** A moment at which something happened. */
+export interface Marker {
+  at_s: number;
+  tone: 'new' | 'bad' | 'plain';
 }
 
 export interface ChartShape {
-  curves: readonly Pick<Curve, 'label' | 'color' | 'area' | 'bars'>[];
+  curves: readonly Pick<Curve, 'label' | 'color' | 'area'>[];
+  /** Whether round values are powers of two, as bytes are counted. */
+  binary: boolean;
+  /** Whether each curve stands on the others: then all is filled. */
+  stacked: boolean;
+  markers: () => readonly Marker[];
   /** A round value of the y axis as text. */
   formatTick: (value: number) => string;
   /** The smallest top of the y axis, so that nothing looks dramatic while little happens. */
@@ -27,9 +37,7 @@ export interface ChartShape {
   onhover: (index: number | null) => void;
 }
 
-const axisClock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
-/** From 2 to 4 pixels wide. */
-const BARS = uPlot.paths.bars?.({ size: [0.8, 4, 2] });
+const POWERS_OF_TWO = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
 const FONT = '12px system-ui, sans-serif';
 
 /** uPlot's options; `root` is where custom properties are looked up, at each drawing. */
@@ -47,7 +55,7 @@ export function chartOptions(root: Element, shape: ChartShape, width: number, he
     padding: [10, 8, 0, 0],
     legend: { show: false },
     scales: {
-      x: { time: true, range: (_u, _min, max) => [max - WINDOW_S, max] },
+      x: { time: true, range: (u) => [u.data[0][0] ?? 0, u.data[0].at(-1) ?? 1] },
       y: { range: (_u, _min, max) => [0, topOf(max, shape.leastTop)] },
     },
     axes: [
@@ -55,22 +63,26 @@ export function chartOptions(root: Element, shape: ChartShape, width: number, he
         ...axis,
         grid: { show: false },
         size: 30,
-        // A label each minute.
-        incrs: [60],
-        space: 40,
-        values: (_u, splits) => splits.map((at_s) => axisClock.format(at_s * 1000)),
+        space: 64,
+        values: (_u, splits) => splits.map((at_s) => formatAxisTime(at_s * 1000)),
       },
-      { ...axis, size: 56, space: 36, values: (_u, splits) => splits.map(shape.formatTick) },
+      {
+        ...axis,
+        size: 60,
+        space: 36,
+        ...(shape.binary ? { incrs: POWERS_OF_TWO } : {}),
+        values: (_u, splits) => splits.map(shape.formatTick),
+      },
     ],
     series: [
       {},
       ...shape.curves.map((curve): uPlot.Series => ({
         label: curve.label,
         stroke: color(curve.color),
-        width: 1.75,
+        width: shape.stacked ? 1 : 1.75,
         spanGaps: false,
+        ...(shape.stacked ? { fill: color(curve.color) } : {}),
         ...(curve.area ? { fill: color(curve.area) } : {}),
-        ...(curve.bars && BARS ? { paths: BARS, fill: color(curve.color), width: 0 } : {}),
         points: {
           show: false,
           size: 4,
@@ -87,6 +99,36 @@ export function chartOptions(root: Element, shape: ChartShape, width: number, he
       // Pointing at one chart marks the same moment in the others.
       sync: { key: 'onebox', scales: ['x', null] },
     },
-    hooks: { setCursor: [(u) => shape.onhover(u.cursor.idx ?? null)] },
+    hooks: {
+      setCursor: [(u) => shape.onhover(u.cursor.idx ?? null)],
+      draw: [(u) => drawMarkers(u, shape.markers(), color)],
+    },
   };
+}
+
+const MARKER_COLORS = { new: '--chart-mark-new', bad: '--chart-mark-bad', plain: '--chart-mark' } as const;
+
+/** A dashed line from top to bottom with a small flag. */
+function drawMarkers(u: uPlot, all: readonly Marker[], color: (property: string) => () => string): void {
+  const { ctx } = u;
+  const { left, top, width, height } = u.bbox;
+  const pixel = devicePixelRatio;
+  ctx.save();
+  ctx.lineWidth = pixel;
+  ctx.setLineDash([3 * pixel, 3 * pixel]);
+  for (const { at_s, tone } of all) {
+    const x = Math.round(u.valToPos(at_s, 'x', true));
+    if (x < left || x > left + width) continue;
+    ctx.strokeStyle = ctx.fillStyle = color(MARKER_COLORS[tone])();
+    ctx.beginPath();
+    ctx.moveTo(x, top);
+    ctx.lineTo(x, top + height);
+    ctx.stroke();
+    ctx.beginPath();
+    ctx.moveTo(x - 4 * pixel, top);
+    ctx.lineTo(x + 4 * pixel, top);
+    ctx.lineTo(x, top + 6 * pixel);
+    ctx.fill();
+  }
+  ctx.restore();
 }

@@ -1,6 +1,18 @@
 import { describe, expect, it } from 'vitest';
 
-import { formatBytes, formatCount, formatCpu, formatLatency, formatLatencyTick, formatRate } from './numbers';
+import {
+  formatByteRate,
+  formatByteRateTick,
+  formatBytes,
+  formatBytesTick,
+  formatCount,
+  formatCpu,
+  formatLatency,
+  formatLatencyTick,
+  formatNumber,
+  formatRate,
+  formatShareTick,
+} from './numbers';
 
 const plain = (text: string) => text.replaceAll('\u00a0', ' ');
 
@@ -55,4 +67,17 @@ it('counts one thing in the singular', () => {
   expect(formatCount(1, 'site')).toBe('1 site');
   expect(formatCount(0, 'site')).toBe('0 sites');
   expect(formatCount(2_000, 'line')).toBe('2,000 lines');
+});
+
+it('writes round values of an axis without decimals that say nothing', () => {
+  const space = '\u00a0';
+  expect([0, 0.025, 0.4].map(formatShareTick)).toEqual([`0${space}%`, `2.5${space}%`, `40${space}%`]);
+  expect([0, 64 * 2 ** 20, 1.5 * 2 ** 30].map(formatBytesTick)).toEqual([
+    `0${space}B`,
+    `64${space}MB`,
+    `1.5${space}GB`,
+  ]);
+  expect(formatByteRateTick(2 ** 20)).toBe(`1${space}MB/s`);
+  expect(formatByteRate(1_500)).toBe(`1.5${space}KB/s`);
+  expect([0, 0.254, 12.5].map(formatNumber)).toEqual(['0', '0.25', '12.5']);
 });

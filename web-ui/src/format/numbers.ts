@@ -24,7 +24,7 @@ export function formatLatency(ms: number): string {
 /** Round values, as on an axis: `0 ms`, `2.5 ms`, `40 ms`, `1.5 s`. */
 export function formatLatencyTick(ms: number): string {
   const [value, unit] = ms >= 1000 ? [ms / 1000, 's'] : [ms, 'ms'];
-  return `${value.toLocaleString('en', { maximumFractionDigits: 2 })}${NO_BREAK}${unit}`;
+  return `${formatNumber(value)}${NO_BREAK}${unit}`;
 }
 
 /** Powers of 1024, as the appliance's own settings mean them: `48.2 MB`. */
@@ -39,10 +39,35 @@ export function formatBytes(bytes: number): string {
   return `${fixed(value, unit === 0 || value >= 100 ? 0 : 1)}${NO_BREAK}${units[unit]}`;
 }
 
+/** Bytes each second: `48.2 KB/s`. */
+export function formatByteRate(bytesPerSecond: number): string {
+  return `${formatBytes(bytesPerSecond)}/s`;
+}
+
+/** Round ones of these, as on an axis. */
+export function formatByteRateTick(bytesPerSecond: number): string {
+  return `${formatBytesTick(bytesPerSecond)}/s`;
+}
+
+/** Round values, as on an axis: `0 B`, `64 MB`, `1.5 GB`. */
+export function formatBytesTick(bytes: number): string {
+  return formatBytes(bytes).replace('.0', '');
+}
+
 /** A share of one core as per cent: `3.5 %`. */
 export function formatCpu(share: number): string {
   const percent = share * 100;
   return `${fixed(percent, percent >= 10 ? 0 : 1)}${NO_BREAK}%`;
+}
+
+/** Round shares, as on an axis: `0 %`, `2.5 %`, `40 %`. */
+export function formatShareTick(share: number): string {
+  return `${formatNumber(share * 100)}${NO_BREAK}%`;
+}
+
+/** At most two decimals: `0`, `0.25`, `12.5`. */
+export function formatNumber(value: number): string {
+  return value.toLocaleString('en', { maximumFractionDigits: 2 });
 }
 
 /** `1 site`, `3 sites`. */

@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest';
 
-import { formatAgo, formatClock, formatDateTime, formatDuration } from './times';
+import {
+  formatAgo,
+  formatAxisTime,
+  formatClock,
+  formatDateTime,
+  formatDuration,
+  formatMoment,
+} from './times';
 
 const plain = (text: string) => text.replaceAll('\u00a0', ' ');
 const MINUTE_MS = 60_000;
@@ -34,4 +41,12 @@ it('shows times in the zone of the viewer', () => {
   const at = new Date(2026, 10, 20, 14, 3, 7);
   expect(formatClock(at.getTime())).toBe('14:03:07');
   expect(formatDateTime(at.getTime())).toMatch(/^20 Nov 2026, 14:03:07 /);
+});
+
+it('names the day where one begins on an axis, and in a moment of a coarse chart', () => {
+  const noon = new Date(2026, 10, 20, 12, 5, 7).getTime();
+  expect(formatAxisTime(noon)).toBe('12:05');
+  expect(formatAxisTime(new Date(2026, 10, 20).getTime())).toBe('20 Nov');
+  expect(formatMoment(noon, 10_000)).toBe('12:05:07');
+  expect(formatMoment(noon, 3_600_000)).toBe('20 Nov, 12:05');
 });

@@ -17,6 +17,26 @@ const dateTime = new Intl.DateTimeFormat('en-GB', {
   timeZoneName: 'short',
 });
 
+const axisClock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
+const axisDay = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
+const moment = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric',
+  month: 'short',
+  hour: '2-digit',
+  minute: '2-digit',
+});
+
+/** A tick of a time axis: `14:03`, and `20 Nov` where a day begins. */
+export function formatAxisTime(atMs: number): string {
+  const time = axisClock.format(atMs);
+  return time === '00:00' ? axisDay.format(atMs) : time;
+}
+
+/** A point of a chart, as exactly as its step allows: `14:03:07`, `20 Nov, 14:03`. */
+export function formatMoment(atMs: number, stepMs: number): string {
+  return stepMs < MINUTE_MS ? clock.format(atMs) : moment.format(atMs);
+}
+
 /** `14:03:07` */
 export function formatClock(atMs: number): string {
   return clock.format(atMs);
