@@ -14,24 +14,22 @@ use onebox_proxy::{
     WorkerGroup,
 };
 use onebox_uwsgi::frame::{FrameHeader, FrameKind};
-use onebox_uwsgi::{BufferLimits, Connector, PacketHeader, ResponseHead, channel, key};
+use onebox_uwsgi::{BufferLimits, Connector, PacketHeader, Piece, ResponseHead, channel, key};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Says what it was asked, in two frames.
+/// Says what it was asked, in one piece: nothing may depend on when its parts come.
 fn echo() -> Connector {
-    let (connector, backlog) = channel(16);
+    let (connector, backlog) = channel(64);
     std::thread::spawn(move || {
         while let Some(mut job) = backlog.receive() {
             let mut body = String::new();
             job.request.body.into_reader().unwrap().read_to_string(&mut body).unwrap();
-            let path = job.request.vars.get(key::PATH_INFO).unwrap();
-            let head = ResponseHead { status: 200, ..ResponseHead::default() };
+            let path = String::from_utf8_lossy(job.request.vars.get(key::PATH_INFO).unwrap());
+            let head = Some(ResponseHead { status: 200, ..ResponseHead::default() });
+            let data = Bytes::from(format!("{path} {body}"));
             // A client that left is no failure of the fixture.
-            let _ = job.sink.head(head);
-            let _ = job.sink.data(Bytes::copy_from_slice(path));
-            let _ = job.sink.data(format!(" {body}").into());
-            job.sink.finish();
+            let _ = job.sink.push(Piece { head, data, last: true });
         }
     });
     connector
