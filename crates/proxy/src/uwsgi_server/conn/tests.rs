@@ -20,6 +20,8 @@ use crate::testing;
 /// Packets of a real nginx; `fixtures/README.md` names its version and the requests.
 const NGINX_POST: &[u8] = include_bytes!("../fixtures/nginx-1.22.1-post.bin");
 const NGINX_GET: &[u8] = include_bytes!("../fixtures/nginx-1.22.1-get.bin");
+const ROUTER_POST: &[u8] = include_bytes!("../fixtures/uwsgi-2.0.31-http-post.bin");
+const ROUTER_GET: &[u8] = include_bytes!("../fixtures/uwsgi-2.0.31-http-get.bin");
 
 struct Fixture {
     door: Arc<Door>,
@@ -117,6 +119,35 @@ async fn a_packet_of_a_real_nginx_is_answered_with_http() {
     assert_eq!(text("CONTENT_LENGTH"), "10");
     assert_eq!(text("HTTP_COOKIE"), "a=1");
     assert_eq!(text("REMOTE_ADDR"), "127.0.0.1");
+}
+
+#[tokio::test]
+async fn packets_of_uwsgis_router_are_answered_with_http() {
+    for (packet, method, path, query, sent) in [
+        (ROUTER_GET, "GET", "/a b/c", "x=1&y=%20", ""),
+        (ROUTER_POST, "POST", "/form", "", "name=value"),
+    ] {
+        let fixture = Fixture::new(Limits::default(), |_| ());
+        let application = fixture.answer_one();
+        let mut stream = fixture.connect();
+        stream.write_all(packet).await.unwrap();
+        let answer = String::from_utf8(said(stream).await).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201 Made\r\n"), "{answer}");
+        let (vars, body) = application.join().unwrap();
+        assert_eq!(body, sent);
+        for (name, value) in [
+            ("REQUEST_METHOD", method),
+            ("PATH_INFO", path),
+            ("QUERY_STRING", query),
+            ("SCRIPT_NAME", ""),
+            ("HTTP_HOST", "mysite.example.com"),
+            ("REMOTE_ADDR", "127.0.0.1"),
+        ] {
+            assert_eq!(vars.get(name.as_bytes()), Some(value.as_bytes()), "{name}");
+        }
+        assert_eq!(vars.get(b"CONTENT_LENGTH").is_some(), !sent.is_empty());
+        assert_eq!(vars.get(b"UWSGI_ROUTER"), None);
+    }
 }
 
 #[tokio::test]
