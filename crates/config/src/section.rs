@@ -45,6 +45,42 @@ impl Section {
         Self { name, table, known: Vec::new(), problems: Vec::new() }
     }
 
+    /// The tables of `key`, one or a list of them (`[[key]]`), each with its place.
+    pub(crate) fn sections(&mut self, key: &'static str) -> Vec<(Self, Origin)> {
+        let items = self.items(key);
+        items.into_iter().filter_map(|item| self.as_section(key, item)).collect()
+    }
+
+    /// The values of `key`, one or a list of them.
+    pub(crate) fn items(&mut self, key: &'static str) -> Vec<Item> {
+        match self.take(key) {
+            Some(Item { value: Value::List(items), .. }) => items,
+            Some(item) => vec![item],
+            None => Vec::new(),
+        }
+    }
+
+    /// An item below `key` that must be a table; `None` where it is not, and that is noted.
+    pub(crate) fn as_section(&mut self, key: &str, item: Item) -> Option<(Self, Origin)> {
+        let Item { value, origin } = item;
+        match value {
+            Value::Table(table) => {
+                let section = Self {
+                    name: self.full_key(key),
+                    table,
+                    known: Vec::new(),
+                    problems: Vec::new(),
+                };
+                Some((section, origin))
+            }
+            other => {
+                let invalid = Invalid::new(format!("must be a table, not {}", other.kind()))
+                    .hint(format!("begin a section: [[{}]]", self.full_key(key)));
+                self.note(key, &origin, Err(invalid))
+            }
+        }
+    }
+
     /// The value of `key`, read by `parse`; `None` where it is missing or wrong, and the latter is noted.
     pub(crate) fn read<T>(
         &mut self,
@@ -61,11 +97,8 @@ impl Section {
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Invalid>,
     ) -> Option<Vec<T>> {
-        let item = self.take(key)?;
-        let items = match item.value {
-            Value::List(items) => items,
-            value => vec![Item { value, origin: item.origin }],
-        };
+        let was_given = self.origin_of(key).is_some();
+        let items = self.items(key);
         let texts = items.into_iter().filter_map(|item| {
             let parsed = match &item.value {
                 Value::Text(text) => parse(text),
@@ -75,7 +108,8 @@ impl Section {
             };
             self.note(key, &item.origin, parsed)
         });
-        Some(texts.collect())
+        let texts = texts.collect();
+        was_given.then_some(texts)
     }
 
     /// Takes every setting that is left: the table's keys are the user's own.
@@ -117,7 +151,13 @@ impl Section {
         self.table.remove(key)
     }
 
-    fn note<T>(&mut self, key: &str, origin: &Origin, parsed: Result<T, Invalid>) -> Option<T> {
+    /// Notes whether a value was right, and hands it on.
+    pub(crate) fn note<T>(
+        &mut self,
+        key: &str,
+        origin: &Origin,
+        parsed: Result<T, Invalid>,
+    ) -> Option<T> {
         match parsed {
             Ok(value) => Some(value),
             Err(Invalid { message, hint }) => {

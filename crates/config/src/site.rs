@@ -3,6 +3,7 @@
 //! Meaning, unit, default and range of each key stand in `config/onebox.toml`, which a test holds to this code.
 
 mod check;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,6 +13,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::{ConfigError, Origin, Problem, document};
+
+pub use upstream::{
+    ActiveCheck, Balance, PassiveCheck, Protocol, Script, Server, ServerAddress, Upstream,
+};
 
 /// The file in a site's root.
 pub const SITE_FILE: &str = "onebox.toml";
@@ -64,6 +69,8 @@ pub struct SiteConfig {
     pub health: HealthCheck,
     /// `[hooks] release`; `None`: by detection (Django: migrate and collectstatic)
     pub release_hooks: Option<Vec<String>>,
+    /// `[[upstream]]`: what answers beside, or instead of, an application of its own
+    pub upstreams: Vec<Upstream>,
 }
 
 impl Default for SiteConfig {
@@ -90,6 +97,7 @@ impl Default for SiteConfig {
             env: BTreeMap::new(),
             health: HealthCheck::default(),
             release_hooks: None,
+            upstreams: Vec::new(),
         }
     }
 }

@@ -9,7 +9,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use onebox_config::site::{Application, PythonChoice, SocketAddress, SocketOwner, UwsgiSockets};
+use onebox_config::site::{
+    ActiveCheck, Application, Protocol, PythonChoice, Script, Server, ServerAddress, SocketAddress,
+    SocketOwner, Upstream, UwsgiSockets,
+};
 use onebox_config::{BoxConfig, BoxFlags, ConfigError, SiteConfig, load_box, parse_site};
 
 fn annotated(name: &str) -> String {
@@ -51,6 +54,11 @@ fn known(error: &ConfigError) -> BTreeSet<String> {
     known
 }
 
+/// An entry of `to` with nothing said about it.
+fn server(protocol: Protocol, address: ServerAddress) -> Server {
+    Server { protocol, address, weight: 1, backup: false }
+}
+
 /// A `box.toml` read without any other source that a developer's machine could have.
 fn load(text: &str) -> Result<BoxConfig, ConfigError> {
     let folder = tempfile::tempdir().unwrap();
@@ -63,9 +71,10 @@ fn load(text: &str) -> Result<BoxConfig, ConfigError> {
 #[test]
 fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
     let text = annotated("onebox.toml");
-    let unknown = "0123456789 = 1\n[health]\n0123456789 = 1\n[hooks]\n0123456789 = 1\n";
+    let unknown = "0123456789 = 1\n[health]\n0123456789 = 1\n[hooks]\n0123456789 = 1\n\
+                   [[upstream]]\nto = 'http://a'\n0123456789 = 1\n[upstream.health]\n0123456789 = 1\n";
     let mut expected = known(&parse_site(unknown, Path::new("onebox.toml")).unwrap_err());
-    for section in ["static", "env", "health", "hooks"] {
+    for section in ["static", "env", "health", "hooks", "upstream"] {
         assert!(expected.remove(section), "{section}");
     }
     expected.extend(["\"/static\"".to_owned(), "DJANGO_SETTINGS_MODULE".to_owned()]);
@@ -98,6 +107,23 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
             "python manage.py migrate --noinput".to_owned(),
             "python manage.py collectstatic --noinput".to_owned(),
         ]),
+        upstreams: vec![Upstream {
+            path: "/api".to_owned(),
+            servers: vec![
+                server(Protocol::Http, ServerAddress::Tcp("127.0.0.1".to_owned(), 3000)),
+                Server {
+                    weight: 2,
+                    ..server(Protocol::Uwsgi, ServerAddress::Unix("/run/uwsgi/app.sock".into()))
+                },
+                Server {
+                    backup: true,
+                    ..server(Protocol::FastCgi, ServerAddress::Unix("/run/php/php-fpm.sock".into()))
+                },
+            ],
+            script: Script { root: "public".into(), ..Upstream::default().script },
+            active: Some(ActiveCheck::default()),
+            ..Upstream::default()
+        }],
         ..SiteConfig::default()
     };
     assert_eq!(shown, expected);

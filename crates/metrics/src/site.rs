@@ -12,6 +12,8 @@ pub enum ServedBy {
     App,
     /// A file, without Python.
     Static,
+    /// A server of an upstream.
+    Upstream,
     /// The proxy itself: a refusal or an error page.
     Proxy,
 }
@@ -72,7 +74,7 @@ impl SiteMetrics {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         let served = match finished.served_by {
-            ServedBy::App => &self.app,
+            ServedBy::App | ServedBy::Upstream => &self.app,
             ServedBy::Static => &self.static_files,
             ServedBy::Proxy => &self.proxy,
         };

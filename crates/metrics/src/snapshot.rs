@@ -36,7 +36,7 @@ impl Snapshot {
 pub struct SiteSnapshot {
     /// Answers by the first digit of their status; at 0 those without a proper one.
     pub by_class: [u64; 6],
-    /// Answers made by the application.
+    /// Answers made by the application, or by servers of an upstream.
     pub app: u64,
     /// Answers made from files, without Python.
     pub r#static: u64,

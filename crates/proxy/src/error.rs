@@ -6,6 +6,7 @@ use std::time::Duration;
 use onebox_uwsgi::{AbortReason, DispatchError, EncodeError};
 
 use crate::message::BodyError;
+use crate::upstream::UpstreamError;
 use crate::uwsgi_server::PacketRefusal;
 
 /// A request that gets an error page instead of an answer.
@@ -53,6 +54,18 @@ pub(crate) enum ProxyError {
     /// The application took longer than `harakiri`.
     #[error("no answer within {0:?} (harakiri)")]
     DeadlineExceeded(Duration),
+    /// A server of an upstream gave no answer.
+    #[error("{server}: {error}")]
+    Upstream {
+        /// As it stands in the configuration.
+        server: String,
+        /// Why.
+        #[source]
+        error: UpstreamError,
+    },
+    /// Every server of an upstream is full or not well.
+    #[error("no server of the upstream can be asked")]
+    NoServer,
     /// A temporary file for a request's body could not be written.
     #[error("the request's body could not be spooled: {0}")]
     Spool(#[source] io::Error),
@@ -88,9 +101,15 @@ impl ProxyError {
             Self::Body(BodyError::TimedOut) | Self::Packet(PacketRefusal::TooSlow) => 408,
             Self::Body(BodyError::TooLarge { .. }) => 413,
             Self::VarsTooLarge(_) => 431,
-            Self::NotTaken(_) | Self::Stopped | Self::Failed(_) | Self::Replaced(_) => 503,
+            Self::NotTaken(_)
+            | Self::Stopped
+            | Self::Failed(_)
+            | Self::Replaced(_)
+            | Self::NoServer => 503,
             Self::Aborted(AbortReason::Application(_)) => 500,
             Self::Aborted(_) | Self::NoHead => 502,
+            Self::Upstream { error, .. } if error.is_timeout() => 504,
+            Self::Upstream { .. } => 502,
             Self::Packet(PacketRefusal::Modifier { .. }) => 501,
             Self::DeadlineExceeded(_) => 504,
             Self::Spool(_) | Self::File(_) | Self::TaskLost => 500,
@@ -114,7 +133,11 @@ impl ProxyError {
     pub(crate) fn is_surprising(&self) -> bool {
         matches!(
             self,
-            Self::Aborted(_) | Self::NoHead | Self::DeadlineExceeded(_) | Self::Replaced(_)
+            Self::Aborted(_)
+                | Self::NoHead
+                | Self::DeadlineExceeded(_)
+                | Self::Replaced(_)
+                | Self::Upstream { .. }
         )
     }
 
@@ -140,7 +163,13 @@ impl ProxyError {
             Self::VarsTooLarge(EncodeError::FieldTooLong { name }) => {
                 format!("The header {} is longer than 65535 bytes.", header_name(name))
             }
-            Self::NotTaken(_) => "The site is busy; please try again in a moment.".into(),
+            Self::Upstream { error, .. } if error.is_timeout() => {
+                "The server behind this one took too long to answer.".into()
+            }
+            Self::Upstream { .. } => "The server behind this one gave no valid answer.".into(),
+            Self::NotTaken(_) | Self::NoServer => {
+                "The site is busy; please try again in a moment.".into()
+            }
             Self::Replaced(_) => {
                 "The site is being restarted, and this request took too long; please try again."
                     .into()
@@ -160,7 +189,7 @@ impl ProxyError {
 
     /// Seconds after which the client may try again.
     pub(crate) fn retry_after_s(&self) -> Option<u32> {
-        matches!(self, Self::NotTaken(_) | Self::Replaced(_)).then_some(1)
+        matches!(self, Self::NotTaken(_) | Self::Replaced(_) | Self::NoServer).then_some(1)
     }
 
     /// Whether the rest of the request can't be read any more.
@@ -183,6 +212,16 @@ fn header_name(variable: &str) -> String {
 mod tests {
     use super::*;
 
+    fn upstream(error: UpstreamError) -> ProxyError {
+        ProxyError::Upstream { server: "http://10.0.0.7:80".into(), error }
+    }
+
+    #[test]
+    fn where_servers_stand_is_not_told_to_visitors() {
+        let error = upstream(UpstreamError::Ended("x"));
+        assert!(!error.sentence().contains("10.0.0.7") && error.to_string().contains("10.0.0.7"));
+    }
+
     #[test]
     fn every_failure_has_the_status_that_the_design_names() {
         let table = [
@@ -201,6 +240,11 @@ mod tests {
             (ProxyError::DeadlineExceeded(Duration::from_secs(1)), 504, Origin::Upstream),
             (ProxyError::Replaced(Duration::from_secs(1)), 503, Origin::Upstream),
             (ProxyError::TaskLost, 500, Origin::Internal),
+            (ProxyError::NoServer, 503, Origin::Upstream),
+            (upstream(UpstreamError::Malformed("x")), 502, Origin::Upstream),
+            (upstream(UpstreamError::Ended("x")), 502, Origin::Upstream),
+            (upstream(UpstreamError::ReadTimedOut(Duration::ZERO)), 504, Origin::Upstream),
+            (upstream(UpstreamError::ConnectTimedOut(Duration::ZERO)), 504, Origin::Upstream),
         ];
         for (error, status, origin) in table {
             assert_eq!((error.status(), error.origin()), (status, origin), "{error}");

@@ -43,6 +43,7 @@ impl ErrorPage<'_> {
             headers,
             declared_length: None,
             body: ResponseBody::Full(body.into()),
+            onward: None,
             close: self.close,
         }
     }

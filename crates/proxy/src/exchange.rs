@@ -114,6 +114,11 @@ impl Exchange {
         }
     }
 
+    /// So much of its body went on to a server without being read first.
+    pub(crate) fn passed_on(&mut self, body_bytes: u64) {
+        self.bytes_in += body_bytes;
+    }
+
     /// The application gave a head, failed, or let its deadline pass; a worker had taken the request at `taken_at`.
     pub(crate) fn application_spoke(&mut self, taken_at: Option<Instant>) {
         match taken_at {

@@ -42,7 +42,7 @@ pub use http1::fuzzing::parse_request_head;
 pub use lifecycle::Heir;
 pub use listener::let_nobody_in;
 pub use route::{Backend, RouteTable, Site, StaticMount};
-pub use upstream::{WorkerAddress, WorkerGroup};
+pub use upstream::{UpstreamGroup, WorkerAddress, WorkerGroup};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use uwsgi_server::fuzzing::take_uwsgi_request;

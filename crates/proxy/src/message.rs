@@ -9,6 +9,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::Stream;
 
+use crate::upstream::{Tunnel, Upload};
+
 /// The client's side of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionInfo {
@@ -118,6 +120,14 @@ pub(crate) struct BodyCut {
     pub(crate) reason: String,
 }
 
+/// Where the client's bytes go on to while it is answered, or after it was.
+pub(crate) enum Onward {
+    /// The rest of the request's body, to a server that answers early.
+    Body(Box<Upload>),
+    /// Everything, both ways: the connection was upgraded.
+    Tunnel(Box<Tunnel>),
+}
+
 /// An answer. The connection loop adds framing (`Content-Length`, `Transfer-Encoding`), `Connection` and `Date`, and leaves
 /// out the body where the request's method or the status forbids it (HEAD, 204, 304).
 pub(crate) struct Response {
@@ -129,6 +139,8 @@ pub(crate) struct Response {
     /// `Content-Length` that a HEAD or 304 answer declares though its body is empty.
     pub(crate) declared_length: Option<u64>,
     pub(crate) body: ResponseBody,
+    /// What the client goes on to send while it is answered.
+    pub(crate) onward: Option<Onward>,
     /// Close the connection after this answer.
     pub(crate) close: bool,
 }

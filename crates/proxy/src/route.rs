@@ -11,7 +11,7 @@ use onebox_metrics::SiteMetrics;
 use onebox_uwsgi::{BufferLimits, Connector};
 
 use crate::static_files::Mount;
-use crate::upstream::WorkerGroup;
+use crate::upstream::{UpstreamGroup, WorkerGroup};
 
 /// A site as the proxy sees it.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub struct Site {
     pub statics: Vec<StaticMount>,
     /// A static site: `index.html`, redirects to the trailing slash, `404.html`.
     pub index: bool,
+    /// Servers that answer below a path in its place.
+    pub upstreams: Vec<Arc<UpstreamGroup>>,
     /// Who makes the other answers.
     pub backend: Backend,
     /// How long the application may take for an answer.
@@ -88,11 +90,30 @@ pub(crate) struct RoutedSite {
     pub(crate) mounts: Vec<Mount>,
 }
 
+impl RoutedSite {
+    /// The servers for a path, decoded: those with the longest prefix.
+    pub(crate) fn upstream(&self, path: &[u8]) -> Option<&Arc<UpstreamGroup>> {
+        self.site.upstreams.iter().find(|group| group.has(path))
+    }
+
+    /// Whether a path below this mount is an upstream's all the same: its prefix is longer, or the path is a script.
+    pub(crate) fn gives_way(&self, mount: &Mount, path: &[u8]) -> bool {
+        self.upstream(path)
+            .is_some_and(|group| group.prefix().len() > mount.prefix().len() || group.runs(path))
+    }
+
+    /// Whether somebody can be asked for what is no file. Stopped and failed applications count: their pages say so.
+    pub(crate) fn has_answer(&self, path: &[u8]) -> bool {
+        !matches!(self.site.backend, Backend::None) || self.upstream(path).is_some()
+    }
+}
+
 impl RouteTable {
     /// The table of these sites. Of two that claim a host, or every host, the first one has it.
     pub fn new(sites: Vec<Site>) -> Self {
         let mut table = Self::default();
-        for site in sites {
+        for mut site in sites {
+            site.upstreams.sort_by_key(|group| std::cmp::Reverse(group.prefix().len()));
             let mut mounts: Vec<Mount> = site.statics.iter().map(Mount::new).collect();
             mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix().len()));
             let routed = Arc::new(RoutedSite { site, mounts });

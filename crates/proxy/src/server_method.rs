@@ -24,6 +24,7 @@ pub(crate) fn answer(head: &RequestHead) -> Option<Response> {
         headers: vec![(Bytes::from_static(b"Allow"), Bytes::from_static(ALLOW.as_bytes()))],
         declared_length: None,
         body: ResponseBody::Empty,
+        onward: None,
         close: false,
     })
 }

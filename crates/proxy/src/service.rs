@@ -22,7 +22,7 @@ use crate::message::{ConnectionInfo, Entrance, RequestHead, Response};
 use crate::route::{RouteTable, RoutedSite, Site};
 use crate::spool::{self, SpoolLimits};
 use crate::static_files::StaticFiles;
-use crate::upstream::AppRequest;
+use crate::upstream::{AppRequest, Passed, Upgrades};
 use crate::{ProxySettings, path, server_method, upstream, vars};
 
 /// Everything that answers need and connections share.
@@ -105,6 +105,13 @@ impl Service {
         if let Some(file) = self.static_files.answer(&routed, head, &path, exchange).await? {
             return Ok(file);
         }
+        if let Some(group) = routed.upstream(&path) {
+            let passed = passed(&routed.site, head, &path, connection, exchange);
+            let limits = self.spool_limits(&routed.site);
+            // Boxed, so that requests to applications do not carry the room for it.
+            let response = Box::pin(group.answer(&passed, body, &limits, exchange)).await?;
+            return Ok(compress::apply(head, response).await);
+        }
         upstream::check_open(&routed.site)?;
         let body = self.read_body(&routed.site, head, body, exchange).await?;
         let vars = request_vars(&routed.site, head, &path, &body, connection, exchange)?;
@@ -145,15 +152,31 @@ impl Service {
         body: &mut RequestBody<'_>,
         exchange: &mut Exchange,
     ) -> Result<Body, ProxyError> {
-        let limits = SpoolLimits {
-            memory_bytes: site.post_buffering,
-            max_bytes: site.max_body,
-            folder: self.temp_dir.as_ref(),
-        };
+        let limits = self.spool_limits(site);
         let body = spool::read_whole(body, head.content_length, &limits).await?;
         exchange.received(body.size());
         Ok(body)
     }
+
+    fn spool_limits(&self, site: &Site) -> SpoolLimits<'_> {
+        SpoolLimits {
+            memory_bytes: site.post_buffering,
+            max_bytes: site.max_body,
+            folder: self.temp_dir.as_ref(),
+        }
+    }
+}
+
+/// A request of a client, for servers of an upstream.
+fn passed<'a>(
+    site: &Site,
+    head: &'a RequestHead,
+    path: &'a [u8],
+    connection: &'a ConnectionInfo,
+    exchange: &Exchange,
+) -> Passed<'a> {
+    let (request_id, buffer_size) = (exchange.request_id, site.buffer_size);
+    Passed { head, path, connection, request_id, buffer_size, upgrades: Upgrades::Allowed }
 }
 
 fn own_answer(head: &RequestHead, exchange: &mut Exchange) -> Option<Response> {

@@ -8,7 +8,9 @@ use onebox_metrics::SiteMetrics;
 use onebox_uwsgi::BufferLimits;
 
 use crate::message::{ConnectionInfo, Entrance, RequestHead, Response, ResponseBody, Version};
+use crate::request_id::RequestId;
 use crate::route::{Backend, Site};
+use crate::upstream::{Passed, Upgrades};
 
 /// A site that takes every host and has neither files nor an application.
 pub(crate) fn site(name: &str) -> Site {
@@ -19,6 +21,7 @@ pub(crate) fn site(name: &str) -> Site {
         catch_all: false,
         statics: Vec::new(),
         index: false,
+        upstreams: Vec::new(),
         backend: Backend::None,
         harakiri: Duration::from_secs(60),
         reload_mercy: Duration::from_secs(10),
@@ -36,6 +39,25 @@ pub(crate) fn connection() -> ConnectionInfo {
         peer: "192.0.2.7:50000".parse().ok(),
         local: "192.0.2.1:80".parse().ok(),
         entrance: Entrance::Public,
+    }
+}
+
+/// A server of an upstream.
+pub(crate) fn server(url: &str) -> onebox_config::site::Server {
+    let text = format!("[[upstream]]\nto = {url:?}");
+    let config = onebox_config::parse_site(&text, std::path::Path::new("test")).unwrap();
+    config.upstreams[0].servers[0].clone()
+}
+
+/// A request as it is passed on.
+pub(crate) fn passed<'a>(head: &'a RequestHead, connection: &'a ConnectionInfo) -> Passed<'a> {
+    Passed {
+        head,
+        path: &head.path,
+        connection,
+        request_id: RequestId::random(),
+        buffer_size: 65_535,
+        upgrades: Upgrades::Allowed,
     }
 }
 

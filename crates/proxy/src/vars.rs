@@ -47,7 +47,7 @@ pub(crate) fn build(parts: &Parts<'_>, buffer_size: usize) -> Result<Vars, Encod
 }
 
 /// The target without scheme and host, as nginx's `$request_uri` has it, so that applications need to know one form only.
-fn origin_form(head: &RequestHead) -> Cow<'_, [u8]> {
+pub(crate) fn origin_form(head: &RequestHead) -> Cow<'_, [u8]> {
     match &head.query {
         _ if is_origin_form(&head.target) => Cow::Borrowed(&head.target),
         None => Cow::Borrowed(&head.path),
@@ -152,15 +152,18 @@ fn joined(name: &[u8], head: &RequestHead) -> Vec<u8> {
     values.join(separator)
 }
 
-/// Whether a header becomes a variable.
+/// Whether a header becomes a variable; these have variables of their own.
 fn is_passed_on(name: &[u8], head: &RequestHead) -> bool {
+    !matches!(name, b"host" | b"content-type" | b"content-length") && goes_on(name, head)
+}
+
+/// Whether a header goes on to whoever answers.
+pub(crate) fn goes_on(name: &[u8], head: &RequestHead) -> bool {
     // `X_Real_Ip` would become the same variable as `X-Real-Ip`: a client could forge what a proxy sets.
     if memchr::memchr(b'_', name).is_some() {
         return false;
     }
     match name {
-        // Variables of their own.
-        b"host" | b"content-type" | b"content-length" => false,
         // HTTP_PROXY is what libraries read their outgoing proxy from (CVE-2016-5385).
         b"proxy" => false,
         // RFC 9110 §7.6.1, and what this server has answered itself.
@@ -177,7 +180,8 @@ fn is_passed_on(name: &[u8], head: &RequestHead) -> bool {
     }
 }
 
-fn is_named_by_connection(name: &[u8], head: &RequestHead) -> bool {
+/// Whether `Connection` names a header, whose way ends here then (RFC 9110 §7.6.1).
+pub(crate) fn is_named_by_connection(name: &[u8], head: &RequestHead) -> bool {
     head.header_values("connection").any(|value| {
         value.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(name))
     })

@@ -71,6 +71,17 @@ pub enum Mode {
     Isolated,
     /// Files only, no Python.
     Static,
+    /// Servers of others answer for it, no Python.
+    Proxied,
+}
+
+/// An `[[upstream]]` of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamRoute {
+    /// The beginning of its URLs.
+    pub path: String,
+    /// Its servers, as they stand in `to`.
+    pub servers: Vec<String>,
 }
 
 /// `GET /api/v1/sites/{name}`.
@@ -94,10 +105,12 @@ pub struct SiteStatus {
     pub catch_all: bool,
     /// Addresses to open in a browser, the best first.
     pub urls: Vec<String>,
-    /// What was detected: `Flask`, `Django`, `WSGI`, `static`.
+    /// What was detected: `Flask`, `Django`, `WSGI`, `static`, `proxied`.
     pub kind: String,
-    /// `3.11.7` and the like; `None` for a static site.
+    /// `3.11.7` and the like; `None` for a site without Python.
     pub python: Option<String>,
+    /// What other servers answer.
+    pub upstreams: Vec<UpstreamRoute>,
     /// Its processes; for an embedded site the engine's.
     pub workers: Vec<WorkerStatus>,
 }
@@ -219,6 +232,8 @@ pub struct Explanation {
     pub reasons: Vec<String>,
     /// Every static folder: URL prefix and folder.
     pub static_folders: Vec<(String, String)>,
+    /// What other servers answer.
+    pub upstreams: Vec<UpstreamRoute>,
     /// Every path that lives in `shared/`.
     pub persistent: Vec<String>,
 }

@@ -15,8 +15,10 @@ use crate::api::Mode;
 pub(crate) struct Facts {
     /// Its name.
     pub(crate) site: String,
-    /// Its Python; `None` for a static site.
+    /// Its Python; `None` for a site without.
     pub(crate) python: Option<PythonFacts>,
+    /// Whether other servers answer for it instead.
+    pub(crate) is_proxied: bool,
 }
 
 /// The same for what concerns Python.
@@ -74,6 +76,10 @@ pub(crate) fn derive(sites: &[Facts]) -> Result<BTreeMap<String, Placement>, Can
         .iter()
         .map(|facts| {
             let placement = match &facts.python {
+                None if facts.is_proxied => Placement {
+                    mode: Mode::Proxied,
+                    reasons: vec!["It has no Python: the engine asks the servers it names.".into()],
+                },
                 None => Placement {
                     mode: Mode::Static,
                     reasons: vec!["It has no Python: its files are served by the engine.".into()],
@@ -163,7 +169,7 @@ mod tests {
             can_be_loaded: true,
             ends_engines: false,
         };
-        Facts { site: site.into(), python: Some(python) }
+        Facts { site: site.into(), python: Some(python), is_proxied: false }
     }
 
     fn with(site: &str, change: impl FnOnce(&mut PythonFacts)) -> Facts {
@@ -179,8 +185,10 @@ mod tests {
 
     #[test]
     fn the_only_python_site_is_embedded_beside_static_ones() {
-        let files = Facts { site: "files".into(), python: None };
-        assert_eq!(modes(&[python("blog"), files]), [Mode::Embedded, Mode::Static]);
+        let files = Facts { site: "files".into(), python: None, is_proxied: false };
+        let proxied = Facts { site: "proxied".into(), python: None, is_proxied: true };
+        let expected = [Mode::Embedded, Mode::Static, Mode::Proxied];
+        assert_eq!(modes(&[python("blog"), files, proxied]), expected);
     }
 
     #[test]

@@ -27,7 +27,12 @@ export interface EngineStatus {
 }
 
 export type SiteState = 'starting' | 'running' | 'stopped' | 'failed';
-export type Mode = 'embedded' | 'isolated' | 'static';
+export type Mode = 'embedded' | 'isolated' | 'static' | 'proxied';
+
+export interface UpstreamRoute {
+  path: string;
+  servers: string[];
+}
 
 export interface SiteStatus {
   name: string;
@@ -41,6 +46,7 @@ export interface SiteStatus {
   urls: string[];
   kind: string;
   python: string | null;
+  upstreams: UpstreamRoute[];
   workers: WorkerStatus[];
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::upstream::{self, Upstream};
 use super::{
     Application, HealthCheck, IsolationChoice, PythonChoice, SiteConfig, SocketAddress,
     UwsgiSockets,
@@ -41,7 +42,6 @@ const UNSUPPORTED: &Unsupported = &Unsupported {
         "tls",
         "uid",
         "umask",
-        "upstream",
     ],
     foreign: &[
         ("listen", "queue-size", "uWSGI"),
@@ -75,6 +75,7 @@ pub(super) fn check(table: Table) -> Result<SiteConfig, ConfigError> {
 fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
     let default = SiteConfig::default();
     let isolation_origin = top.origin_of("isolation");
+    let application_origin = top.origin_of("module").or_else(|| top.origin_of("wsgi-file"));
     let config = SiteConfig {
         name: top.read("name", text(SiteName::parse)).map(|name| name.to_string()),
         domains: read_domains(&mut top),
@@ -103,7 +104,15 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
         env: read_env(top.section("env"), problems),
         health: read_health(top.section("health"), problems),
         release_hooks: read_hooks(top.section("hooks"), problems),
+        upstreams: read_upstreams(&mut top, problems),
     };
+    if let (Some(origin), true) =
+        (application_origin, config.upstreams.iter().any(|upstream| upstream.path == "/"))
+    {
+        let invalid = Invalid::new("would never be asked: an upstream has every path")
+            .hint("give the upstream a `path` of its own, or leave out the application");
+        top.refuse("module", origin, invalid);
+    }
     if let (IsolationChoice::Embedded, 2.., Some(origin)) =
         (config.isolation, config.processes, isolation_origin)
     {
@@ -114,6 +123,22 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
     }
     top.finish(UNSUPPORTED, problems);
     config
+}
+
+/// In the order of the file; of two with the same path only one could ever answer.
+fn read_upstreams(top: &mut Section, problems: &mut Vec<Problem>) -> Vec<Upstream> {
+    let mut upstreams: Vec<Upstream> = Vec::new();
+    for (section, origin) in top.sections("upstream") {
+        let Some(upstream) = upstream::read(section, &origin, problems) else { continue };
+        if upstreams.iter().any(|earlier| earlier.path == upstream.path) {
+            let invalid = Invalid::new(format!("\"{}\" has an upstream already", upstream.path))
+                .hint("name all servers in one `to`: they share the work");
+            top.refuse("upstream.path", origin, invalid);
+            continue;
+        }
+        upstreams.push(upstream);
+    }
+    upstreams
 }
 
 fn read_domains(top: &mut Section) -> Vec<String> {
@@ -311,7 +336,8 @@ fn processes(value: &Value) -> Result<u16, Invalid> {
     }
 }
 
-fn statuses(value: &Value) -> Result<Vec<u16>, Invalid> {
+/// One status or a list of them.
+pub(super) fn statuses(value: &Value) -> Result<Vec<u16>, Invalid> {
     match value {
         Value::List(items) => items.iter().map(|item| number(100..=599)(&item.value)).collect(),
         other => Ok(vec![number(100..=599)(other)?]),

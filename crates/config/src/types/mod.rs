@@ -6,12 +6,14 @@ mod listen;
 mod module;
 mod names;
 mod path;
+mod server;
 
 pub(crate) use address::{Families, addresses};
 pub(crate) use amount::{duration, number, size};
 pub(crate) use listen::{mode, network, owner, socket, unprotected};
 pub(crate) use module::{module, wsgi_file};
 pub(crate) use path::{site_path, url_path, url_prefix};
+pub(crate) use server::server;
 
 pub use names::{HostName, SiteName};
 
@@ -45,6 +47,14 @@ pub(crate) fn text<T>(
     |value| match value {
         Value::Text(text) => parse(text),
         other => Err(must_be("a text", other)),
+    }
+}
+
+/// `true` or `false`.
+pub(crate) fn truth(value: &Value) -> Result<bool, Invalid> {
+    match value {
+        Value::Bool(truth) => Ok(*truth),
+        other => Err(must_be("true or false", other).hint("write it without quotes")),
     }
 }
 

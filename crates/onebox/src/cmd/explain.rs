@@ -28,6 +28,16 @@ pub(crate) async fn explain(client: &Client, arguments: SiteJsonArgs) -> Result<
             anstream::println!("  {prefix}  {}", style::faint(folder));
         }
     }
+    if !explanation.upstreams.is_empty() {
+        anstream::println!("\nanswered by other servers");
+        for upstream in &explanation.upstreams {
+            anstream::println!(
+                "  {}  {}",
+                upstream.path,
+                style::faint(upstream.servers.join(", "))
+            );
+        }
+    }
     if !explanation.persistent.is_empty() {
         anstream::println!("\nkept across releases");
         for path in &explanation.persistent {

@@ -77,6 +77,9 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
     for url in &site.urls {
         let _ = writeln!(text, "address    {}", style::address(url));
     }
+    for upstream in &site.upstreams {
+        let _ = writeln!(text, "upstream   {}  {}", upstream.path, upstream.servers.join(", "));
+    }
     if !site.workers.is_empty() {
         let mut table = Columns::new(&["worker", "pid", "release", "threads", "started"]);
         for worker in &site.workers {
@@ -110,6 +113,7 @@ pub(crate) fn mode(mode: Mode) -> &'static str {
         Mode::Embedded => "embedded",
         Mode::Isolated => "isolated",
         Mode::Static => "static",
+        Mode::Proxied => "proxied",
     }
 }
 
@@ -141,6 +145,7 @@ mod tests {
             urls: vec!["http://localhost:8080/".into()],
             kind: "Flask".into(),
             python: Some("3.11.7".into()),
+            upstreams: vec![],
             workers: vec![],
         }
     }

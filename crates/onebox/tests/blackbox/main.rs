@@ -39,4 +39,5 @@ mod static_files;
 mod switching;
 mod under_systemd;
 mod upgrading;
+mod upstreams;
 mod webdav;

@@ -80,6 +80,7 @@ impl Entry {
             served_by: match self.served_by {
                 ServedBy::App => "app",
                 ServedBy::Static => "static",
+                ServedBy::Upstream => "upstream",
                 ServedBy::Proxy => "proxy",
             },
             error: self.error.as_deref(),

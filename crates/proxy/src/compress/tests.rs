@@ -22,6 +22,7 @@ fn answer(
         headers: headers.map(|(name, value)| (Bytes::from(*name), Bytes::from(*value))).collect(),
         declared_length: None,
         body,
+        onward: None,
         close: false,
     }
 }

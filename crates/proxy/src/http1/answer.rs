@@ -62,7 +62,7 @@ pub(crate) struct Answer {
 
 /// Decides the framing and writes the head into `head`, a buffer of an earlier answer.
 pub(crate) fn prepare(response: Response, asked: Asked, mut head: Vec<u8>) -> Answer {
-    let Response { status, reason, headers, declared_length, body, close } = response;
+    let Response { status, reason, headers, declared_length, body, onward: _, close } = response;
     let is_bodiless = matches!(status, 100..=199 | 204 | 304);
     let (transfer, size) = transfer(body, asked.version);
     let declared = match status {
@@ -98,6 +98,8 @@ pub(crate) fn prepare(response: Response, asked: Asked, mut head: Vec<u8>) -> An
         push_field(&mut head, b"Transfer-Encoding", b"chunked");
     }
     match (keep_alive, asked.version) {
+        // RFC 9110 §7.8: together with the protocol that the connection is for now.
+        _ if status == 101 => push_field(&mut head, b"Connection", b"upgrade"),
         (false, _) => push_field(&mut head, b"Connection", b"close"),
         (true, Version::Http10) => push_field(&mut head, b"Connection", b"keep-alive"),
         (true, Version::Http11) => {}
@@ -176,6 +178,7 @@ mod tests {
             headers: Vec::new(),
             declared_length: None,
             body,
+            onward: None,
             close: false,
         }
     }

@@ -82,6 +82,12 @@ impl<'c> RequestBody<'c> {
         Self { connection, decoder, received: 0, limit: u64::MAX, failed: false }
     }
 
+    /// No body, of a request that no client has sent.
+    pub(crate) fn nothing() -> Self {
+        let decoder = Decoder::Length(0);
+        Self { connection: None, decoder, received: 0, limit: u64::MAX, failed: false }
+    }
+
     /// A body that is there already.
     #[cfg(test)]
     pub(crate) fn from_chunks(chunks: impl IntoIterator<Item = Bytes>) -> Self {
@@ -136,6 +142,17 @@ impl<'c> RequestBody<'c> {
         Ok(piece)
     }
 
+    /// Says something to the client before its answer.
+    ///
+    /// # Errors
+    /// Where the client is gone.
+    pub(crate) async fn say_in_between(&mut self, text: &[u8]) -> Result<(), BodyError> {
+        match &self.connection {
+            Some(connection) => connection.say(text).await,
+            None => Ok(()),
+        }
+    }
+
     /// What remains unread; drops what is in the buffer of it.
     pub(crate) fn rest(&mut self) -> Rest {
         // A client that waits for 100 may send its body or the next request: nobody can tell which.
@@ -176,16 +193,19 @@ impl<'c> RequestBody<'c> {
 }
 
 impl Connection<'_> {
+    async fn say(&self, text: &[u8]) -> Result<(), BodyError> {
+        self.writer
+            .write_all(&mut [IoSlice::new(text)], self.patience.write, &mut 0)
+            .await
+            .map_err(|_| BodyError::ClientGone)
+    }
+
     /// Reads more, after saying `100 Continue` where that is due.
     async fn fill(&mut self, announced: u64) -> Result<(), BodyError> {
         if self.continue_is_due {
             self.continue_is_due = false;
             if self.buf.is_empty() {
-                let mut line = [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
-                self.writer
-                    .write_all(&mut line, self.patience.write, &mut 0)
-                    .await
-                    .map_err(|_| BodyError::ClientGone)?;
+                self.say(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
             }
         }
         let room = usize::try_from(announced).unwrap_or(MAX_READ_BYTES);

@@ -18,10 +18,11 @@ use super::linger;
 use super::parse::{Parsed, parse_head};
 use super::refusal::Refusal;
 use super::scan::{HeadLimits, HeadScan};
-use super::send::Sender;
+use super::send::{Sender, Sent};
 use super::socket::{Reader, Socket};
 use crate::lifecycle::{Busy, Lifecycle};
-use crate::message::{ConnectionInfo, Response};
+use crate::message::{ConnectionInfo, Onward, Response};
+use crate::upstream::Tunnel;
 
 /// The size of a read buffer: most heads fit, in bytes.
 const READ_BYTES: usize = 8 << 10;
@@ -174,13 +175,14 @@ impl<H: Handler> Burst<'_, H> {
         let patience = BodyPatience { read: limits.body_timeout, write: limits.send_timeout };
         let (reader, writer) = socket.split();
         let mut body = RequestBody::new(reader, &writer, buf, fields, patience);
-        let (response, exchange) = tokio::select! {
+        let (mut response, exchange) = tokio::select! {
             biased;
             answer = self.handler.handle(&head, &mut body, self.connection) => answer,
             () = writer.reset_by_client() => return Next::Gone,
             () = self.lifecycle.cut() => return Next::Reset,
         };
-        let rest = body.rest();
+        let onward = response.onward.take();
+        let rest = if onward.is_some() { Rest::TooMuch } else { body.rest() };
         let keep_alive =
             fields.keep_alive && rest != Rest::TooMuch && !self.lifecycle.is_draining();
         let answer = prepare(response, Asked::by(&head, keep_alive), std::mem::take(head_buf));
@@ -189,7 +191,22 @@ impl<H: Handler> Burst<'_, H> {
             Sender { writer: &writer, lifecycle: self.lifecycle, patience: limits.send_timeout };
         // From here on it is a transfer.
         drop(busy);
-        let (sent, buffer) = sender.send(answer).await;
+        let (sent, buffer) = match onward {
+            None => sender.send(answer).await,
+            Some(Onward::Body(upload)) => {
+                Box::pin(sender.send_beside(answer, upload.go_on(&mut body))).await
+            }
+            Some(Onward::Tunnel(tunnel)) => {
+                let (sent, _) = sender.send(answer).await;
+                let sent = if sent.complete {
+                    Box::pin(self.carry(*tunnel, socket, buf, sent)).await
+                } else {
+                    sent
+                };
+                self.handler.sent(exchange, sent);
+                return if sent.complete { Next::Close } else { Next::Reset };
+            }
+        };
         *head_buf = buffer;
         self.handler.sent(exchange, sent);
         if !sent.complete {
@@ -202,6 +219,21 @@ impl<H: Handler> Burst<'_, H> {
             Rest::Little if timeout(DISCARD_TIME, body.discard()).await != Ok(true) => Next::Close,
             _ => Next::Wait { blank_line: false },
         }
+    }
+
+    /// Lends the connection to an upgraded one until either side ends it.
+    async fn carry(
+        &self,
+        tunnel: Tunnel,
+        socket: &mut Socket,
+        buf: &mut BytesMut,
+        head: Sent,
+    ) -> Sent {
+        let carried = tokio::select! {
+            carried = tunnel.run(socket, buf.split()) => carried,
+            () = self.lifecycle.cut() => Sent { bytes: 0, complete: false },
+        };
+        Sent { bytes: head.bytes + carried.bytes, complete: carried.complete }
     }
 
     /// Answers a message that is no request.

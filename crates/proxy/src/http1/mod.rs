@@ -33,11 +33,13 @@ mod responder_test;
 
 pub(crate) use answer::{Asked, prepare};
 pub(crate) use body::{BodyPatience, RequestBody};
+pub(crate) use chunked::{ChunkDecoder, Piece};
 pub(crate) use conn::serve;
 pub(crate) use framing::{Fields, Framing};
 pub(crate) use handler::Handler;
 pub(crate) use linger::close as close_carefully;
 pub(crate) use refusal::Refusal;
+pub(crate) use scan::{HeadLimits, HeadScan};
 pub(crate) use send::{Sender, Sent};
 pub(crate) use singleton::check_singletons;
-pub(crate) use socket::{Reader, Socket};
+pub(crate) use socket::{Reader, Socket, Writer};

@@ -145,6 +145,7 @@ fn response(status: u16, body: ResponseBody) -> Response {
         headers: Vec::new(),
         declared_length: None,
         body,
+        onward: None,
         close: false,
     }
 }

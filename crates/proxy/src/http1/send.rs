@@ -72,6 +72,20 @@ impl Sender<'_> {
         (Sent { bytes, complete: outcome.is_ok() }, head)
     }
 
+    /// Sends an answer while `other` runs as far as it comes.
+    pub(crate) async fn send_beside(
+        &self,
+        answer: Answer,
+        other: impl Future<Output = ()>,
+    ) -> (Sent, Vec<u8>) {
+        let sending = self.send(answer);
+        tokio::pin!(sending, other);
+        tokio::select! {
+            sent = &mut sending => sent,
+            () = other => sending.await,
+        }
+    }
+
     async fn file(
         &self,
         head: &[u8],

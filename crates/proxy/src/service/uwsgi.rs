@@ -1,11 +1,11 @@
 //! The pipeline for a request that came as a uwsgi packet: its site is known, and compression is the web server's in front.
 
-use super::{Service, error_response, last_page, name_request, own_answer};
+use super::{Service, error_response, last_page, name_request, own_answer, passed};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::http1::RequestBody;
 use crate::message::{ConnectionInfo, Response};
-use crate::upstream::{self, AppRequest};
+use crate::upstream::{self, AppRequest, Passed, Upgrades};
 use crate::uwsgi_server::PacketRequest;
 use onebox_uwsgi::Request;
 
@@ -42,6 +42,11 @@ impl Service {
         }
         if let Some(file) = self.static_files.answer(&routed, head, path, exchange).await? {
             return Ok(file);
+        }
+        if let Some(group) = routed.upstream(path) {
+            let passed = passed(&routed.site, head, path, &request.connection, exchange);
+            let passed = Passed { upgrades: Upgrades::Refused, ..passed };
+            return group.answer(&passed, body, &self.spool_limits(&routed.site), exchange).await;
         }
         upstream::check_open(&routed.site)?;
         let body = self.read_body(&routed.site, head, body, exchange).await?;

@@ -134,6 +134,7 @@ fn empty(status: u16, headers: Vec<(Bytes, Bytes)>) -> Response {
         headers,
         declared_length: None,
         body: ResponseBody::Empty,
+        onward: None,
         close: false,
     }
 }

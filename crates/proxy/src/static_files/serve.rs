@@ -14,7 +14,7 @@ use crate::compress::{self, Coding};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::message::{RequestHead, Response};
-use crate::route::{Backend, RoutedSite};
+use crate::route::RoutedSite;
 
 /// The file a site without an application shows for a folder, and for what it has not.
 const INDEX: &[u8] = b"index.html";
@@ -46,14 +46,19 @@ impl StaticFiles {
         path: &[u8],
         exchange: &mut Exchange,
     ) -> Result<Option<Response>, ProxyError> {
+        let goes_on = routed.has_answer(path);
         for mount in &routed.mounts {
             let answer = match mount.target(path, &head.path) {
                 Target::Elsewhere => continue,
+                _ if routed.gives_way(mount, path) => None,
                 // A mount at the root has every path: those that are no file's may be the application's.
-                Target::Refused if mount.prefix().is_empty() && has_application(routed) => None,
+                Target::Refused if mount.prefix().is_empty() && goes_on => None,
                 Target::Refused => Some(self.not_found(routed, mount, head).await?),
                 Target::Named { relative, wants_folder } => {
-                    self.named(routed, mount, head, relative, wants_folder).await?
+                    match self.named(routed, mount, head, relative, wants_folder).await? {
+                        None if !goes_on => Some(self.not_found(routed, mount, head).await?),
+                        answer => answer,
+                    }
                 }
             };
             let Some(response) = answer else { break };
@@ -64,6 +69,7 @@ impl StaticFiles {
         Ok(None)
     }
 
+    /// `None`: it names no file.
     async fn named(
         &self,
         routed: &RoutedSite,
@@ -73,7 +79,7 @@ impl StaticFiles {
         wants_folder: bool,
     ) -> Result<Option<Response>, ProxyError> {
         if routed.site.index && is_private(relative) {
-            return self.missing(routed, mount, head).await;
+            return Ok(None);
         }
         let index: Vec<u8>;
         let name = match (wants_folder, routed.site.index) {
@@ -83,14 +89,14 @@ impl StaticFiles {
                 index = [relative, b"/", INDEX].concat();
                 &index
             }
-            (true, false) => return self.missing(routed, mount, head).await,
+            (true, false) => return Ok(None),
         };
         let item = self.item(mount, name).await?;
         let is_read = matches!(head.method, Method::GET | Method::HEAD);
         Ok(Some(match item {
-            Item::Nothing => return self.missing(routed, mount, head).await,
+            Item::Nothing => return Ok(None),
             Item::Folder if !routed.site.index || wants_folder => {
-                return self.missing(routed, mount, head).await;
+                return Ok(None);
             }
             _ if !is_read => answer::method_not_allowed(),
             Item::Folder => answer::to_folder(head),
@@ -119,19 +125,6 @@ impl StaticFiles {
         }
         let content = Content::Memory(file.content.clone());
         answer::file(head, &file.facts, content, Coding::Identity)
-    }
-
-    /// What is no file: the application's, where there is one.
-    async fn missing(
-        &self,
-        routed: &RoutedSite,
-        mount: &Mount,
-        head: &RequestHead,
-    ) -> Result<Option<Response>, ProxyError> {
-        if has_application(routed) {
-            return Ok(None);
-        }
-        self.not_found(routed, mount, head).await.map(Some)
     }
 
     /// A static site's own page for what it has not.
@@ -188,9 +181,4 @@ impl StaticFiles {
 /// A static site is served from its root, where its configuration lies too.
 fn is_private(relative: &[u8]) -> bool {
     onebox_config::PRIVATE_FILES.iter().any(|file| file.as_bytes() == relative)
-}
-
-/// Stopped and failed ones count: their pages say so.
-fn has_application(routed: &RoutedSite) -> bool {
-    !matches!(routed.site.backend, Backend::None)
 }

@@ -72,6 +72,7 @@ pub(crate) async fn answer(
         headers: head.headers,
         declared_length: None,
         body: ResponseBody::Empty,
+        onward: None,
         close: false,
     };
     if *method == Method::HEAD || matches!(head.status, 204 | 304) {
@@ -153,7 +154,7 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// RFC 9110 §7.6.1; PEP 3333 forbids them to applications.
-fn is_hop_by_hop(name: &[u8]) -> bool {
+pub(super) fn is_hop_by_hop(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 7] = [
         b"connection",
         b"keep-alive",
@@ -166,7 +167,7 @@ fn is_hop_by_hop(name: &[u8]) -> bool {
     NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }
 
-fn parse_size(text: &[u8]) -> Option<u64> {
+pub(super) fn parse_size(text: &[u8]) -> Option<u64> {
     let digits =
         std::str::from_utf8(text).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;
     digits.parse().ok()

@@ -16,12 +16,11 @@ use tokio::time::timeout_at;
 use super::packet::{self, NoPacket, Packet, PacketRefusal};
 use super::{Door, PacketRequest};
 use crate::error::ProxyError;
-use crate::exchange::Exchange;
 use crate::http1::{
     Asked, BodyPatience, Fields, Framing, RequestBody, Sender, Socket, close_carefully, prepare,
 };
 use crate::lifecycle::Lifecycle;
-use crate::message::{ConnectionInfo, Response, Version};
+use crate::message::{ConnectionInfo, Onward, Version};
 
 /// What most packets fit into, in bytes.
 const READ_BYTES: usize = 4 << 10;
@@ -129,16 +128,14 @@ impl Visit<'_> {
         };
         // From here on it is a transfer.
         drop(busy);
-        self.send(&sender, answered, asked).await
-    }
-
-    async fn send(
-        &self,
-        sender: &Sender<'_>,
-        (response, exchange): (Response, Exchange),
-        asked: Asked,
-    ) -> Ending {
-        let (sent, _) = sender.send(prepare(response, asked, Vec::new())).await;
+        let (mut response, exchange) = answered;
+        let onward = response.onward.take();
+        let answer = prepare(response, asked, Vec::new());
+        let (sent, _) = match onward {
+            Some(Onward::Body(upload)) => sender.send_beside(answer, upload.go_on(&mut body)).await,
+            // Upgrades are not allowed here.
+            Some(Onward::Tunnel(_)) | None => sender.send(answer).await,
+        };
         exchange.sent(sent);
         if sent.complete { Ending::Careful } else { Ending::Reset }
     }
@@ -146,8 +143,10 @@ impl Visit<'_> {
     /// Says why what came is no request; also to a peer that speaks HTTP here by mistake.
     async fn refuse(&self, sender: &Sender<'_>, error: &ProxyError) -> Ending {
         tracing::warn!(site = self.door.site, %error, "uwsgi request refused");
-        let refusal = self.door.service.refuse_packet(error, self.connection);
-        self.send(sender, refusal, Asked::NOTHING).await
+        let (response, exchange) = self.door.service.refuse_packet(error, self.connection);
+        let (sent, _) = sender.send(prepare(response, Asked::NOTHING, Vec::new())).await;
+        exchange.sent(sent);
+        if sent.complete { Ending::Careful } else { Ending::Reset }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn site(
     let status = state.appliance.site_status(&site).await?;
     let processes = match status.mode {
         Mode::Isolated => Whose::Workers(&site),
-        Mode::Embedded | Mode::Static => Whose::Engines,
+        Mode::Embedded | Mode::Static | Mode::Proxied => Whose::Engines,
     };
     Ok(Json(state.appliance.history.site(&site, processes, wanted).await?))
 }

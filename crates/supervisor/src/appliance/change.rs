@@ -303,6 +303,7 @@ fn starting(placed: &Placed) -> String {
     let release = &placed.release;
     match placed.mode {
         Mode::Static => format!("Serving the files of {}", release.site),
+        Mode::Proxied => format!("Passing on the requests for {}", release.site),
         Mode::Embedded => format!("Loading {} in a new engine", release.site),
         Mode::Isolated => match release.config.processes {
             1 => format!("Starting a process of {}", release.site),

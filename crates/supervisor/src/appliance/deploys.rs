@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::change::{Change, Renew, step};
+use super::release::resolve_upstreams;
 use super::{Appliance, OperationError, OperationFailure, SiteRelease};
 use crate::api::{DeployEvent, DeployQuery, EventKind, ReleaseState};
 use crate::deploy::archive::ArchiveLimits;
@@ -129,7 +130,8 @@ impl Appliance {
         hosts: Hosts,
         events: &EventSink,
     ) -> Result<(), OperationError> {
-        let Prepared { site, release_id, config, plan } = prepared;
+        let Prepared { site, release_id, mut config, plan } = prepared;
+        resolve_upstreams(&mut config, &self.paths, &site, &release_id);
         let Hosts { domains, catch_all } = hosts;
         let release = SiteRelease {
             site: site.clone(),

@@ -137,7 +137,7 @@ impl Placed {
             BackendData::Stopped
         } else {
             match self.mode {
-                Mode::Static => BackendData::None,
+                Mode::Static | Mode::Proxied => BackendData::None,
                 Mode::Embedded => match self.release.embedded_data(library.to_owned()) {
                     Some(data) => BackendData::Embedded(Box::new(data)),
                     None => BackendData::None,

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onebox_app_server::AppSpec;
-use onebox_config::site::SocketAddress;
+use onebox_config::site::{SocketAddress, Upstream};
 use onebox_config::{Paths, SiteConfig, SiteName};
 
 use super::OperationFailure;
+use crate::api::UpstreamRoute;
 use crate::deploy::plan::{Kind, RunPlan};
 use crate::deploy::plan_in_place;
 use crate::engine::protocol::{BackendData, EmbeddedData, SiteData, SocketData};
@@ -63,8 +64,9 @@ impl SiteRelease {
         let dir = paths.releases(&row.name).join(release);
         let failed = |reason: String| UnreadableRelease { release: release.to_owned(), reason };
         let plan = RunPlan::read(&dir).map_err(|error| failed(error.to_string()))?;
-        let config = onebox_config::load_site(&dir.join("app"), None)
+        let mut config = onebox_config::load_site(&dir.join("app"), None)
             .map_err(|error| failed(error.to_string()))?;
+        resolve_upstreams(&mut config, paths, &row.name, release);
         Ok(Self {
             site: row.name.clone(),
             release: release.to_owned(),
@@ -83,7 +85,7 @@ impl SiteRelease {
     /// Where the folder is no site, or there is no Python for it.
     pub(crate) async fn in_place(
         root: PathBuf,
-        config: SiteConfig,
+        mut config: SiteConfig,
     ) -> Result<Self, OperationFailure> {
         let name = match &config.name {
             Some(name) => name.clone(),
@@ -98,6 +100,7 @@ impl SiteRelease {
             hint: problem.hint(),
             ..OperationFailure::new("detect", problem.to_string())
         })?;
+        resolve(&mut config, &plan.root, &plan.root);
         Ok(Self {
             site: name,
             release: IN_PLACE.to_owned(),
@@ -118,7 +121,7 @@ impl SiteRelease {
             can_be_loaded: interpreter.libpython.is_some(),
             ends_engines: unsteady.contains(&self.site),
         });
-        Facts { site: self.site.clone(), python }
+        Facts { site: self.site.clone(), python, is_proxied: self.plan.kind == Kind::Proxied }
     }
 
     /// The host that health checks ask for: the first domain, else the one it surely answers to.
@@ -135,7 +138,17 @@ impl SiteRelease {
         self.config.health.timeout
     }
 
-    /// Whether it needs Python at all.
+    /// What other servers answer.
+    pub(crate) fn upstream_routes(&self) -> Vec<UpstreamRoute> {
+        let upstreams = self.config.upstreams.iter();
+        let route = |upstream: &Upstream| UpstreamRoute {
+            path: upstream.path.clone(),
+            servers: upstream.servers.iter().map(ToString::to_string).collect(),
+        };
+        upstreams.map(route).collect()
+    }
+
+    /// Whether its files are all it has.
     pub(crate) fn is_static(&self) -> bool {
         self.plan.kind == Kind::Static
     }
@@ -222,6 +235,7 @@ impl SiteRelease {
             // A stopped site is off line with all it has.
             statics: if self.stopped { Vec::new() } else { self.plan.statics.clone() },
             index: self.is_static(),
+            upstreams: if self.stopped { Vec::new() } else { self.config.upstreams.clone() },
             backend,
             sockets: self.socket_data(),
             harakiri: self.config.harakiri,
@@ -234,4 +248,15 @@ impl SiteRelease {
             max_temp_file: self.config.max_temp_file,
         }
     }
+}
+
+/// From here on no path of an upstream counts from a folder that only the release knows.
+pub(super) fn resolve_upstreams(config: &mut SiteConfig, paths: &Paths, site: &str, release: &str) {
+    let root = paths.releases(site).join(release).join("app");
+    resolve(config, &root, &paths.shared(site));
+}
+
+fn resolve(config: &mut SiteConfig, root: &Path, shared: &Path) {
+    let upstreams = std::mem::take(&mut config.upstreams).into_iter();
+    config.upstreams = upstreams.map(|upstream| upstream.resolved(root, shared)).collect();
 }

@@ -83,6 +83,7 @@ impl Appliance {
             mode: placed.mode,
             reasons,
             static_folders: folders.collect(),
+            upstreams: placed.release.upstream_routes(),
             persistent: plan.persistent.iter().map(|path| path.display().to_string()).collect(),
         })
     }
@@ -137,6 +138,7 @@ impl Appliance {
                 let (major, minor, patch) = python.version;
                 format!("{major}.{minor}.{patch}")
             }),
+            upstreams: release.map_or_else(Vec::new, |release| release.upstream_routes()),
             workers: release.map_or_else(Vec::new, |release| workers(running, release, mode)),
             name: row.name,
         }
@@ -160,9 +162,9 @@ fn load_state(running: &Running, site: &str, mode: Mode) -> Loaded {
     let crew = running.crews.get(site);
     match mode {
         Mode::Isolated => crew.map_or(Loaded::Waiting, |crew| crew.load_state()),
-        Mode::Embedded | Mode::Static => {
+        Mode::Embedded | Mode::Static | Mode::Proxied => {
             running.engine.as_ref().map_or(Loaded::Waiting, |engine| match mode {
-                Mode::Static => Loaded::Ready,
+                Mode::Static | Mode::Proxied => Loaded::Ready,
                 _ => engine.load_state(),
             })
         }

@@ -128,6 +128,10 @@ fn judge(probe: &Probe<'_>, check: &HealthCheck, answer: &Answer) -> Result<(), 
              ALLOWED_HOSTS = [\"{host}\"]",
             host = probe.host
         ),
+        (502..=504, Kind::Proxied) => {
+            "no server of its [[upstream]] answers: are they running, and may they be reached from here?"
+                .to_owned()
+        }
         (500.., _) => format!("the traceback is in `onebox logs {}`", probe.site),
         _ if !check.status.is_empty() => {
             format!("[health] status in onebox.toml allows {:?}", check.status)

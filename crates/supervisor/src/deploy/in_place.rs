@@ -36,9 +36,9 @@ pub(crate) async fn plan_in_place(
     }
     let procfile = read_procfile(&folder);
     let found = detect::detect(&folder, config, procfile.web.as_deref())?;
-    let python = match found.kind {
-        Kind::Static => None,
-        _ => Some(find_python(&folder, config).await?),
+    let python = match found.application {
+        None => None,
+        Some(_) => Some(find_python(&folder, config).await?),
     };
     let settings = ask_django(&found, config, python.as_ref()).await?;
     let mut told = warnings::of_procfile(&procfile);

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Wsgi,
     /// Files only.
     Static,
+    /// Servers of others answer for it.
+    Proxied,
 }
 
 impl fmt::Display for Kind {
@@ -34,6 +36,7 @@ impl fmt::Display for Kind {
             Self::Django => "Django",
             Self::Wsgi => "WSGI",
             Self::Static => "static",
+            Self::Proxied => "proxied",
         })
     }
 }
@@ -45,9 +48,9 @@ pub(crate) struct RunPlan {
     pub(crate) kind: Kind,
     /// One line for people: what was found and where.
     pub(crate) found: String,
-    /// The Python that runs it (the virtual environment's own); `None` for a static site.
+    /// The Python that runs it (the virtual environment's own); `None` for a site without Python.
     pub(crate) interpreter: Option<Interpreter>,
-    /// Where its callable is; `None` for a static site.
+    /// Where its callable is; `None` for a site without Python.
     pub(crate) application: Option<Application>,
     /// The working folder, and first on Python's path.
     pub(crate) root: PathBuf,

@@ -71,7 +71,7 @@ impl<'a> Stage<'a> {
         let found =
             detect::detect(&self.app, &self.site.config, self.site.procfile.web.as_deref())?;
         let mut text = found.text.clone();
-        if found.kind != Kind::Static {
+        if found.application.is_some() {
             let (choice, app) = (self.site.config.python.clone(), self.app.clone());
             let python = blocking(move || Interpreter::find(choice.as_ref(), &app)).await?;
             let python = python.map_err(DeployProblem::Python)?;
@@ -288,7 +288,7 @@ fn check_requirements(found: &Found) -> Result<(), DeployProblem> {
     let (package, folder) = match found.kind {
         Kind::Flask => ("Flask", "flask"),
         Kind::Django => ("Django", "django"),
-        Kind::Wsgi | Kind::Static => return Ok(()),
+        Kind::Wsgi | Kind::Static | Kind::Proxied => return Ok(()),
     };
     if found.root.join(folder).is_dir() {
         return Ok(());

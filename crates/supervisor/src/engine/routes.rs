@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use onebox_config::site::Upstream;
 use onebox_metrics::Registry;
-use onebox_proxy::{Backend, RouteTable, Site, StaticMount, WorkerAddress, WorkerGroup};
+use onebox_proxy::{
+    Backend, RouteTable, Site, StaticMount, UpstreamGroup, WorkerAddress, WorkerGroup,
+};
 use onebox_uwsgi::{Backlog, BufferLimits, Connector, channel};
 
 use super::protocol::{BackendData, EmbeddedData, EngineConfig, SiteData};
@@ -35,6 +38,14 @@ pub(super) struct Routes {
     groups: HashMap<String, Group>,
     /// By site: candidates.
     candidate_groups: HashMap<String, Group>,
+    /// Of live sites and candidates: what is known about servers, and connections to them, outlive a release.
+    upstreams: Vec<KnownUpstream>,
+}
+
+struct KnownUpstream {
+    host: String,
+    settings: Upstream,
+    group: Arc<UpstreamGroup>,
 }
 
 struct Group {
@@ -51,6 +62,7 @@ impl Routes {
             embedded: None,
             groups: HashMap::new(),
             candidate_groups: HashMap::new(),
+            upstreams: Vec::new(),
         }
     }
 
@@ -107,6 +119,9 @@ impl Routes {
             config.sites.iter().map(|site| self.site(site, Entrance::Public)).collect();
         let candidates: Vec<Site> =
             config.candidates.iter().map(|site| self.site(site, Entrance::Probe)).collect();
+        let used: Vec<_> =
+            live.iter().chain(&candidates).flat_map(|site| &site.upstreams).cloned().collect();
+        self.upstreams.retain(|known| used.iter().any(|group| Arc::ptr_eq(group, &known.group)));
         self.config = config;
         // The first site that claims a host has it, so that candidates stand before what is live.
         let probed = candidates.into_iter().chain(live.iter().cloned()).collect();
@@ -124,6 +139,7 @@ impl Routes {
                 .map(|(url, folders)| StaticMount { url: url.clone(), folders: folders.clone() })
                 .collect(),
             index: data.index,
+            upstreams: self.upstreams(data),
             backend: self.backend(data, entrance),
             harakiri: data.harakiri,
             reload_mercy: data.reload_mercy,
@@ -136,6 +152,28 @@ impl Routes {
             },
             metrics: self.metrics.site(&data.name),
         }
+    }
+
+    fn upstreams(&mut self, data: &SiteData) -> Vec<Arc<UpstreamGroup>> {
+        let host = data.hosts.first().map_or("localhost", String::as_str);
+        let mut groups = Vec::with_capacity(data.upstreams.len());
+        for settings in &data.upstreams {
+            let is_it = |known: &&KnownUpstream| known.host == host && known.settings == *settings;
+            let group = match self.upstreams.iter().find(is_it) {
+                Some(known) => Arc::clone(&known.group),
+                None => {
+                    let group = UpstreamGroup::new(settings.clone(), host);
+                    self.upstreams.push(KnownUpstream {
+                        host: host.to_owned(),
+                        settings: settings.clone(),
+                        group: Arc::clone(&group),
+                    });
+                    group
+                }
+            };
+            groups.push(group);
+        }
+        groups
     }
 
     fn backend(&mut self, data: &SiteData, entrance: Entrance) -> Backend {

@@ -248,6 +248,7 @@ mod tests {
             catch_all: true,
             statics: Vec::new(),
             index: false,
+            upstreams: Vec::new(),
             backend: BackendData::None,
             sockets: vec![data],
             harakiri: Duration::from_secs(1),

@@ -48,6 +48,12 @@ pub(crate) fn environment_of(app: &str) -> PathBuf {
         "-r",
     ]);
     pip.arg(&requirements).env("PIP_CACHE_DIR", folder.join("../package-cache"));
+    // What is built from source only has to work.
+    pip.env("CFLAGS", "-O0");
+    let profile = fixtures.join(app).join("uwsgi-build.ini");
+    if profile.exists() {
+        pip.env("UWSGI_PROFILE", profile);
+    }
     run(pip).ok();
     fs::write(complete, wanted).unwrap();
     environment

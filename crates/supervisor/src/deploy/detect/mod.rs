@@ -27,7 +27,7 @@ use super::plan::Kind;
 pub(crate) struct Found {
     /// What it is.
     pub(crate) kind: Kind,
-    /// Where the callable is; `None` for a static site.
+    /// Where the callable is; `None` for a site without Python.
     pub(crate) application: Option<Application>,
     /// The working folder.
     pub(crate) root: PathBuf,
@@ -55,6 +55,9 @@ pub(crate) fn detect(
     config: &SiteConfig,
     web: Option<&str>,
 ) -> Result<Found, DeployProblem> {
+    if config.upstreams.iter().any(|upstream| upstream.path == "/") {
+        return Ok(of_upstreams(folder, config));
+    }
     let project = django::find(folder, &config.env);
     let root = project.as_ref().map_or(folder, |project| project.root.as_path());
     let modules = wsgi::modules(root);
@@ -91,6 +94,7 @@ pub(crate) fn detect(
         Search::Nothing => match wsgi::wsgi_files(root).as_slice() {
             [file, ..] => Ok(site.with_application(wsgi_file(root, file))),
             [] if site.is_static() => Ok(site.of_files()),
+            [] if !config.upstreams.is_empty() => Ok(of_upstreams(folder, config)),
             [] => Err(nothing_found()),
         },
     }
@@ -139,7 +143,7 @@ impl Site<'_> {
         };
         let persistent = match kind {
             // Django says where its data lies, once it can be asked.
-            Kind::Django | Kind::Static => Vec::new(),
+            Kind::Django | Kind::Static | Kind::Proxied => Vec::new(),
             Kind::Flask | Kind::Wsgi => flask::persistent(&self.modules, self.folder),
         };
         let sqlite = flask::uses_sqlite(&self.modules);
@@ -190,6 +194,23 @@ fn label(kind: Kind) -> &'static str {
         Kind::Django => "Django application",
         Kind::Wsgi => "WSGI application",
         Kind::Static => "static site",
+        Kind::Proxied => "proxied site",
+    }
+}
+
+/// A site that has no Python, or whose Python would never be asked.
+fn of_upstreams(folder: &Path, config: &SiteConfig) -> Found {
+    let paths: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.path.as_str()).collect();
+    Found {
+        kind: Kind::Proxied,
+        application: None,
+        root: folder.to_path_buf(),
+        python_path: Vec::new(),
+        django: None,
+        static_folder: None,
+        persistent: Vec::new(),
+        debugger: None,
+        text: format!("proxied site ([[upstream]] for {}, no Python)", paths.join(", ")),
     }
 }
 
@@ -206,6 +227,7 @@ fn nothing_found() -> DeployProblem {
         "Flask: an `app`, `application` or `create_app()` in a .py file, a package or src/",
         "WSGI: `application(environ, start_response)` in wsgi.py, app.py or another .py file, or a *.wsgi file",
         "a static site: index.html and no Python files",
+        "a proxied site: [[upstream]] in onebox.toml",
     ];
     DeployProblem::NothingFound { looked_for: looked_for.map(str::to_owned).to_vec() }
 }
@@ -284,6 +306,23 @@ pub(super) mod tests {
         let root = site(&[("src/shop/__init__.py", FLASK)]);
         let found = detect(root.path(), &config(), None).unwrap();
         assert_eq!(found.python_path, [root.path().join("src")]);
+    }
+
+    #[test]
+    fn a_site_of_upstreams_needs_no_python_and_has_it_where_they_leave_room() {
+        let upstreams = |path: &str| {
+            let text = format!("[[upstream]]\npath = \"{path}\"\nto = \"http://a\"\n");
+            onebox_config::parse_site(&text, Path::new("onebox.toml")).unwrap()
+        };
+        let kind = |files: &[(&str, &str)], path: &str| {
+            let found = detect(site(files).path(), &upstreams(path), None).unwrap();
+            (found.kind, found.application.is_some())
+        };
+        assert_eq!(kind(&[("README", "")], "/"), (Kind::Proxied, false));
+        assert_eq!(kind(&[("README", "")], "/api"), (Kind::Proxied, false));
+        assert_eq!(kind(&[("app.py", FLASK)], "/"), (Kind::Proxied, false));
+        assert_eq!(kind(&[("app.py", FLASK)], "/api"), (Kind::Flask, true));
+        assert_eq!(kind(&[("index.html", "")], "/api"), (Kind::Static, false));
     }
 
     #[test]
