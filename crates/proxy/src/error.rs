@@ -43,7 +43,7 @@ pub(crate) enum ProxyError {
     #[error("the site failed to start: {0}")]
     Failed(String),
     /// The application raised before its head, or its worker was lost.
-    #[error("no answer: {0:?}")]
+    #[error("no answer: {0}")]
     Aborted(AbortReason),
     /// The worker ended the answer before its head.
     #[error("the answer ended without a head")]

@@ -88,17 +88,22 @@ pub enum DispatchError {
 }
 
 /// Why an answer has no proper end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AbortReason {
     /// The application raised or broke a rule; the text names the exception and is for the log.
+    #[error("the application failed: {0}")]
     Application(String),
     /// The worker ended, or its connection broke, before the answer was complete.
+    #[error("the worker was lost")]
     WorkerLost,
     /// The worker is being replaced or stopped, and the request had its mercy: the answer had not begun.
+    #[error("the worker was replaced")]
     Replaced,
     /// The worker said something that is no frame.
+    #[error("the worker broke the protocol")]
     Protocol,
     /// The temporary file of the response buffer could not be written or read.
+    #[error("the response buffer failed")]
     BufferFailed,
 }
 

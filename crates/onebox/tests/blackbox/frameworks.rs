@@ -1,4 +1,4 @@
-//! Frameworks of the package index run unmodified: a page, a form, an answer that comes in pieces.
+//! Frameworks of the package index run unmodified: a page, a form, cookies with a redirect, errors, an answer that comes in pieces.
 
 use http::Request;
 
@@ -20,6 +20,8 @@ fn serves_a_page_a_form_and_a_stream(module: &str) {
         .post("/form", "application/x-www-form-urlencoded", "name=Ada+%26+Gr%C3%A4fin")
         .unwrap();
     assert_eq!((greeted.status.as_u16(), &*greeted.text()), (200, "hello Ada & Gräfin"));
+    redirects_with_cookies(&served, &mut connection);
+    fails_as_itself(&mut connection);
     streams(&served, &mut connection);
 }
 
@@ -28,6 +30,31 @@ fn shows_its_page(connection: &mut Connection) {
     assert_eq!(page.status, 200, "{}", page.text());
     assert!(page.text().contains("<h1>page</h1>"), "{}", page.text());
     assert!(page.header("content-type").starts_with("text/html"), "{:?}", page.headers);
+}
+
+/// Each cookie comes in a field of its own, and the framework knows the address that the client used.
+fn redirects_with_cookies(served: &TestBox, connection: &mut Connection) {
+    let address = format!("localhost:{}", served.http.port());
+    let request = Request::get("/enter").header("host", &address).body(bytes::Bytes::new());
+    let sent = connection.send(request.unwrap()).unwrap();
+    assert!([302, 303].contains(&sent.status.as_u16()), "{}", sent.status);
+    assert!(
+        ["/", &format!("http://{address}/")].contains(&sent.header("location")),
+        "{:?}",
+        sent.headers
+    );
+    let cookies = sent.headers.get_all("set-cookie").iter();
+    let mut pairs: Vec<_> =
+        cookies.map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap()).collect();
+    pairs.sort_unstable();
+    assert_eq!(pairs, ["seen=1", "user=ada"]);
+}
+
+/// A page that is not there and a view that raises; the connection goes on.
+fn fails_as_itself(connection: &mut Connection) {
+    assert_eq!(connection.get("/nowhere").unwrap().status, 404);
+    assert_eq!(connection.get("/broken").unwrap().status, 500);
+    assert_eq!(connection.get("/").unwrap().status, 200);
 }
 
 /// The first piece is here before the second one exists, and another request is answered in between.
@@ -105,5 +132,7 @@ fn django_runs_unmodified_with_sessions_csrf_protection_and_uploads() {
         .header("content-type", "multipart/form-data; boundary=part")
         .header("x-csrftoken", token);
     assert_eq!(send(upload, body).text(), "big.bin 3000000");
+    redirects_with_cookies(&served, &mut connection);
+    fails_as_itself(&mut connection);
     streams(&served, &mut connection);
 }

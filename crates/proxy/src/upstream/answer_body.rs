@@ -178,18 +178,7 @@ fn stream(
 impl std::fmt::Display for Cut {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Aborted(AbortReason::Application(reason)) => {
-                write!(formatter, "the application failed: {reason}")
-            }
-            Self::Aborted(AbortReason::WorkerLost) => formatter.write_str("the worker was lost"),
-            Self::Aborted(AbortReason::Protocol) => {
-                formatter.write_str("the worker broke the protocol")
-            }
-            // Only an answer without a head is withdrawn.
-            Self::Aborted(AbortReason::Replaced) => formatter.write_str("the worker was replaced"),
-            Self::Aborted(AbortReason::BufferFailed) => {
-                formatter.write_str("the response buffer failed")
-            }
+            Self::Aborted(reason) => reason.fmt(formatter),
             Self::Short { missing } => write!(
                 formatter,
                 "the application's answer is {missing} bytes shorter than its Content-Length"
