@@ -112,6 +112,7 @@ impl ProxyError {
             Self::Upstream { .. } => 502,
             Self::Packet(PacketRefusal::Modifier { .. }) => 501,
             Self::DeadlineExceeded(_) => 504,
+            Self::Spool(error) if is_full(error) => 507,
             Self::Spool(_) | Self::File(_) | Self::TaskLost => 500,
         }
     }
@@ -181,6 +182,9 @@ impl ProxyError {
                 "The application failed to answer this request.".into()
             }
             Self::Aborted(_) | Self::NoHead => "The application gave no valid answer.".into(),
+            Self::Spool(error) if is_full(error) => {
+                "The server has no room for the body of this request.".into()
+            }
             Self::Spool(_) | Self::File(_) | Self::TaskLost => {
                 "The server failed to answer this request.".into()
             }
@@ -196,6 +200,11 @@ impl ProxyError {
     pub(crate) fn breaks_connection(&self) -> bool {
         matches!(self, Self::Body(_))
     }
+}
+
+/// Whether a disk has no room, or the user no right to more of it.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// `HTTP_X_NAME` as the client wrote it: `X-Name`.
@@ -245,6 +254,8 @@ mod tests {
             (upstream(UpstreamError::Ended("x")), 502, Origin::Upstream),
             (upstream(UpstreamError::ReadTimedOut(Duration::ZERO)), 504, Origin::Upstream),
             (upstream(UpstreamError::ConnectTimedOut(Duration::ZERO)), 504, Origin::Upstream),
+            (ProxyError::Spool(io::ErrorKind::StorageFull.into()), 507, Origin::Internal),
+            (ProxyError::Spool(io::ErrorKind::PermissionDenied.into()), 500, Origin::Internal),
         ];
         for (error, status, origin) in table {
             assert_eq!((error.status(), error.origin()), (status, origin), "{error}");

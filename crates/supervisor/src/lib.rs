@@ -12,6 +12,7 @@ mod engine;
 mod environment;
 mod first_process;
 mod history;
+mod holders;
 mod isolation;
 mod journal;
 mod listeners;

@@ -13,21 +13,26 @@ use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
+use crate::holders;
+
 /// Connections that may wait while no engine accepts; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// An address that could not be listened on, with what a person can do about it.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address}: {reason}{}", hint(.reason))]
+#[error("can't listen on {address}: {reason}{}", hint(.reason, .holder.as_deref()))]
 pub struct ListenError {
     address: String,
     reason: io::Error,
+    /// Who has it, where that is known.
+    holder: Option<String>,
 }
 
-fn hint(reason: &io::Error) -> &'static str {
-    match reason.kind() {
+fn hint(reason: &io::Error, holder: Option<&str>) -> String {
+    let hint = match reason.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another program has this address: stop it, or choose another one"
+            let holder = holder.unwrap_or("another program");
+            return format!("; {holder} has this address: stop it, or choose another one");
         }
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher one"
@@ -37,7 +42,8 @@ fn hint(reason: &io::Error) -> &'static str {
             "; the path of a Unix socket has at most 107 bytes: choose a shorter state directory"
         }
         _ => "",
-    }
+    };
+    hint.to_owned()
 }
 
 /// A listening socket, and the address of the configuration that it stands for.
@@ -132,7 +138,11 @@ impl FromIterator<BoundListener> for ListenerSet {
 /// # Errors
 /// [`ListenError`] where the address is taken, or not of this machine.
 pub(crate) fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    tcp(address).map_err(|reason| ListenError { address: address.to_string(), reason })
+    tcp(address).map_err(|reason| {
+        let is_taken = reason.kind() == io::ErrorKind::AddrInUse;
+        let holder = is_taken.then(|| holders::of_address(address)).flatten();
+        ListenError { address: address.to_string(), reason, holder }
+    })
 }
 
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -150,7 +160,8 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// [`ListenError`] where the path is too long or can't be written.
 pub(crate) fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
-    unix(path).map_err(|reason| ListenError { address: path.display().to_string(), reason })
+    let address = || path.display().to_string();
+    unix(path).map_err(|reason| ListenError { address: address(), reason, holder: None })
 }
 
 fn unix(path: &Path) -> io::Result<UnixListener> {
@@ -219,7 +230,8 @@ mod tests {
         let taken = listener.local_addr().unwrap();
         let error = bind_tcp(taken).unwrap_err();
         assert!(error.to_string().contains(&taken.to_string()));
-        assert!(error.to_string().contains("another program"));
+        let this = format!("(pid {})", std::process::id());
+        assert!(error.to_string().contains(&this), "{error}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use onebox_config::Paths;
 use parking_lot::Mutex;
@@ -71,6 +72,8 @@ pub(crate) struct Logs {
 struct SiteLog {
     folder: PathBuf,
     file: Mutex<Option<OpenLog>>,
+    /// Lines that could not be written since the last one that could.
+    lost: AtomicU64,
     lines: broadcast::Sender<LogLine>,
 }
 
@@ -92,6 +95,7 @@ impl Logs {
             Arc::new(SiteLog {
                 folder: self.paths.logs(name),
                 file: Mutex::default(),
+                lost: AtomicU64::new(0),
                 lines: broadcast::channel(FOLLOW_LINES).0,
             })
         }))
@@ -152,8 +156,17 @@ impl Logs {
 
 impl SiteLog {
     fn write(&self, line: LogLine) {
-        if let Err(error) = self.append(&line) {
-            tracing::warn!(%error, folder = %self.folder.display(), "a log line could not be written");
+        let folder = self.folder.display();
+        // Said once, not for each line of an application that talks while a disk is full.
+        match self.append(&line) {
+            Err(error) if self.lost.fetch_add(1, Ordering::Relaxed) == 0 => {
+                tracing::warn!(%error, %folder, "log lines can't be written");
+            }
+            Err(_) => {}
+            Ok(()) => match self.lost.swap(0, Ordering::Relaxed) {
+                0 => {}
+                lost => tracing::warn!(lost, %folder, "log lines are written again"),
+            },
         }
         self.lines.send(line).ok();
     }
@@ -169,7 +182,11 @@ impl SiteLog {
             Some(open) => open,
             closed => closed.insert(OpenLog::open(&self.folder)?),
         };
-        open.file.write_all(text.as_bytes())?;
+        if let Err(error) = open.file.write_all(text.as_bytes()) {
+            // A part of it may be there.
+            *slot = None;
+            return Err(error);
+        }
         open.size_bytes += text.len() as u64;
         Ok(())
     }

@@ -30,6 +30,7 @@ mod frameworks;
 mod isolation;
 mod killed;
 mod lifecycle;
+mod limits;
 mod load;
 mod persistence;
 mod pythons;

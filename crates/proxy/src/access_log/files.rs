@@ -16,6 +16,8 @@ pub(super) struct LogFiles {
     folder: PathBuf,
     open: HashMap<String, LogFile>,
     buffer: Vec<u8>,
+    /// Whether a warning was given that holds yet.
+    failing: bool,
 }
 
 struct LogFile {
@@ -28,25 +30,38 @@ struct LogFile {
 
 impl LogFiles {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, open: HashMap::new(), buffer: Vec::new() }
+        Self { folder, open: HashMap::new(), buffer: Vec::new(), failing: false }
     }
 
     /// Appends a line. One that can't be written is lost, and the file is opened anew for the next.
     pub(super) fn append(&mut self, entry: &Entry) {
         if let Err(error) = self.try_append(entry) {
             self.open.remove(entry.site());
-            tracing::warn!(site = entry.site(), %error, "the access log can't be written");
+            self.warn(entry.site(), &error);
         }
     }
 
     pub(super) fn flush(&mut self) {
+        let mut failed = None;
         self.open.retain(|site, file| match file.writer.flush() {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(site, %error, "the access log can't be written");
+                failed = Some((site.clone(), error));
                 false
             }
         });
+        match failed {
+            Some((site, error)) => self.warn(&site, &error),
+            None if !self.open.is_empty() => self.failing = false,
+            None => {}
+        }
+    }
+
+    /// Once, not for each line while a disk is full.
+    fn warn(&mut self, site: &str, error: &io::Error) {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(site, %error, "the access log can't be written");
+        }
     }
 
     fn try_append(&mut self, entry: &Entry) -> io::Result<()> {

@@ -159,6 +159,7 @@ impl Appliance {
         self.journal.the_box(EventKind::ApplianceStart, &format!("onebox {version} started"));
         self.watch_workers();
         self.watch_logs();
+        self.watch_store();
         Ok(())
     }
 

@@ -43,6 +43,7 @@ impl Appliance {
         }
         let _one_at_a_time = self.operation.lock().await;
         let begun = Instant::now();
+        self.store.fail_interrupted_releases().await?;
         let context = self.stage_context().await?;
         let release = receive(&context, archive, &query, events)
             .await
@@ -53,7 +54,10 @@ impl Appliance {
         let result = self.make_and_go_live(&context, release, events).await;
         self.running.lock().deploying = None;
         if let Err(error) = &result {
-            self.store.fail_release(&site, &id, &error.to_string()).await?;
+            // A full disk is a reason for both; the next deploy makes up for it.
+            if let Err(unwritten) = self.store.fail_release(&site, &id, &error.to_string()).await {
+                tracing::warn!(site, release = id, error = %unwritten, "a failed deploy could not be put on record");
+            }
             let text = format!("deploy of {id} failed: {error}");
             self.tell(EventKind::DeployFailed, &site, Some(&id), &text);
             self.logs.write(&site, Source::Onebox, error.detail());

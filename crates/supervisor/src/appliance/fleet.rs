@@ -118,6 +118,7 @@ impl Appliance {
         }
         self.watch_workers();
         self.watch_logs();
+        self.watch_store();
         self.dismiss_veterans(engine, veterans);
         Ok(())
     }

@@ -139,6 +139,25 @@ impl Appliance {
         });
     }
 
+    /// Keeps the copy of the database what it should be.
+    pub(super) fn watch_store(self: &Arc<Self>) {
+        if self.in_place {
+            return;
+        }
+        let appliance = Arc::clone(self);
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = appliance.store.changed() => {}
+                    () = appliance.shutdown.cancelled() => return,
+                }
+                if let Err(error) = appliance.store.copy().await {
+                    tracing::warn!(%error, "state.db could not be copied; its last copy stays");
+                }
+            }
+        });
+    }
+
     /// Passes on to the engine which workers there are, whenever one comes or goes.
     pub(super) fn watch_workers(self: &Arc<Self>) {
         let appliance = Arc::clone(self);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onebox_app_server::{Embedded, RuntimeLibrary, StartError, embed};
+use onebox_config::Limits;
 use onebox_metrics::Registry;
 use onebox_proxy::{AccessLog, Proxy, ProxySettings};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -32,6 +33,9 @@ use crate::process::take_inherited;
 const MOST_THREADS: usize = 4;
 /// Messages to the supervisor that may wait; it reads at once.
 const OUTBOX: usize = 64;
+
+/// Descriptors for what is no connection: listeners, logs, the runtime.
+const OTHER_DESCRIPTORS: u64 = 64;
 
 /// How long an application's exit handlers may take; the supervisor's own patience is longer.
 const EXIT_HANDLERS: Duration = Duration::from_secs(3);
@@ -78,6 +82,28 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
+}
+
+/// As many as are wanted, unless descriptors would run out: what is accepted beyond that could not be served.
+fn connections_that_fit(wanted: usize) -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current;
+    let fit = connections_for(descriptors);
+    if wanted > fit {
+        tracing::warn!(
+            wanted,
+            fit,
+            descriptors,
+            "`max-connections` needs more open files than this process may have (ulimit -n, LimitNOFILE=); further clients wait"
+        );
+    }
+    wanted.min(fit)
+}
+
+/// A connection may need a second descriptor: a file, a spooled body, a worker.
+fn connections_for(descriptors: Option<u64>) -> usize {
+    let Some(descriptors) = descriptors else { return usize::MAX };
+    let free = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2;
+    usize::try_from(free).unwrap_or(usize::MAX).max(1)
 }
 
 /// The descriptors that were there from the start.
@@ -193,10 +219,9 @@ impl Engine {
             Some(folder) => AccessLog::to_folder(folder.clone())?,
             None => AccessLog::disabled(),
         };
-        let settings = ProxySettings {
-            limits: start.limits.clone().into(),
-            temp_dir: Some(start.temp_dir.clone()),
-        };
+        let mut limits = Limits::from(start.limits.clone());
+        limits.max_connections = connections_that_fit(limits.max_connections);
+        let settings = ProxySettings { limits, temp_dir: Some(start.temp_dir.clone()) };
         Ok(Self {
             proxy: Proxy::new(settings, Arc::clone(&metrics), access_log),
             routes: Routes::new(Arc::clone(&metrics)),
@@ -335,5 +360,17 @@ async fn ended(task: &mut Option<tokio::task::JoinHandle<()>>) {
             task.await.ok();
         }
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_descriptors_that_are_left_are_for_connections() {
+        assert_eq!(connections_for(None), usize::MAX);
+        assert_eq!(connections_for(Some(1024)), 480);
+        assert_eq!((connections_for(Some(64)), connections_for(Some(3))), (1, 1));
     }
 }

@@ -53,7 +53,9 @@ impl Store {
         .bind(now_ms())
         .execute(&mut *transaction)
         .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        self.note_change();
+        Ok(())
     }
 }
 

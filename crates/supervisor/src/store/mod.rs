@@ -2,6 +2,8 @@
 //!
 //! A transaction here alone decides which release of a site is live; routes are derived from it. Must not know processes or HTTP.
 
+mod copy;
+mod error;
 mod events;
 mod fallbacks;
 pub(crate) mod metrics;
@@ -15,14 +17,19 @@ mod versions_test;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use tokio::sync::Notify;
 
+use crate::holders;
+
+pub use error::StoreError;
 pub(crate) use events::EventSpan;
 pub(crate) use fallbacks::FallbackRow;
 pub(crate) use sessions::SessionRow;
@@ -31,63 +38,63 @@ pub(crate) use sites::{Commit, SiteRow};
 /// The schemas of all versions, in order.
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/state");
 
-/// What went wrong with the database.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A statement failed.
-    #[error("state.db: {0}")]
-    Database(#[from] sqlx::Error),
-    /// It is broken, or is no database of ours.
-    #[error("state.db could not be brought up to date: {0}")]
-    Migration(#[source] MigrateError),
-    /// A later version of this program wrote it.
-    #[error(
-        "state.db was written by a later version of onebox (schema {version}, this one knows {known}): \
-         start that version, or restore a backup of the state directory"
-    )]
-    Newer {
-        /// The schema that this program does not know.
-        version: i64,
-        /// The last one that it knows.
-        known: i64,
-    },
-    /// Its file can't be made private.
-    #[error("state.db: {0}")]
-    File(#[from] std::io::Error),
-    /// Two sites can't have one host.
-    #[error("the host {host} belongs to the site {site}")]
-    HostTaken {
-        /// The host.
-        host: String,
-        /// Who has it.
-        site: String,
-    },
-}
-
-impl From<MigrateError> for StoreError {
-    fn from(error: MigrateError) -> Self {
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
-        match error {
-            MigrateError::VersionMissing(version) if version > known => {
-                Self::Newer { version, known }
-            }
-            error => Self::Migration(error),
-        }
-    }
-}
+/// How long another program may hold the database when the appliance starts.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The open database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     pool: SqlitePool,
+    path: PathBuf,
+    /// Told whenever something changes that the copy must have.
+    changed: Arc<Notify>,
 }
 
 impl Store {
-    /// Opens the database, making it where it is missing, and brings its schema up to date.
+    /// Opens the database, making it where it is missing, and brings its schema up to date. A damaged one is put aside, and the
+    /// copy of it takes its place; one that another program holds is waited for.
     ///
     /// # Errors
     /// [`StoreError`] where that fails; nothing is changed then.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        copy::clean(path);
+        let deadline = Instant::now() + PATIENCE;
+        let reason = loop {
+            match Self::open_sound(path).await {
+                Err(StoreError::Locked) if Instant::now() < deadline => {
+                    let holder =
+                        holders::of_files(&[path, &journal(path, "-wal"), &journal(path, "-shm")]);
+                    let holder = holder.unwrap_or_else(|| "another program".to_owned());
+                    tracing::warn!(
+                        holder,
+                        "state.db is locked; the appliance starts when it is free"
+                    );
+                }
+                Err(StoreError::Damaged { reason }) => break reason,
+                other => return other,
+            }
+        };
+        match copy::restore(path) {
+            Ok(aside) => {
+                let aside = aside.display().to_string();
+                tracing::error!(
+                    reason,
+                    aside,
+                    "state.db was damaged; its last copy took its place"
+                );
+                Self::open_sound(path).await
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(StoreError::NoCopy { reason })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn open_sound(path: &Path) -> Result<Self, StoreError> {
+        if copy::is_lost(path) {
+            return Err(StoreError::Damaged { reason: "it is missing or empty".to_owned() });
+        }
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
         // SQLite gives its journal files the mode of the database.
         file.set_permissions(Permissions::from_mode(0o600))?;
@@ -100,14 +107,21 @@ impl Store {
             .busy_timeout(Duration::from_secs(5));
         // One connection is the one writer; there is nothing here that is worth a second.
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        MIGRATIONS.run(&pool).await?;
-        Ok(Self { pool })
+        let store = Self { pool, path: path.to_owned(), changed: Arc::default() };
+        store.check().await?;
+        MIGRATIONS.run(&store.pool).await?;
+        Ok(store)
     }
 
     /// Writes everything back and closes.
     pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// A file that SQLite keeps beside a database.
+fn journal(database: &Path, end: &str) -> PathBuf {
+    PathBuf::from(format!("{}{end}", database.display()))
 }
 
 #[cfg(test)]

@@ -106,7 +106,9 @@ impl Store {
             .bind(commit.site)
             .execute(&mut *transaction)
             .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        self.note_change();
+        Ok(())
     }
 
     /// Remembers that an operator stopped or started the site.
@@ -116,12 +118,14 @@ impl Store {
             .bind(stopped)
             .execute(&self.pool)
             .await?;
+        self.note_change();
         Ok(())
     }
 
     /// Forgets the site with all its releases, hosts and variables.
     pub(crate) async fn remove_site(&self, name: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM sites WHERE name = ?1").bind(name).execute(&self.pool).await?;
+        self.note_change();
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ impl Store {
         .bind(now_ms())
         .execute(&self.pool)
         .await?;
+        self.note_change();
         Ok(done.rows_affected() == 1)
     }
 
@@ -39,7 +40,9 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         sqlx::query("DELETE FROM sessions").execute(&mut *transaction).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        self.note_change();
+        Ok(())
     }
 
     /// Whether anybody can log in.

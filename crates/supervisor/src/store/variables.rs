@@ -31,6 +31,7 @@ impl Store {
         .bind(value)
         .execute(&self.pool)
         .await?;
+        self.note_change();
         Ok(())
     }
 
@@ -41,6 +42,7 @@ impl Store {
             .bind(name)
             .execute(&self.pool)
             .await?;
+        self.note_change();
         Ok(done.rows_affected() == 1)
     }
 }

@@ -11,6 +11,7 @@ mod poller;
 mod processes;
 mod raw;
 mod site;
+mod tmpfs;
 
 pub(crate) use appliance::TestBox;
 pub(crate) use command::{DEADLINE, Finished, onebox, run};
@@ -23,3 +24,4 @@ pub(crate) use poller::Poller;
 pub(crate) use processes::{descendants, wait_until_gone};
 pub(crate) use raw::{Address, Said, packet, rest_of};
 pub(crate) use site::SiteFolder;
+pub(crate) use tmpfs::Tmpfs;

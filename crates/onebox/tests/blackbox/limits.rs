@@ -1,0 +1,329 @@
+//! What a machine runs out of: each time a clear message, what can be served is served, and all is well when the cause goes.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+
+use crate::harness::{
+    Connection, DEADLINE, Finished, Poller, SiteFolder, TestBox, Tmpfs, get, onebox, run,
+};
+
+/// Tries again and again until it is so.
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < DEADLINE, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn deploys(appliance: &TestBox, site: &SiteFolder, text: &str) {
+    site.write("release.txt", text);
+    appliance.deploy(site.path()).ok();
+    assert_eq!(get(appliance.http, "localhost", "/").text(), text);
+}
+
+#[test]
+fn a_full_disk_refuses_what_needs_it_and_serves_the_rest() {
+    let Some(disk) = Tmpfs::mount(32) else { return };
+    let appliance = TestBox::start_at(&disk.join("state"));
+    let site = SiteFolder::fixture("released");
+    site.write("public/page.txt", "a file");
+    site.write("onebox.toml", "[static]\n\"/public\" = \"public\"\n");
+    appliance.deploy(site.path()).ok();
+    disk.fill();
+    let visitors = Poller::start(appliance.http, "localhost", "/");
+    let files = Poller::start(appliance.http, "localhost", "/public/page.txt");
+    site.write("release.txt", "two");
+    let refused = appliance.deploy(site.path()).failed();
+    assert!(
+        refused.stderr.contains("No space left") || refused.stderr.contains("full"),
+        "{}",
+        refused.all()
+    );
+    // What would have to be spooled is refused with a reason; what is small is not.
+    let mut connection = Connection::open(appliance.http, "localhost").unwrap();
+    let large = connection.post("/", "text/plain", vec![b'x'; 4 << 20]).unwrap();
+    assert_eq!(large.status, 507, "{}", large.text());
+    assert_eq!(
+        Connection::open(appliance.http, "localhost")
+            .unwrap()
+            .post("/", "text/plain", "small")
+            .unwrap()
+            .status,
+        200
+    );
+    appliance.cli(&["restart", "released"]).ok();
+    visitors.all_well();
+    files.all_well();
+    let said = appliance.said();
+    assert!(said.matches("can't be written").count() < 20, "{said}");
+
+    disk.empty();
+    deploys(&appliance, &site, "two");
+    let releases = appliance.cli(&["releases", "released", "--json"]).ok().json();
+    let states: Vec<_> =
+        releases.as_array().unwrap().iter().map(|release| release["state"].clone()).collect();
+    assert!(!states.contains(&"staging".into()), "{releases}");
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_used_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let refused = serve(&folder.path().join("file/state"), &["--http", "127.0.0.1:0"]).failed();
+    assert!(
+        refused.stderr.contains("file/state") && refused.stderr.contains("Not a directory"),
+        "{}",
+        refused.stderr
+    );
+    let Some(disk) = Tmpfs::mount(1) else { return };
+    disk.remount("ro");
+    let refused = serve(&disk.join("state"), &["--http", "127.0.0.1:0"]).failed();
+    assert!(refused.stderr.contains("Read-only file system"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_taken_port_is_told_with_who_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address: SocketAddr = taken.local_addr().unwrap();
+    let start = |flags: &[&str]| serve(&folder.path().join("state"), flags).failed().stderr;
+    let address = address.to_string();
+    for flags in [
+        ["--http", &address, "--admin", "127.0.0.1:0"],
+        ["--http", "127.0.0.1:0", "--admin", &address],
+    ] {
+        // The report is wrapped at the width of a terminal.
+        let said: String = start(&flags).replace('│', " ").split_whitespace().collect();
+        let holder = format!("(pid{})hasthisaddress", std::process::id());
+        assert!(said.contains(&address) && said.contains(&holder), "{said}");
+    }
+    drop(taken);
+}
+
+/// Runs an appliance that is to end by itself.
+fn serve(state: &Path, flags: &[&str]) -> Finished {
+    let mut command = onebox();
+    command
+        .arg("serve")
+        .args(flags)
+        .env("ONEBOX_STATE_DIR", state)
+        .env("ONEBOX_CONFIG_DIR", "/nowhere");
+    run(command)
+}
+
+/// Another program that holds the database.
+struct Locker(Child);
+
+impl Locker {
+    fn lock(state: &Path) -> Self {
+        let script = "import sqlite3, sys\ndatabase = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+                      database.execute('BEGIN IMMEDIATE')\nprint('locked', flush=True)\nsys.stdin.read()";
+        let mut child = Command::new("python3")
+            .args(["-c", script])
+            .arg(state.join("state.db"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "locked\n");
+        Self(child)
+    }
+
+    fn unlock(mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_locked_database_refuses_changes_and_holds_up_no_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let appliance = TestBox::start_at(&state);
+    let site = SiteFolder::fixture("released");
+    appliance.deploy(site.path()).ok();
+    let locker = Locker::lock(&state);
+    let visitors = Poller::start(appliance.http, "localhost", "/");
+    let refused = appliance.cli(&["stop", "released"]).failed();
+    assert!(refused.stderr.contains("locked by another program"), "{}", refused.stderr);
+    visitors.all_well();
+    locker.unlock();
+    appliance.cli(&["stop", "released"]).ok();
+    assert_eq!(appliance.site("released")["state"], "stopped");
+    appliance.cli(&["start", "released"]).ok();
+    drop(appliance);
+
+    // At a start it is waited for, and who has it is told.
+    let locker = Locker::lock(&state);
+    let pid = locker.0.id();
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(|| TestBox::start_at(&state));
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!starting.is_finished(), "it started without the database");
+        locker.unlock();
+        let appliance = starting.join().unwrap();
+        assert_eq!(get(appliance.http, "localhost", "/").text(), "one");
+        let said = appliance.said();
+        // Where the lock went before the first attempt was over, there was nothing to tell.
+        assert!(
+            !said.contains("state.db is locked") || said.contains(&format!("(pid {pid})")),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn a_damaged_database_is_replaced_by_its_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let appliance = TestBox::start_at(&state);
+    appliance.deploy(SiteFolder::fixture("released").path()).ok();
+    let site = appliance.site("released");
+    eventually("the copy has the release", || {
+        fs::read(state.join("state-copy.db")).is_ok_and(|bytes| {
+            let id = site["release"].as_str().unwrap().as_bytes();
+            bytes.windows(id.len()).any(|window| window == id)
+        })
+    });
+    drop(appliance);
+    fs::write(state.join("state.db"), [0x5a; 40_000]).unwrap();
+    let appliance = TestBox::start_at(&state);
+    assert_eq!(get(appliance.http, "localhost", "/").text(), "one");
+    assert_eq!(appliance.site("released")["release"], site["release"]);
+    assert!(appliance.said().contains("state.db was damaged"), "{}", appliance.said());
+    drop(appliance);
+
+    fs::write(state.join("state.db"), [0x5a; 40_000]).unwrap();
+    fs::remove_file(state.join("state-copy.db")).unwrap();
+    let refused = serve(&state, &["--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).failed();
+    for said in ["damaged", "backup", "move it away"] {
+        assert!(refused.stderr.contains(said), "{said} in {}", refused.stderr);
+    }
+}
+
+/// Changes the soft limit of a process; returns the one before.
+fn limit_descriptors(pid: Pid, descriptors: Option<u64>) -> Option<u64> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: descriptors, maximum };
+    prlimit(Some(pid), Resource::Nofile, limit).unwrap().current
+}
+
+fn descriptors(pid: Pid) -> u64 {
+    let open = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
+    open.count().try_into().unwrap()
+}
+
+#[test]
+fn an_engine_without_descriptors_waits_without_spinning_and_goes_on() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("released");
+    appliance.deploy(site.path()).ok();
+    let engine = Pid::from_raw(appliance.engine_pid()).unwrap();
+    let mut open = Connection::open(appliance.http, "localhost").unwrap();
+    assert_eq!(open.get("/").unwrap().status, 200);
+    let before = limit_descriptors(engine, Some(descriptors(engine)));
+    // The kernel takes connections that the engine can't; they wait.
+    let mut waiting = Connection::open(appliance.http, "localhost").unwrap();
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| waiting.get("/"));
+        eventually("the reason is told", || {
+            appliance.said().contains("no connection can be accepted")
+        });
+        assert_eq!(
+            open.get("/").map(|answer| answer.status.as_u16()).unwrap_or(0),
+            200,
+            "what is open is served"
+        );
+        std::thread::sleep(Duration::from_secs(1));
+        let attempts = appliance.said().matches("no connection can be accepted").count();
+        assert!(attempts < 30, "{attempts} attempts");
+        limit_descriptors(engine, before);
+        assert_eq!(answer.join().unwrap().unwrap().status, 200);
+    });
+    assert_eq!(appliance.status()["engine"]["crashes"], 0);
+}
+
+#[test]
+fn a_supervisor_without_descriptors_keeps_the_engine_and_replaces_it_later() {
+    let appliance = TestBox::start();
+    appliance.deploy(SiteFolder::fixture("static-only").path()).ok();
+    let engine = Pid::from_raw(appliance.engine_pid()).unwrap();
+    let before = limit_descriptors(appliance.pid(), Some(descriptors(appliance.pid())));
+    assert_eq!(get(appliance.http, "localhost", "/").status, 200);
+    kill_process(engine, Signal::KILL).unwrap();
+    eventually("the reason is told", || appliance.said().contains("no engine can be started"));
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| get(appliance.http, "localhost", "/"));
+        limit_descriptors(appliance.pid(), before);
+        assert_eq!(answer.join().unwrap().status, 200);
+    });
+}
+
+#[test]
+fn more_connections_than_descriptors_wait_and_files_are_served_all_the_same() {
+    let appliance = TestBox::start();
+    appliance.deploy(SiteFolder::fixture("static-only").path()).ok();
+    let engine = Pid::from_raw(appliance.engine_pid()).unwrap();
+    prlimit(
+        Some(appliance.pid()),
+        Resource::Nofile,
+        Rlimit { current: Some(256), maximum: Some(256) },
+    )
+    .unwrap();
+    kill_process(engine, Signal::KILL).unwrap();
+    eventually("the next engine serves", || {
+        Connection::open(appliance.http, "localhost").and_then(|mut open| open.get("/")).is_ok()
+    });
+    assert!(
+        appliance.said().contains("`max-connections` needs more open files"),
+        "{}",
+        appliance.said()
+    );
+    let mut idle: Vec<_> =
+        (0..120).map(|_| Connection::open(appliance.http, "localhost").unwrap()).collect();
+    // Those that were accepted are served, with a file each.
+    for open in idle.iter_mut().take(60) {
+        assert_eq!(open.get("/").unwrap().status, 200);
+    }
+    let mut late = Connection::open(appliance.http, "localhost").unwrap();
+    drop(idle);
+    assert_eq!(late.get("/").unwrap().status, 200);
+    assert!(!appliance.said().contains("no connection can be accepted"), "{}", appliance.said());
+}
+
+fn memory_runs_out(configuration: &str) {
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("hungry");
+    site.write("onebox.toml", configuration);
+    appliance.deploy(site.path()).ok();
+    let pid = get(appliance.http, "localhost", "/").text();
+    let process = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    let memory = 2 << 30;
+    prlimit(Some(process), Resource::As, Rlimit { current: Some(memory), maximum: None }).unwrap();
+    let visitors = Poller::start(appliance.http, "localhost", "/");
+    let answer = get(appliance.http, "localhost", "/eat");
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    assert_eq!(get(appliance.http, "localhost", "/").text(), pid, "it is the same process");
+    visitors.all_well();
+    let log = appliance.cli(&["logs", "hungry"]).ok().stdout;
+    assert!(log.contains("MemoryError"), "{log}");
+}
+
+#[test]
+fn an_embedded_request_that_finds_no_memory_fails_alone() {
+    memory_runs_out("");
+}
+
+#[test]
+fn a_request_of_a_worker_that_finds_no_memory_fails_alone() {
+    memory_runs_out("isolation = \"process\"\n");
+}
