@@ -6,11 +6,13 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pyo3::Python;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 
 use crate::connection::Connection;
 use crate::host::{Answer, Body, Gone, Host, Incoming, Piece, Sent};
@@ -21,6 +23,9 @@ const LISTENER: u64 = 0;
 const OVER: u64 = 1;
 /// The first mark of a connection.
 const FIRST_CONNECTION: u64 = 2;
+
+/// How long nobody is accepted when descriptors or memory have run out.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The server; shared by its threads.
 pub(crate) struct Server {
@@ -88,7 +93,7 @@ impl Server {
             [Event { flags: EventFlags::empty(), data: EventData::new_u64(OVER) }];
         loop {
             match epoll::wait(&self.epoll, &mut events, None) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => {
                     let [event] = events;
                     return Ok(event.data.u64());
@@ -120,7 +125,9 @@ impl Server {
                 self.end_when_empty(&state);
                 return;
             }
-            // Another thread was quicker, or the process is out of descriptors: the next event tries again.
+            // The event comes again at once, and trying as often would only burn time.
+            Err(error) if is_exhaustion(&error) => std::thread::sleep(PAUSE),
+            // Another thread was quicker.
             Err(_) => {}
         }
         let _ = epoll::modify(&self.epoll, &*listener, EventData::new_u64(LISTENER), once());
@@ -266,6 +273,13 @@ impl Drop for SocketAnswer {
     fn drop(&mut self) {
         self.0.connection().take();
     }
+}
+
+/// Descriptors or memory have run out, until something gives them back.
+fn is_exhaustion(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// One event, and no more before the descriptor is watched again.

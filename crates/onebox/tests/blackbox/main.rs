@@ -32,6 +32,7 @@ mod killed;
 mod lifecycle;
 mod limits;
 mod load;
+mod nasty;
 mod persistence;
 mod pythons;
 mod reloading;

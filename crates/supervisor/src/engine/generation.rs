@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use onebox_config::{Limits, Paths};
@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::logging::Told;
 use super::protocol::{
@@ -252,10 +254,10 @@ impl Generation {
         let site = embedded.as_ref().map(|embedded| embedded.site.clone());
         let writer = LogWriter { logs: Arc::clone(&context.logs), site, number };
         let ears = Ears { heard: heard_sender, samples: Arc::clone(&samples), log: writer.clone() };
-        tokio::spawn(ears.listen(reader));
+        let hearing = tokio::spawn(ears.listen(reader));
         tokio::spawn(writer.clone().capture(output.stdout, Source::App));
         tokio::spawn(writer.capture(output.stderr, Source::Error));
-        Ok(Arc::new(Self {
+        let generation = Arc::new(Self {
             number,
             started_ms,
             embedded,
@@ -267,7 +269,9 @@ impl Generation {
             sequence: AtomicU64::new(0),
             heard,
             samples,
-        }))
+        });
+        tokio::spawn(Self::end_when_deaf(Arc::downgrade(&generation), hearing));
+        Ok(generation)
     }
 
     /// Its process id.
@@ -323,9 +327,7 @@ impl Generation {
         }
         let mut heard = self.heard.clone();
         let said = heard.wait_for(|heard| heard.loaded != Loaded::Waiting);
-        let loaded = tokio::time::timeout(limit, said)
-            .await
-            .map(|said| said.map(|heard| heard.loaded.clone()));
+        let loaded = timeout(limit, said).await.map(|said| said.map(|heard| heard.loaded.clone()));
         let summary = match loaded {
             Ok(Ok(Loaded::Failed(failure))) => return Err(failure),
             Ok(Ok(_)) => return Ok(()),
@@ -365,6 +367,18 @@ impl Generation {
     /// The totals it reported since the last call, the oldest first.
     pub(crate) fn take_samples(&self) -> Vec<Snapshot> {
         self.samples.lock().drain(..).collect()
+    }
+
+    /// An engine whose control socket is closed is about to end. One that is not was robbed of its descriptors by its application
+    /// and serves nobody.
+    async fn end_when_deaf(generation: Weak<Self>, hearing: JoinHandle<()>) {
+        hearing.await.ok();
+        let Some(generation) = generation.upgrade() else { return };
+        if timeout(GRACE, generation.exited()).await.is_err() {
+            let number = generation.number;
+            tracing::error!(generation = number, "the engine lost its control socket; it is ended");
+            generation.kill().await;
+        }
     }
 
     fn order(&self, order: ToEngine) {

@@ -104,6 +104,8 @@ mod tests {
     use super::super::temporary;
     use super::*;
 
+    type Damage = fn(&Path);
+
     async fn with_blog() -> (tempfile::TempDir, PathBuf) {
         let (folder, store) = temporary().await;
         store.add_site("blog").await.unwrap();
@@ -122,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn whatever_damages_the_database_its_copy_takes_its_place() {
-        let ways: [(&str, fn(&Path)); 4] = [
+        let ways: [(&str, Damage); 4] = [
             ("garbage", |path| fs::write(path, vec![0x5a; 8192]).unwrap()),
             ("half of it", |path| {
                 let file = fs::OpenOptions::new().write(true).open(path).unwrap();
