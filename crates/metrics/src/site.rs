@@ -43,6 +43,7 @@ pub struct SiteMetrics {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     in_flight: AtomicU64,
+    gil_wait_ms: AtomicU64,
     total: Histogram,
     accept: Histogram,
     queue: Histogram,
@@ -84,6 +85,11 @@ impl SiteMetrics {
         self.record_phases(&finished.phases);
     }
 
+    /// Tells how long the application's threads have been waiting for the GIL; 0 when they wait no more.
+    pub fn waits_for_gil(&self, waited_ms: u64) {
+        self.gil_wait_ms.store(waited_ms, Ordering::Relaxed);
+    }
+
     /// What was counted so far.
     pub fn snapshot(&self) -> SiteSnapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -95,6 +101,7 @@ impl SiteMetrics {
             bytes_in: load(&self.bytes_in),
             bytes_out: load(&self.bytes_out),
             in_flight: load(&self.in_flight),
+            gil_wait_ms: load(&self.gil_wait_ms),
             total: self.total.snapshot(),
             accept: self.accept.snapshot(),
             queue: self.queue.snapshot(),
@@ -175,6 +182,21 @@ mod tests {
         let snapshot = metrics.snapshot();
         assert_eq!(snapshot.app_time.count, 1);
         assert_eq!(snapshot.queue.count, 0);
+    }
+
+    #[test]
+    fn a_wait_for_the_gil_is_told_while_it_lasts_and_the_longest_counts() {
+        let metrics = SiteMetrics::new();
+        metrics.waits_for_gil(700);
+        let waiting = metrics.snapshot();
+        metrics.waits_for_gil(0);
+        let mut later = metrics.snapshot();
+        assert_eq!(
+            (waiting.delta(&later).gil_wait_ms, later.delta(&waiting).gil_wait_ms),
+            (700, 0)
+        );
+        later.merge(&waiting);
+        assert_eq!(later.gil_wait_ms, 700);
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub struct SiteSnapshot {
     pub bytes_out: u64,
     /// Requests being served at this moment.
     pub in_flight: u64,
+    /// How long the application's threads have been waiting for the GIL at this moment, in milliseconds; waits below half a
+    /// second are not told.
+    pub gil_wait_ms: u64,
     /// From the first byte to the last.
     pub total: HistogramSnapshot,
     /// [`Phase::Accept`](crate::Phase::Accept)
@@ -74,7 +77,7 @@ impl SiteSnapshot {
         errors
     }
 
-    /// What happened between `earlier` and this one; `in_flight` is this one's.
+    /// What happened between `earlier` and this one; `in_flight` and `gil_wait_ms` are this one's.
     pub fn delta(&self, earlier: &Self) -> Self {
         let mut by_class = self.by_class;
         for (mine, before) in by_class.iter_mut().zip(earlier.by_class) {
@@ -88,6 +91,7 @@ impl SiteSnapshot {
             bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
             bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
             in_flight: self.in_flight,
+            gil_wait_ms: self.gil_wait_ms,
             total: self.total.delta(&earlier.total),
             accept: self.accept.delta(&earlier.accept),
             queue: self.queue.delta(&earlier.queue),
@@ -108,6 +112,7 @@ impl SiteSnapshot {
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
         self.in_flight = self.in_flight.saturating_add(other.in_flight);
+        self.gil_wait_ms = self.gil_wait_ms.max(other.gil_wait_ms);
         self.total.merge(&other.total);
         self.accept.merge(&other.accept);
         self.queue.merge(&other.queue);

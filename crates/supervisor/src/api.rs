@@ -268,6 +268,8 @@ pub struct SiteSample {
     pub p99_ms: f64,
     /// Requests being served now.
     pub in_flight: u64,
+    /// How long the threads of an embedded application have been waiting for the GIL, in milliseconds; 0: they are not.
+    pub gil_wait_ms: u64,
 }
 
 /// `GET /api/v1/sites/{name}/logs`: one line; with `follow`, each is a `line` event.

@@ -123,6 +123,7 @@ fn site_sample(name: &str, site: &SiteSnapshot, seconds: f64) -> SiteSample {
         p50_ms: quantile_ms(&site.total, 0.5),
         p99_ms: quantile_ms(&site.total, 0.99),
         in_flight: site.in_flight,
+        gil_wait_ms: site.gil_wait_ms,
     }
 }
 

@@ -214,6 +214,7 @@ pub(super) fn to_site(row: &SqliteRow) -> Result<SiteFigures, MetricsError> {
             bytes_in: count(row, "bytes_in")?,
             bytes_out: count(row, "bytes_out")?,
             in_flight: 0,
+            gil_wait_ms: 0,
             total: histogram(row, "latency")?,
             accept: histogram(row, "accept")?,
             queue: histogram(row, "queue")?,
