@@ -132,6 +132,37 @@ fn a_python_without_its_library_is_for_workers_only() {
     assert_eq!(text(outcome), "made");
 }
 
+#[test]
+fn what_applications_start_is_started_safely_and_what_is_refused_is_said() {
+    let mut pythons = harness::pythons();
+    pythons.sort_by_key(|python| python.version);
+    for python in [pythons.first().unwrap(), pythons.last().unwrap()] {
+        let spec = harness::spec("starts");
+        for ask in [harness::embedded, harness::isolated] {
+            let (outcome, log) = ask(python, &spec, &[get("/")]);
+            let seen: serde_json::Value = serde_json::from_str(&text(outcome)).unwrap();
+            let expected = serde_json::json!({
+                "default": "forkserver",
+                "square": 49,
+                "elsewhere": true,
+                "executable": true,
+                "terminated": -15,
+                "run": "hello\n",
+                "blocked": 0,
+                "forked": 7,
+                "chosen": 0,
+            });
+            assert_eq!(seen, expected, "{log}");
+            for name in ["SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGUSR1", "SIGUSR2"] {
+                let refused = format!("the handler for {name} is not set: this signal belongs");
+                assert_eq!(log.matches(&refused).count(), 1, "{log}");
+            }
+            assert_eq!(log.matches("the application forks this process").count(), 1, "{log}");
+            assert!(log.contains("starts.py"), "it says where: {log}");
+        }
+    }
+}
+
 /// A worker of the application that waits for the file `go`, and the folder of its files.
 fn slow_worker() -> (Worker, PathBuf) {
     let files = tempfile::tempdir().unwrap().keep();

@@ -1,5 +1,5 @@
-//! `os.fork` in an application: the child must not hold the listening sockets, or the address stays taken after the
-//! server has ended, and clients connect to nobody.
+//! `os.fork` and `multiprocessing` in an application: a forked child must not hold the listening sockets, or the address
+//! stays taken after the server has ended, and clients connect to nobody; and it is better not forked at all.
 
 use pyo3::prelude::*;
 
