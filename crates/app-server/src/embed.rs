@@ -20,7 +20,7 @@ use onebox_uwsgi::{
 };
 use parking_lot::Mutex;
 
-use crate::{AppSpec, Interpreter, RuntimeLibrary, StartError};
+use crate::{AppSpec, Interpreter, Notice, RuntimeLibrary, StartError};
 
 /// The stack of Python's main thread, in bytes: as large as the one a program's own main thread has.
 const STACK_BYTES: usize = 8 << 20;
@@ -50,6 +50,9 @@ impl Embedded {
     }
 }
 
+/// Takes what the runtime library says, on a thread of its own that serves no requests.
+pub type Listener = Box<dyn Fn(Notice) + Send + Sync>;
+
 /// Loads `interpreter` into this process, and the application into it, and serves `backlog` with its threads.
 ///
 /// Blocks until the application is imported; for a plain thread, never for a task. Once in a process, whatever comes of
@@ -62,6 +65,7 @@ pub fn embed(
     library: &RuntimeLibrary,
     spec: &AppSpec,
     backlog: Backlog,
+    listener: Listener,
 ) -> Result<Embedded, StartError> {
     let libpython = interpreter
         .libpython
@@ -75,6 +79,7 @@ pub fn embed(
     let (report, reported) = mpsc::channel();
     let host = Host {
         backlog,
+        listener,
         report: Mutex::new(report.clone()),
         commands: Mutex::new(Commands { received, stopping: None }),
     };
@@ -211,6 +216,7 @@ const PY_STATUS_OK: c_int = 0;
 /// The context of the table.
 struct Host {
     backlog: Backlog,
+    listener: Listener,
     report: Mutex<Sender<Result<(), StartError>>>,
     commands: Mutex<Commands>,
 }
@@ -244,6 +250,7 @@ fn host_table(host: &'static Host) -> HostTable {
         ready,
         failed,
         control,
+        tell,
     }
 }
 
@@ -281,6 +288,7 @@ unsafe extern "C" fn take(context: *const c_void, request: *mut RawRequest, call
                 Err(Empty::ForEver) => return abi::taken::OVER,
             };
             coming = Coming::ByItself;
+            let time_left_ms = job.request.time_left_ms().unwrap_or(0);
             let body_may_wait = matches!(job.request.body, onebox_uwsgi::Body::File { .. });
             // A temporary file that can't be read ends its answer; the next request may do.
             let Ok(reader) = job.request.body.into_reader() else {
@@ -293,6 +301,7 @@ unsafe extern "C" fn take(context: *const c_void, request: *mut RawRequest, call
                 body_may_wait: body_may_wait.into(),
                 body: Box::into_raw(body).cast(),
                 answer: Box::into_raw(Box::new(AnswerHandle(Some(job.sink)))).cast(),
+                time_left_ms,
             };
             // SAFETY: the library gives a pointer that is valid for writing.
             unsafe { request.write(raw) };
@@ -376,6 +385,17 @@ unsafe extern "C" fn failed(context: *const c_void, summary: RawBytes, traceback
         let error = StartError::Application { summary: text(summary), traceback: text(traceback) };
         // SAFETY: the library passes the table's context.
         let _ = unsafe { host_of(context) }.report.lock().send(Err(error));
+    });
+}
+
+unsafe extern "C" fn tell(context: *const c_void, line: RawBytes) {
+    guarded((), || {
+        // SAFETY: the text lives during the call.
+        let line = String::from_utf8_lossy(unsafe { bytes_of(line) });
+        if let Some(notice) = Notice::parse(&line) {
+            // SAFETY: the library passes the table's context.
+            (unsafe { host_of(context) }.listener)(notice);
+        }
     });
 }
 

@@ -11,12 +11,14 @@ mod inspect;
 mod interpreter;
 mod libpython;
 mod library;
+mod notice;
 mod spec;
 mod worker;
 
-pub use embed::{Embedded, embed};
+pub use embed::{Embedded, Listener, embed};
 pub use error::{LibraryError, PythonError, StartError};
 pub use interpreter::Interpreter;
 pub use library::RuntimeLibrary;
-pub use spec::{AppSpec, Application};
+pub use notice::{Notice, OverdueRequest};
+pub use spec::{AppSpec, Application, Deadlines};
 pub use worker::{WorkerReport, worker_command};

@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use onebox_uwsgi::{EncodeError, Vars, VarsBuilder, abi};
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,19 @@ pub struct AppSpec {
     pub threads: u16,
     /// Whether other processes serve the same application (`wsgi.multiprocess`).
     pub multiprocess: bool,
+    /// How long its requests may take.
+    pub deadlines: Deadlines,
+}
+
+/// How long requests may take, and what holds them up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadlines {
+    /// A request that does not say it itself (`harakiri`).
+    pub harakiri: Duration,
+    /// Its thread to come back after its deadline (`harakiri-grace`).
+    pub grace: Duration,
+    /// One call that keeps the GIL (`deadlock-timeout`).
+    pub deadlock: Duration,
 }
 
 impl AppSpec {
@@ -62,6 +76,13 @@ impl AppSpec {
         }
         vars.push(abi::spec::THREADS, self.threads.max(1).to_string().as_bytes())?;
         vars.push(abi::spec::MULTIPROCESS, if self.multiprocess { b"1" } else { b"0" })?;
+        for (key, duration) in [
+            (abi::spec::HARAKIRI_MS, self.deadlines.harakiri),
+            (abi::spec::HARAKIRI_GRACE_MS, self.deadlines.grace),
+            (abi::spec::DEADLOCK_TIMEOUT_MS, self.deadlines.deadlock),
+        ] {
+            vars.push(key, duration.as_millis().to_string().as_bytes())?;
+        }
         Ok(vars.finish())
     }
 

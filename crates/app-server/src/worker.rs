@@ -21,8 +21,8 @@ module.run()
 
 /// The command of a worker that serves `spec` with `interpreter` until SIGTERM.
 ///
-/// The caller adds the descriptors: 3, the listening Unix socket; 4, a pipe to which the worker writes one line
-/// ([`WorkerReport::parse`]); 5, the read end of a pipe whose end of file ends the worker at once.
+/// The caller adds the descriptors: 3, the listening Unix socket; 4, a pipe to which the worker writes lines: first its
+/// report ([`WorkerReport::parse`]), then notices ([`crate::Notice::parse`]); 5, the read end of a pipe whose end of file ends the worker at once.
 /// A specification too long to be encoded (a name of over 65,535 bytes) is left out; the worker reports that it lacks it.
 pub fn worker_command(
     interpreter: &Interpreter,
@@ -38,7 +38,7 @@ pub fn worker_command(
     command
 }
 
-/// What a worker writes to its status pipe.
+/// What a worker writes to its status pipe first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerReport {
     /// The application is loaded and its threads wait for requests.

@@ -126,7 +126,7 @@ fn a_python_without_its_library_is_for_workers_only() {
     let folder = tempfile::tempdir().unwrap();
     let library = RuntimeLibrary::install(folder.path()).unwrap();
     let spec = harness::spec("made");
-    let error = embed(&python, &library, &spec, channel(1).1).unwrap_err();
+    let error = embed(&python, &library, &spec, channel(1).1, Box::new(drop)).unwrap_err();
     assert!(matches!(error, StartError::NoSharedLibrary(_)), "{error}");
     let (outcome, _) = harness::isolated(&python, &spec, &[get("/")]);
     assert_eq!(text(outcome), "made");

@@ -43,6 +43,10 @@ pub struct SiteConfig {
     pub threads: u16,
     /// `harakiri`
     pub harakiri: Duration,
+    /// `harakiri-grace`
+    pub harakiri_grace: Duration,
+    /// `deadlock-timeout`
+    pub deadlock_timeout: Duration,
     /// `reload-mercy`
     pub reload_mercy: Duration,
     /// `queue-size`: requests that may wait for a thread
@@ -84,6 +88,8 @@ impl Default for SiteConfig {
             processes: 1,
             threads: 4,
             harakiri: Duration::from_secs(60),
+            harakiri_grace: Duration::from_secs(5),
+            deadlock_timeout: Duration::from_secs(30),
             reload_mercy: Duration::from_secs(10),
             queue_size: 100,
             buffer_size: check::LARGEST_PACKET_BYTES,

@@ -115,7 +115,7 @@ impl Service {
         upstream::check_open(&routed.site)?;
         let body = self.read_body(&routed.site, head, body, exchange).await?;
         let vars = request_vars(&routed.site, head, &path, &body, connection, exchange)?;
-        let request = Request { vars, body };
+        let request = Request { vars, body, deadline: None };
         let asked = AppRequest { request, method: &head.method, lifecycle: &self.lifecycle };
         let response = upstream::answer(&routed.site, asked, exchange).await?;
         Ok(compress::apply(head, response).await)

@@ -82,7 +82,7 @@ impl Connection {
             return Ok(0);
         };
         let read = if self.buffer.is_empty() {
-            self.stream.read(target)?
+            read_some(&mut self.stream, target)?
         } else {
             let count = self.buffer.as_slice().read(target)?;
             self.buffer.drain(..count);
@@ -175,6 +175,16 @@ impl Connection {
             }
         }
         Ok(true)
+    }
+}
+
+/// A socket with a timeout is interrupted by signals.
+fn read_some(stream: &mut UnixStream, target: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(target) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::head::type_of;
 use crate::host::Incoming;
 use crate::input::Input;
 use crate::report;
+use crate::seats::DeadlineExceeded;
 use crate::start_response::{Flow, StartResponse, Wanted};
 
 /// One application, ready to be called on any thread.
@@ -31,7 +32,7 @@ impl Gateway {
 
     /// Serves one request; whatever the application does, the thread can serve the next one.
     pub(crate) fn respond(&self, py: Python<'_>, environs: &mut Environs, incoming: Incoming) {
-        let Incoming { vars, body, answer } = incoming;
+        let Incoming { vars, body, answer, .. } = incoming;
         let wanted = if vars.get(key::REQUEST_METHOD) == Some(b"HEAD") {
             Wanted::HeadOnly
         } else {
@@ -50,8 +51,11 @@ impl Gateway {
         let Ok(mut response) = response.try_borrow_mut() else {
             return log_error(py, &vars, &error);
         };
-        // What `write` raised for a client that left is no failure of the application.
-        if !(response.client_is_gone() && error.is_instance_of::<PyBrokenPipeError>(py)) {
+        // What `write` raised for a client that left is no failure of the application, and of a request past its deadline
+        // the watchdog has told.
+        let is_told = error.is_instance_of::<DeadlineExceeded>(py);
+        if !(is_told || response.client_is_gone() && error.is_instance_of::<PyBrokenPipeError>(py))
+        {
             log_error(py, &vars, &error);
         }
         response.abort(py, &report::summary(py, &error));

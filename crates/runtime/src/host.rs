@@ -1,6 +1,8 @@
 //! Where requests come from and answers go: what the gateway needs to know of the two ways it is used.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use onebox_uwsgi::Vars;
 use pyo3::Python;
@@ -13,7 +15,9 @@ pub(crate) trait Host: Send + Sync {
 
 /// One request and the way back.
 pub(crate) struct Incoming {
-    pub(crate) vars: Vars,
+    pub(crate) vars: Arc<Vars>,
+    /// Until its client is told that it took too long, where the host says it.
+    pub(crate) time_left: Option<Duration>,
     pub(crate) body: Box<dyn Body>,
     pub(crate) answer: Box<dyn Answer>,
 }

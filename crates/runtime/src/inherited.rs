@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
@@ -33,12 +33,6 @@ impl Inherited {
             fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
         }
         Ok(Self { listener: listener.into(), status: status.into(), life: life.into() })
-    }
-
-    /// Writes the status line and closes the pipe. A supervisor that is gone ends us by the life pipe.
-    pub(crate) fn report(status: File, line: &str) {
-        let mut status = status;
-        let _ = status.write_all(line.as_bytes());
     }
 
     /// Ends the process at once when the life pipe is closed; gives back the listener and the status pipe.

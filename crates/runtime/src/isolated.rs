@@ -1,6 +1,8 @@
 //! The whole life of an isolated worker, inside the site's own Python.
 #![allow(unsafe_code)]
 
+use std::fs::File;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -8,14 +10,14 @@ use onebox_uwsgi::abi;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::host::Host;
 use crate::inherited::Inherited;
 use crate::listener::Server;
 use crate::prepare;
 use crate::report::Failure;
 use crate::signals;
 use crate::spec::Spec;
-use crate::workers;
+use crate::watchdog::Remedy;
+use crate::workers::{self, Service};
 
 /// Loads the application named in the environment and serves it until SIGTERM; called on Python's main thread, once.
 #[pyfunction]
@@ -25,9 +27,9 @@ pub(crate) fn run(py: Python<'_>) -> PyResult<()> {
     let (listener, status) = inherited.watch_life()?;
     let loaded = take_spec(py).and_then(|spec| Ok((prepare::load(py, &spec)?, spec)));
     let (gateway, spec) = match loaded {
-        Ok((gateway, spec)) => (Arc::new(gateway), spec),
+        Ok(loaded) => loaded,
         Err(error) => {
-            Inherited::report(status, &Failure::of(py, &error).to_json());
+            report(&status, &Failure::of(py, &error).to_json());
             return Err(error);
         }
     };
@@ -38,18 +40,32 @@ pub(crate) fn run(py: Python<'_>) -> PyResult<()> {
         stopping.stop();
         let _ = stop.send(());
     })?;
-    let host: Arc<dyn Host> = Arc::new(server);
-    let threads = workers::start(py, spec.threads, &host, &gateway)?;
-    Inherited::report(status, "{\"ready\":true}\n");
+    let told = status.try_clone()?;
+    let seats = workers::start(
+        py,
+        Service {
+            threads: spec.threads,
+            host: Arc::new(server),
+            gateway,
+            deadlines: spec.deadlines,
+            remedy: Remedy::FreshProcess,
+            root: spec.root,
+            tell: Box::new(move |notice| report(&told, &notice.to_json())),
+        },
+    )?;
+    report(&status, "{\"ready\":true}\n");
     py.detach(move || stopped.recv())
         .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
-    for thread in threads {
-        thread.call_method0("join")?;
-    }
+    py.detach(|| seats.wait_until_left());
     prepare::run_exit_handlers(py);
     // SAFETY: _exit is always allowed. Threads of the application may still run, and must not see the interpreter taken
     // apart under them.
     unsafe { libc::_exit(0) }
+}
+
+/// Writes a line to the status pipe. A supervisor that is gone ends us by the life pipe.
+fn report(mut status: &File, line: &str) {
+    let _ = status.write_all(line.as_bytes());
 }
 
 /// The specification, removed from the environment that the application and its children see.

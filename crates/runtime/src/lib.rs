@@ -6,6 +6,7 @@
 //! or processes: requests come from a [`host`] and answers go back to it.
 
 mod application;
+mod blocked;
 mod connection;
 mod environ;
 mod errors;
@@ -13,19 +14,24 @@ mod file_wrapper;
 mod fork_guard;
 mod gateway;
 mod head;
+mod heart;
 mod host;
 mod inherited;
 mod input;
 mod isolated;
 mod latin1;
 mod listener;
+mod notice;
 mod prepare;
 mod report;
+mod seats;
 mod signal_guard;
 mod signals;
 mod spec;
+mod stack;
 mod start_response;
 mod table;
+mod watchdog;
 mod workers;
 
 use pyo3::prelude::*;

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use onebox_uwsgi::{Vars, key};
 use pyo3::Python;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
@@ -194,7 +195,8 @@ impl Server {
                         connection: Mutex::new(Some(connection)),
                     });
                     return Some(Incoming {
-                        vars,
+                        time_left: time_left(&vars),
+                        vars: Arc::new(vars),
                         body: Box::new(SocketBody(Arc::clone(&exchange))),
                         answer: Box::new(SocketAnswer(exchange)),
                     });
@@ -202,6 +204,12 @@ impl Server {
             }
         }
     }
+}
+
+/// What the proxy says of the request's deadline.
+fn time_left(vars: &Vars) -> Option<Duration> {
+    let text = str::from_utf8(vars.get(key::TIME_LEFT_MS)?).ok()?;
+    text.parse().ok().map(Duration::from_millis)
 }
 
 /// A request being served; the connection leaves it when the answer ends.

@@ -62,7 +62,8 @@ fn type_name(kind: &Bound<'_, PyType>) -> String {
     }
 }
 
-fn json_string(text: &str) -> String {
+/// A string as JSON writes it.
+pub(crate) fn json_string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for character in text.chars() {

@@ -7,6 +7,7 @@
 use std::io::{self, PipeReader, Read};
 use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 /// The write end of the pipe; -1 before [`on_terminate`].
 static PIPE: AtomicI32 = AtomicI32::new(-1);
@@ -53,14 +54,30 @@ pub(crate) fn on_terminate(act: impl Fn() + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 
-fn handle(signal: i32, handler: extern "C" fn(i32)) {
+/// Handles `signal` by `handler`, which does only what a signal handler may do.
+pub(crate) fn handle(signal: i32, handler: extern "C" fn(i32)) {
     // SAFETY: all-zero bytes are a valid sigaction: an empty mask and no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler as *const () as usize;
     action.sa_flags = libc::SA_RESTART;
-    // SAFETY: `action` names a function of this library, which is never unloaded, that does only what a signal handler
-    // may do.
+    // SAFETY: `action` names a function of this library, which is never unloaded.
     unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+}
+
+/// Makes system calls go on that `signal` interrupts, whoever handles it now, after waiting until that is not `but`: then
+/// another handler runs, and sets itself again at its end. False where that takes longer than `limit`.
+pub(crate) fn restart_calls(signal: i32, but: extern "C" fn(i32), limit: Duration) -> bool {
+    let ends_at = Instant::now() + limit;
+    while Instant::now() < ends_at {
+        let Disposition(Some(mut action)) = disposition(signal) else { return false };
+        if action.sa_sigaction != but as *const () as usize {
+            action.sa_flags |= libc::SA_RESTART;
+            restore(signal, Disposition(Some(action)));
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    false
 }
 
 extern "C" fn note(_: i32) {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use onebox_uwsgi::{DecodeError, Vars, abi};
 
@@ -23,6 +24,18 @@ pub(crate) struct Spec {
     pub(crate) python_path: Vec<PathBuf>,
     pub(crate) threads: usize,
     pub(crate) multiprocess: bool,
+    pub(crate) deadlines: Deadlines,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    /// A request that does not say it itself.
+    pub(crate) harakiri: Duration,
+    /// Its thread to come back after its deadline.
+    pub(crate) grace: Duration,
+    /// One call that keeps the GIL.
+    pub(crate) deadlock: Duration,
 }
 
 /// A specification that can't be read.
@@ -60,6 +73,11 @@ impl Spec {
                 .collect(),
             threads: threads.unwrap_or(1).max(1),
             multiprocess: vars.get(abi::spec::MULTIPROCESS) == Some(b"1"),
+            deadlines: Deadlines {
+                harakiri: duration(&vars, abi::spec::HARAKIRI_MS, "harakiri-ms")?,
+                grace: duration(&vars, abi::spec::HARAKIRI_GRACE_MS, "harakiri-grace-ms")?,
+                deadlock: duration(&vars, abi::spec::DEADLOCK_TIMEOUT_MS, "deadlock-timeout-ms")?,
+            },
         })
     }
 
@@ -76,6 +94,11 @@ impl Spec {
             .collect();
         Self::decode(&block)
     }
+}
+
+fn duration(vars: &Vars, key: &[u8], name: &'static str) -> Result<Duration, SpecError> {
+    let milliseconds = vars.get(key).map(text).and_then(|text| text.parse().ok());
+    milliseconds.map(Duration::from_millis).ok_or(SpecError::Missing(name))
 }
 
 fn text(bytes: &[u8]) -> String {

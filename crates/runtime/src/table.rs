@@ -7,6 +7,7 @@ use std::ffi::c_void;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use onebox_uwsgi::Vars;
 use onebox_uwsgi::abi::{self, HostTable, RawBytes, RawPiece, RawRequest};
@@ -17,7 +18,8 @@ use crate::host::{Answer, Body, Gone, Host, Incoming, Piece, Sent};
 use crate::prepare;
 use crate::report::Failure;
 use crate::spec::Spec;
-use crate::workers;
+use crate::watchdog::Remedy;
+use crate::workers::{self, Service};
 
 /// The table of another version.
 const WRONG_VERSION: i32 = 1;
@@ -62,9 +64,17 @@ fn run(py: Python<'_>, table: Table, spec: &[u8]) -> i32 {
 
 fn start(py: Python<'_>, table: Table, spec: &[u8]) -> PyResult<()> {
     let spec = Spec::decode(spec).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let gateway = Arc::new(prepare::load(py, &spec)?);
-    let host: Arc<dyn Host> = Arc::new(table);
-    workers::start(py, spec.threads, &host, &gateway).map(drop)
+    let gateway = prepare::load(py, &spec)?;
+    let service = Service {
+        threads: spec.threads,
+        host: Arc::new(table),
+        gateway,
+        deadlines: spec.deadlines,
+        remedy: Remedy::FreshThread,
+        root: spec.root,
+        tell: Box::new(move |notice| table.tell(&notice.to_json())),
+    };
+    workers::start(py, service).map(drop)
 }
 
 /// The binary's table.
@@ -89,6 +99,11 @@ impl Table {
         unsafe { (self.0.failed)(self.0.context, summary, traceback) }
     }
 
+    fn tell(self, line: &str) {
+        // SAFETY: the text lives during the call.
+        unsafe { (self.0.tell)(self.0.context, RawBytes::of(line.as_bytes())) }
+    }
+
     fn control(self) -> i32 {
         // SAFETY: the table's functions take its own context.
         unsafe { (self.0.control)(self.0.context) }
@@ -105,6 +120,7 @@ impl Table {
                 body: std::ptr::null_mut(),
                 body_may_wait: 0,
                 answer: std::ptr::null_mut(),
+                time_left_ms: 0,
             };
             // SAFETY: `request` is valid for writing.
             match unsafe { (self.0.take)(self.0.context, &raw mut request, called.into()) } {
@@ -123,7 +139,10 @@ impl Table {
             let block = unsafe { bytes_of(&request.vars) }.to_vec();
             // The host decoded the block itself; one that is broken ends its answer.
             if let Ok(vars) = Vars::decode(block) {
-                return Ok(Incoming { vars, body: Box::new(body), answer: Box::new(answer) });
+                let time_left =
+                    (request.time_left_ms > 0).then(|| Duration::from_millis(request.time_left_ms));
+                let (body, answer) = (Box::new(body), Box::new(answer));
+                return Ok(Incoming { vars: Arc::new(vars), time_left, body, answer });
             }
         }
     }

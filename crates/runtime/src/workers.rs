@@ -1,47 +1,103 @@
 //! The threads that serve requests: Python threads, so that thread-local data lives from request to request.
 
+use std::ffi::CStr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyCFunction, PyDict, PyTuple};
 
 use crate::environ::Environs;
 use crate::gateway::Gateway;
+use crate::heart::Heart;
 use crate::host::Host;
+use crate::seats::{Next, Seats};
+use crate::spec::Deadlines;
+use crate::watchdog::{self, Parts, Remedy, Tell};
 
-/// Starts `count` daemon threads named `onebox-1` and so on; each serves until the host has no more requests.
-pub(crate) fn start<'py>(
-    py: Python<'py>,
-    count: usize,
-    host: &Arc<dyn Host>,
-    gateway: &Arc<Gateway>,
-) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    let thread = py.import("threading")?.getattr("Thread")?;
-    (1..=count)
-        .map(|number| {
-            let (host, gateway) = (Arc::clone(host), Arc::clone(gateway));
-            let serve = move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-                serve_requests(arguments.py(), host.as_ref(), &gateway);
-            };
-            let target = PyCFunction::new_closure(py, Some(c"serve_requests"), None, serve)?;
-            let arguments = [
-                ("target", target.into_any()),
-                ("name", format!("onebox-{number}").into_pyobject(py)?.into_any()),
-                ("daemon", true.into_pyobject(py)?.to_owned().into_any()),
-            ];
-            let worker = thread.call((), Some(&arguments.into_py_dict(py)?))?;
-            worker.call_method0("start")?;
-            Ok(worker)
-        })
-        .collect()
+/// What a process serves requests with.
+pub(crate) struct Service {
+    pub(crate) threads: usize,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) gateway: Gateway,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) remedy: Remedy,
+    /// The application's folder.
+    pub(crate) root: PathBuf,
+    /// Takes what happens to requests past their deadlines.
+    pub(crate) tell: Tell,
 }
 
-/// One thread's life. A panic of ours, turned into an exception by pyo3, ends the request and not the thread.
-fn serve_requests(py: Python<'_>, host: &dyn Host, gateway: &Gateway) {
-    let mut environs = Environs::default();
-    while let Some(incoming) = host.receive(py) {
-        let respond = || gateway.respond(py, &mut environs, incoming);
-        // Dropping the answer has told its reader; the panic's message went to standard error.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(respond));
+/// What every thread needs.
+struct Workers {
+    host: Arc<dyn Host>,
+    gateway: Gateway,
+    seats: Arc<Seats>,
+    started: AtomicUsize,
+}
+
+/// Starts the threads of a service, and those that see to its deadlines.
+pub(crate) fn start(py: Python<'_>, service: Service) -> PyResult<Arc<Seats>> {
+    let Service { threads, host, gateway, deadlines, remedy, root, tell } = service;
+    let (seats, heart) = (Arc::new(Seats::new(deadlines.harakiri)), Arc::new(Heart::default()));
+    let seats_there = Arc::clone(&seats);
+    let workers =
+        Arc::new(Workers { host, gateway, seats: seats_there, started: AtomicUsize::new(0) });
+    let (seats_there, heart_there) = (Arc::clone(&seats), Arc::clone(&heart));
+    let parts = Parts { seats: seats_there, heart: heart_there, deadlines, remedy, root, tell };
+    watchdog::start(py, parts)?;
+    for _ in 0..threads {
+        start_one(py, &workers)?;
+    }
+    start_thread(py, "onebox-heart", c"beat", move |py| {
+        heart.beat(py, |py| start_one(py, &workers), || workers.seats.wake())
+    })?;
+    Ok(seats)
+}
+
+/// Starts a thread that serves until the host has no more requests or it is given up.
+fn start_one(py: Python<'_>, workers: &Arc<Workers>) -> PyResult<()> {
+    let number = workers.started.fetch_add(1, Ordering::Relaxed) + 1;
+    workers.seats.expect();
+    let workers = Arc::clone(workers);
+    start_thread(py, &format!("onebox-{number}"), c"serve_requests", move |py| workers.serve(py))
+}
+
+/// Starts a daemon thread of Python's.
+fn start_thread(
+    py: Python<'_>,
+    name: &str,
+    function: &'static CStr,
+    run: impl Fn(Python<'_>) + Send + Sync + 'static,
+) -> PyResult<()> {
+    let run = move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+        run(arguments.py());
+    };
+    let target = PyCFunction::new_closure(py, Some(function), None, run)?;
+    let arguments = [
+        ("target", target.into_any()),
+        ("name", name.into_pyobject(py)?.into_any()),
+        ("daemon", true.into_pyobject(py)?.to_owned().into_any()),
+    ];
+    let thread = py.import("threading")?.getattr("Thread")?;
+    thread.call((), Some(&arguments.into_py_dict(py)?))?.call_method0("start").map(drop)
+}
+
+impl Workers {
+    /// One thread's life. A panic of ours, turned into an exception by pyo3, ends the request and not the thread.
+    fn serve(&self, py: Python<'_>) {
+        let seat = self.seats.take();
+        let mut environs = Environs::default();
+        while let Some(incoming) = self.host.receive(py) {
+            self.seats.begin(&seat, &incoming.vars, incoming.time_left);
+            let respond = || self.gateway.respond(py, &mut environs, incoming);
+            // Dropping the answer has told its reader; the panic's message went to standard error.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(respond));
+            if self.seats.finish(py, &seat) == Next::Leave {
+                break;
+            }
+        }
+        self.seats.leave(&seat);
     }
 }

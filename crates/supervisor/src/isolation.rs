@@ -30,7 +30,7 @@ pub(crate) struct PythonFacts {
     pub(crate) processes: u16,
     /// Whether its interpreter has a shared library that can be loaded into a process.
     pub(crate) can_be_loaded: bool,
-    /// Whether engines that embedded it ended by themselves again and again.
+    /// Whether engines that embedded it ended by themselves or were wedged again and again.
     pub(crate) ends_engines: bool,
 }
 
@@ -137,7 +137,7 @@ fn needs_processes(python: &PythonFacts) -> Vec<String> {
             .push("its Python has no shared library that could be loaded into the engine".into());
     }
     if python.ends_engines {
-        reasons.push("engines that embedded it ended by themselves twice in ten minutes".into());
+        reasons.push("it ended or wedged the engine twice in ten minutes".into());
     }
     reasons
 }

@@ -7,6 +7,7 @@ pub mod api;
 mod appliance;
 mod clock;
 mod control;
+mod deadlines;
 mod deploy;
 mod engine;
 mod environment;

@@ -259,6 +259,14 @@ impl Process {
         }
     }
 
+    /// The same, for whoever outlives this value.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut exit = self.exit.clone();
+        async move {
+            exit.wait_for(Option::is_some).await.ok();
+        }
+    }
+
     /// Sends a signal; one that has ended is left alone.
     pub(crate) fn signal(&self, signal: Signal) {
         if self.exit().is_none() {

@@ -3,48 +3,38 @@
 //! A [`Crew`] is all workers of one release. Each has a listening socket of its own that the supervisor holds, so that a
 //! connection made while a worker is being replaced waits. Must not know which release is live.
 
+mod keeper;
+mod life;
+
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use onebox_app_server::{AppSpec, Interpreter, RuntimeLibrary, WorkerReport, worker_command};
+use onebox_app_server::{AppSpec, Interpreter};
 use onebox_config::Paths;
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::unix::pipe;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{EventKind, WorkerStatus};
-use crate::clock::now_ms;
+use crate::api::WorkerStatus;
 use crate::engine::protocol::WorkerData;
 use crate::engine::{LoadFailure, Loaded};
 use crate::environment::Environment;
 use crate::journal::Journal;
-use crate::listeners::{SocketFile, bind_unix};
+use crate::listeners::SocketFile;
 use crate::logs::{Logs, Source, each_line};
-use crate::process::{self, BackOff, Exit, LifePipe, Process, ProcessData};
+use crate::process::{Exit, LifePipe, Process, ProcessData};
 use crate::takeover::Luggage;
+use keeper::Keeper;
+use life::Door;
 
-const LISTENER_FD: i32 = 3;
-const STATUS_FD: i32 = 4;
-const LIFE_FD: i32 = 5;
-
-/// A report is a line with a traceback; more than this is none.
-const REPORT_BYTES: u64 = 1024 * 1024;
 /// How long a worker may take beyond its limit before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
-/// Requests wait for a worker that ended where its next start is no further away than this.
-const WAITED_FOR: Duration = Duration::from_secs(1);
-/// How long its output is read after its end.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What every crew is started with.
 #[derive(Debug)]
@@ -59,6 +49,9 @@ pub(crate) struct WorkerContext {
     drain_timeout: Mutex<Duration>,
     /// Cancelled when even those have only their site's mercy: the appliance ends.
     pub(crate) hurry: CancellationToken,
+    /// How often it was told that a worker came or went, and up to which one of these changes the engine goes by them.
+    changes: AtomicU64,
+    settled: watch::Sender<u64>,
     sockets: AtomicU64,
 }
 
@@ -74,7 +67,42 @@ impl WorkerContext {
         let changed = Arc::new(Notify::new());
         let (hurry, sockets) = (CancellationToken::new(), AtomicU64::new(next_socket));
         let drain_timeout = Mutex::new(drain_timeout);
-        Self { paths, logs, journal, life, changed, drain_timeout, hurry, sockets }
+        let (changes, settled) = (AtomicU64::new(0), watch::channel(0).0);
+        Self {
+            paths,
+            logs,
+            journal,
+            life,
+            changed,
+            drain_timeout,
+            hurry,
+            changes,
+            settled,
+            sockets,
+        }
+    }
+
+    /// Tells that a worker has come or gone; what this returns is for [`Self::settled`].
+    fn tell_change(&self) -> u64 {
+        let change = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
+        self.changed.notify_one();
+        change
+    }
+
+    /// The last change so far: what the engine is told from now on has it.
+    pub(crate) fn last_change(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// The engine goes by what it was told of changes up to this one.
+    pub(crate) fn settle(&self, change: u64) {
+        self.settled.send_modify(|settled| *settled = change.max(*settled));
+    }
+
+    /// Waits until the engine goes by a change; `limit` at most.
+    async fn settled(&self, change: u64, limit: Duration) {
+        let mut settled = self.settled.subscribe();
+        tokio::time::timeout(limit, settled.wait_for(|settled| *settled >= change)).await.ok();
     }
 
     /// How long answers that have begun may go on in workers that are replaced from now on.
@@ -105,6 +133,8 @@ pub(crate) struct CrewSpec {
     pub(crate) environment: Environment,
     pub(crate) processes: u16,
     pub(crate) mercy: Duration,
+    /// How long a process may take to load the application.
+    pub(crate) patience: Duration,
 }
 
 /// The workers of one release of one site.
@@ -119,7 +149,10 @@ pub(crate) struct Crew {
 #[derive(Debug)]
 struct Worker {
     name: String,
-    socket: SocketFile,
+    /// Where the process listens that takes requests now.
+    socket: Mutex<PathBuf>,
+    /// Where processes listen that only finish what they have.
+    left: Mutex<Vec<PathBuf>>,
     loaded: watch::Sender<Loaded>,
     current: Mutex<Option<(Arc<Process>, i64)>>,
     /// How it ended last, where it does nothing else.
@@ -190,14 +223,16 @@ impl Crew {
     /// # Errors
     /// Where a socket can't be made.
     pub(crate) fn start(context: &Arc<WorkerContext>, spec: CrewSpec) -> io::Result<Arc<Self>> {
-        let mut listeners = Vec::new();
+        let mut doors = Vec::new();
         let mut workers = Vec::new();
         for number in 1..=spec.processes {
-            let path = context.next_socket();
-            listeners.push(bind_unix(&path).map_err(io::Error::other)?);
+            let door = Door::open(context.next_socket())?;
+            let socket = Mutex::new(door.path().to_owned());
+            doors.push(door);
             workers.push(Arc::new(Worker {
                 name: format!("{}.{number}", spec.site),
-                socket: SocketFile(path),
+                socket,
+                left: Mutex::default(),
                 loaded: watch::channel(Loaded::Waiting).0,
                 current: Mutex::new(None),
                 keeps_ending: Mutex::new(None),
@@ -205,14 +240,15 @@ impl Crew {
         }
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let crew = Arc::new(Self { spec, workers, stop, tasks });
-        for (worker, listener) in crew.workers.iter().zip(listeners) {
-            let (context, worker) = (Arc::clone(context), Arc::clone(worker));
-            let (spec, stop) = (crew.spec.clone(), crew.stop.clone());
-            crew.tasks.spawn(async move {
-                Keeper { context: &context, spec: &spec, worker: &worker, listener }
-                    .run(&stop)
-                    .await;
-            });
+        for (worker, door) in crew.workers.iter().zip(doors) {
+            let keeper = Keeper {
+                context: Arc::clone(context),
+                spec: crew.spec.clone(),
+                worker: Arc::clone(worker),
+                stop: crew.stop.clone(),
+                tasks: crew.tasks.clone(),
+            };
+            crew.tasks.spawn(keeper.run(door));
         }
         crew.tasks.close();
         Ok(crew)
@@ -246,14 +282,16 @@ impl Crew {
         tokio::time::timeout(limit, all).await.unwrap_or_else(|_| Err(LoadFailure::too_late(limit)))
     }
 
-    /// The workers that take requests now.
+    /// The workers that take requests now, and those that finish what they have.
     pub(crate) fn addresses(&self) -> Vec<WorkerData> {
         let up = self.workers.iter().filter(|worker| *worker.loaded.borrow() == Loaded::Ready);
-        up.map(|worker| WorkerData {
-            socket: worker.socket.0.clone(),
+        let up = up.map(|worker| WorkerData {
+            socket: worker.socket.lock().clone(),
             threads: self.spec.spec.threads,
-        })
-        .collect()
+        });
+        // Without a thread they get nothing new, and what they have is not withdrawn from them.
+        let left = self.workers.iter().flat_map(|worker| worker.left.lock().clone());
+        up.chain(left.map(|socket| WorkerData { socket, threads: 0 })).collect()
     }
 
     /// How the whole is: ready with one worker that takes requests, failed when one failed and none does.
@@ -303,7 +341,7 @@ impl Crew {
             all.push(VeteranData {
                 site: self.spec.site.clone(),
                 mercy: self.spec.mercy,
-                socket: worker.socket.0.clone(),
+                socket: worker.socket.lock().clone(),
                 process: process.pack(luggage)?,
             });
         }
@@ -317,19 +355,6 @@ impl Crew {
     }
 }
 
-/// What a worker is between its end and its next start. One that served a moment ago will soon serve again, and requests wait
-/// for it; of one that never came up, or keeps ending, they are told.
-fn after_end(loaded: &mut Loaded, reason: &str, pause: Duration) {
-    match loaded {
-        Loaded::Failed(_) => {}
-        Loaded::Ready if pause <= WAITED_FOR => *loaded = Loaded::Waiting,
-        Loaded::Ready | Loaded::Waiting => {
-            let summary = format!("the worker {reason}");
-            *loaded = Loaded::Failed(LoadFailure { summary, traceback: String::new() });
-        }
-    }
-}
-
 /// Lets a worker finish what it has and end; kills it when that takes too long.
 async fn drain(process: &Process, mercy: Duration, context: &WorkerContext) -> Exit {
     process.signal(Signal::TERM);
@@ -337,165 +362,5 @@ async fn drain(process: &Process, mercy: Duration, context: &WorkerContext) -> E
     tokio::select! {
         exit = process.exited_or_killed(transfers + GRACE) => exit,
         () = context.hurry.cancelled() => process.exited_or_killed(mercy + GRACE).await,
-    }
-}
-
-/// Keeps one worker running.
-struct Keeper<'a> {
-    context: &'a WorkerContext,
-    spec: &'a CrewSpec,
-    worker: &'a Worker,
-    listener: UnixListener,
-}
-
-impl Keeper<'_> {
-    async fn run(&self, stop: &CancellationToken) {
-        let mut back_off = BackOff::new();
-        loop {
-            let ended = self.run_once(stop).await;
-            *self.worker.current.lock() = None;
-            if stop.is_cancelled() {
-                return;
-            }
-            let reason = match ended {
-                Ok(exit) => exit.to_string(),
-                Err(error) => format!("could not be started: {error}"),
-            };
-            let pause = back_off.after_end(Instant::now());
-            *self.worker.keeps_ending.lock() =
-                back_off.is_a_loop().then(|| format!("the worker {reason}"));
-            tracing::warn!(
-                site = self.spec.site,
-                worker = self.worker.name,
-                reason,
-                "worker ended"
-            );
-            let text = format!("worker {} {reason}; next start in {pause:?}", self.worker.name);
-            self.log(&text);
-            let (site, release) = (&self.spec.site, &self.spec.release);
-            self.context.journal.site(EventKind::WorkerCrash, site, Some(release), &text);
-            self.set(|loaded| after_end(loaded, &reason, pause));
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled() => return,
-            }
-        }
-    }
-
-    async fn run_once(&self, stop: &CancellationToken) -> io::Result<Exit> {
-        let (status, status_writer) = io::pipe()?;
-        let (process, output) = process::spawn(
-            self.command(),
-            &[
-                (self.listener.as_fd(), LISTENER_FD),
-                (status_writer.as_fd(), STATUS_FD),
-                (self.context.life.reader(), LIFE_FD),
-            ],
-        )?;
-        drop(status_writer);
-        let process = Arc::new(process);
-        *self.worker.current.lock() = Some((Arc::clone(&process), now_ms()));
-        let status = pipe::Receiver::from_owned_fd(status.into())?;
-        let mut output = std::pin::pin!(async {
-            tokio::join!(
-                self.capture(output.stdout, Source::App),
-                self.capture(output.stderr, Source::Error)
-            );
-        });
-        let mut watched = std::pin::pin!(self.watch(&process, status, stop));
-        let mut at_end = false;
-        let exit = loop {
-            tokio::select! {
-                exit = &mut watched => break exit,
-                () = &mut output, if !at_end => at_end = true,
-            }
-        };
-        if !at_end {
-            // The worker's last words; what it started may hold the pipes open for ever.
-            tokio::time::timeout(LAST_WORDS, output).await.ok();
-        }
-        Ok(exit)
-    }
-
-    fn command(&self) -> std::process::Command {
-        let library = RuntimeLibrary { path: self.spec.library.clone() };
-        let mut command = worker_command(&self.spec.interpreter, &library, &self.spec.spec);
-        let own: Vec<_> = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-            .collect();
-        command
-            .env_clear()
-            .envs(&self.spec.environment)
-            .envs(own)
-            .current_dir(&self.spec.spec.root);
-        command
-    }
-
-    async fn watch(
-        &self,
-        process: &Process,
-        status: pipe::Receiver,
-        stop: &CancellationToken,
-    ) -> Exit {
-        tokio::select! {
-            exit = async { self.hear(status).await; process.exited().await } => exit,
-            () = stop.cancelled() => {
-                drain(process, self.spec.mercy, self.context).await
-            }
-        }
-    }
-
-    /// Reads the report; what a worker that dies without one means is told by its end.
-    async fn hear(&self, status: pipe::Receiver) {
-        let mut line = String::new();
-        BufReader::new(status.take(REPORT_BYTES)).read_line(&mut line).await.ok();
-        let Some(report) = WorkerReport::parse(&line) else { return };
-        match report {
-            WorkerReport::Ready => self.set(|loaded| *loaded = Loaded::Ready),
-            WorkerReport::Failed { summary, traceback } => {
-                let failure = LoadFailure { summary, traceback };
-                self.context.logs.write(&self.spec.site, Source::Error, failure.text());
-                self.set(|loaded| *loaded = Loaded::Failed(failure));
-            }
-        }
-    }
-
-    async fn capture(&self, output: pipe::Receiver, source: Source) {
-        each_line(output, |line| self.context.logs.write(&self.spec.site, source, line)).await;
-    }
-
-    fn log(&self, text: &str) {
-        self.context.logs.write(&self.spec.site, Source::Onebox, text);
-    }
-
-    fn set(&self, change: impl FnOnce(&mut Loaded)) {
-        self.worker.loaded.send_modify(change);
-        self.context.changed.notify_one();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ended(mut loaded: Loaded, pause_ms: u64) -> Loaded {
-        after_end(&mut loaded, "crashed", Duration::from_millis(pause_ms));
-        loaded
-    }
-
-    #[test]
-    fn requests_wait_for_a_worker_that_served_and_will_soon_serve_again() {
-        assert_eq!(ended(Loaded::Ready, 100), Loaded::Waiting);
-    }
-
-    #[test]
-    fn a_worker_that_never_came_up_or_keeps_ending_has_failed() {
-        let failure =
-            LoadFailure { summary: "the worker crashed".into(), traceback: String::new() };
-        assert_eq!(ended(Loaded::Waiting, 100), Loaded::Failed(failure.clone()));
-        assert_eq!(ended(Loaded::Ready, 10_000), Loaded::Failed(failure));
-        let first = LoadFailure { summary: "no module".into(), traceback: String::new() };
-        assert_eq!(ended(Loaded::Failed(first.clone()), 100), Loaded::Failed(first));
     }
 }

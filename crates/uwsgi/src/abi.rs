@@ -35,6 +35,12 @@ pub mod spec {
     pub const THREADS: &[u8] = b"threads";
     /// `1` where other processes serve the same application.
     pub const MULTIPROCESS: &[u8] = b"multiprocess";
+    /// How long a request may take that does not say it itself, in milliseconds (`harakiri`).
+    pub const HARAKIRI_MS: &[u8] = b"harakiri-ms";
+    /// How long its thread has to come back after that, in milliseconds (`harakiri-grace`).
+    pub const HARAKIRI_GRACE_MS: &[u8] = b"harakiri-grace-ms";
+    /// How long one call may keep the GIL, in milliseconds (`deadlock-timeout`).
+    pub const DEADLOCK_TIMEOUT_MS: &[u8] = b"deadlock-timeout-ms";
     /// The environment variable that carries the specification, in hexadecimal digits, to an isolated worker.
     pub const VARIABLE: &str = "ONEBOX_APP_SPEC";
 }
@@ -43,7 +49,8 @@ pub mod spec {
 pub mod descriptor {
     /// The listening Unix socket.
     pub const LISTENER: i32 = 3;
-    /// The pipe to which the worker writes one line of JSON: ready, or why not.
+    /// The pipe to which the worker writes lines of JSON: first that it is ready, or why not; then what happens to
+    /// requests that pass their deadlines.
     pub const STATUS: i32 = 4;
     /// The read end of the life pipe: at its end of file the worker exits at once.
     pub const LIFE: i32 = 5;
@@ -104,6 +111,8 @@ pub struct RawRequest {
     pub body_may_wait: u8,
     /// The answer's handle; given back by [`HostTable::release_answer`].
     pub answer: *mut c_void,
+    /// How long the request may still take, in milliseconds; 0: it does not say.
+    pub time_left_ms: u64,
 }
 
 /// A piece of an answer.
@@ -152,4 +161,7 @@ pub struct HostTable {
     /// Waits, without the GIL, for something that Python's main thread has to do: a value of [`command`]. To call it
     /// again says that the command before is done.
     pub control: unsafe extern "C" fn(context: *const c_void) -> i32,
+    /// Says what happens to a request past its deadline: a line of JSON, as on [`descriptor::STATUS`]. Called without
+    /// the GIL, on a thread that serves no requests.
+    pub tell: unsafe extern "C" fn(context: *const c_void, line: RawBytes),
 }

@@ -31,6 +31,17 @@ pub struct Request {
     pub vars: Vars,
     /// The whole body.
     pub body: Body,
+    /// When its client is told that it took too long (`harakiri`); `None`: never.
+    pub deadline: Option<Instant>,
+}
+
+impl Request {
+    /// How long it may still take, as packets and the C boundary say it: rounded up, so that a worker is never ahead of
+    /// the proxy.
+    pub fn time_left_ms(&self) -> Option<u64> {
+        let left = self.deadline?.saturating_duration_since(Instant::now());
+        Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1))
+    }
 }
 
 /// A request's body, complete.
@@ -483,7 +494,7 @@ mod tests {
     use super::*;
 
     fn request() -> Request {
-        Request { vars: Vars::default(), body: Body::Empty }
+        Request { vars: Vars::default(), body: Body::Empty, deadline: None }
     }
 
     fn small() -> BufferLimits {

@@ -14,7 +14,7 @@ use crate::channel::answer;
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use crate::{
     AbortReason, Body, BufferLimits, PacketHeader, Request, ResponseHead, ResponseSink,
-    ResponseStream, VarsBuilder,
+    ResponseStream, VarsBuilder, key,
 };
 
 /// How much of a spooled body is sent at once, in bytes.
@@ -112,11 +112,13 @@ fn is_closed(error: &io::Error) -> bool {
 async fn send_request<S: AsyncWrite + Unpin>(stream: &mut S, request: Request) -> io::Result<()> {
     let block = request.vars.as_bytes();
     debug_assert!(block.len() <= VarsBuilder::MAX_BLOCK_BYTES);
-    let datasize =
-        u16::try_from(block.len()).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
-    let mut start = BytesMut::with_capacity(PacketHeader::LEN + block.len());
+    let time_left = encode_time_left(&request, VarsBuilder::MAX_BLOCK_BYTES - block.len());
+    let datasize = u16::try_from(block.len() + time_left.len())
+        .map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
+    let mut start = BytesMut::with_capacity(PacketHeader::LEN + usize::from(datasize));
     start.extend_from_slice(&PacketHeader::request(datasize).encode());
     start.extend_from_slice(block);
+    start.extend_from_slice(&time_left);
     if let Body::Memory(bytes) = &request.body
         && bytes.len() <= SEND_BYTES
     {
@@ -150,6 +152,17 @@ async fn send_request<S: AsyncWrite + Unpin>(stream: &mut S, request: Request) -
             }
             Ok(())
         }
+    }
+}
+
+/// The variable that says how long the request may still take. A block that is full goes without it: the worker then
+/// counts from the moment when it takes the request.
+fn encode_time_left(request: &Request, room: usize) -> Vec<u8> {
+    let Some(left) = request.time_left_ms() else { return Vec::new() };
+    let mut vars = VarsBuilder::new(room);
+    match vars.push(key::TIME_LEFT_MS, left.to_string().as_bytes()) {
+        Ok(()) => vars.finish().as_bytes().to_vec(),
+        Err(_) => Vec::new(),
     }
 }
 
@@ -213,8 +226,11 @@ mod tests {
         let (sink, mut stream) = response(BufferLimits::default());
         let mut vars = VarsBuilder::new(100);
         vars.push(b"A", b"b").unwrap();
-        let request =
-            Request { vars: vars.finish(), body: Body::Memory(Bytes::from_static(b"body")) };
+        let request = Request {
+            vars: vars.finish(),
+            body: Body::Memory(Bytes::from_static(b"body")),
+            deadline: None,
+        };
         theirs.write_all(answer_bytes).await.unwrap();
         theirs.shutdown().await.unwrap();
         let connection = exchange(&mut ours, request, sink).await.ok().unwrap();
@@ -231,6 +247,20 @@ mod tests {
     fn frame(kind: FrameKind, payload: &[u8]) -> Vec<u8> {
         let size = u32::try_from(payload.len()).unwrap();
         [&FrameHeader { kind, size }.encode()[..], payload].concat()
+    }
+
+    #[test]
+    fn the_time_left_is_told_where_there_is_room() {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let vars = VarsBuilder::new(100).finish();
+        let request = Request { vars, body: Body::Empty, deadline: Some(deadline) };
+        let said = encode_time_left(&request, 100);
+        let vars = crate::Vars::decode(said).unwrap();
+        let left: u64 =
+            str::from_utf8(vars.get(key::TIME_LEFT_MS).unwrap()).unwrap().parse().unwrap();
+        assert!((50_000..=60_001).contains(&left), "{left}");
+        assert!(encode_time_left(&request, 20).is_empty());
+        assert!(encode_time_left(&Request { deadline: None, ..request }, 100).is_empty());
     }
 
     #[tokio::test]
@@ -287,7 +317,7 @@ mod tests {
         let (mut ours, mut theirs) = tokio::io::duplex(1000);
         let (sink, mut stream) = response(BufferLimits::default());
         let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
-        let request = Request { vars: VarsBuilder::new(100).finish(), body };
+        let request = Request { vars: VarsBuilder::new(100).finish(), body, deadline: None };
         let head = ResponseHead { status: 401, ..ResponseHead::default() };
         let answer =
             [frame(FrameKind::Head, &head.encode().unwrap()), frame(FrameKind::End, b"")].concat();
@@ -306,7 +336,7 @@ mod tests {
         let (mut ours, mut theirs) = tokio::io::duplex(1000);
         let (sink, mut stream) = response(BufferLimits::default());
         let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
-        let request = Request { vars: VarsBuilder::new(100).finish(), body };
+        let request = Request { vars: VarsBuilder::new(100).finish(), body, deadline: None };
         let worker = async move {
             let data = frame(FrameKind::Data, &[b'y'; 100_000]);
             theirs.write_all(&data).await.unwrap();
@@ -329,7 +359,7 @@ mod tests {
         let (mut ours, theirs) = tokio::io::duplex(1000);
         let (sink, _stream) = response(BufferLimits::default());
         let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
-        let request = Request { vars: VarsBuilder::new(100).finish(), body };
+        let request = Request { vars: VarsBuilder::new(100).finish(), body, deadline: None };
         drop(theirs);
         assert!(exchange(&mut ours, request, sink).await.is_err());
     }

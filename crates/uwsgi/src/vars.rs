@@ -32,6 +32,9 @@ pub mod key {
     pub const CONTENT_TYPE: &[u8] = b"CONTENT_TYPE";
     /// The identity of the request in logs and error pages.
     pub const REQUEST_ID: &[u8] = b"REQUEST_ID";
+    /// How long the request may still take, in milliseconds, from proxy to worker. Variables of this prefix never come
+    /// from outside and never reach an application.
+    pub const TIME_LEFT_MS: &[u8] = b"UWSGI_TIME_LEFT_MS";
 }
 
 /// A vars block that was checked: every length stays inside, no key is empty.

@@ -10,16 +10,19 @@
 )]
 
 use std::fs::File;
-use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use onebox_app_server::{
-    AppSpec, Application, Interpreter, RuntimeLibrary, WorkerReport, embed, worker_command,
+    AppSpec, Application, Deadlines, Interpreter, Notice, RuntimeLibrary, WorkerReport, embed,
+    worker_command,
 };
 use onebox_uwsgi::{
     Body, BufferLimits, Connector, Request, ResponseFrame, ResponseStream, VarsBuilder, channel,
@@ -44,6 +47,8 @@ pub struct Question {
     pub extra: Vec<(String, String)>,
     /// Whether the client leaves when it has seen some of the answer.
     pub leaves: bool,
+    /// How long it may take, in milliseconds; 0: as long as the specification says.
+    pub time_ms: u64,
 }
 
 pub fn get(path: &str) -> Question {
@@ -62,6 +67,14 @@ impl Question {
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.extra.push((key.into(), value.into()));
         self
+    }
+
+    pub fn within(self, time_ms: u64) -> Self {
+        Self { time_ms, ..self }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        (self.time_ms > 0).then(|| Instant::now() + Duration::from_millis(self.time_ms))
     }
 
     pub fn and_leave(self) -> Self {
@@ -99,7 +112,7 @@ impl Question {
         } else {
             Body::Memory(Bytes::from(self.body.clone()))
         };
-        Request { vars: vars.finish(), body }
+        Request { vars: vars.finish(), body, deadline: self.deadline() }
     }
 }
 
@@ -191,6 +204,11 @@ pub fn spec(module: &str) -> AppSpec {
         python_path: Vec::new(),
         threads: 2,
         multiprocess: false,
+        deadlines: Deadlines {
+            harakiri: Duration::from_secs(60),
+            grace: Duration::from_secs(60),
+            deadlock: Duration::from_secs(600),
+        },
     }
 }
 
@@ -208,6 +226,8 @@ struct Errand {
     spec: AppSpec,
     questions: Vec<Question>,
     folder: PathBuf,
+    /// Instead of the questions.
+    scene: Option<String>,
 }
 
 /// Serves the questions with `interpreter` embedded in a child process: its answers, and what it wrote.
@@ -218,12 +238,25 @@ pub fn embedded(
     spec: &AppSpec,
     questions: &[Question],
 ) -> (Outcome, String) {
+    let (folder, log) = run_child(interpreter, spec, questions, None);
+    let outcome = std::fs::read(folder.path().join("outcome.json")).unwrap();
+    (serde_json::from_slice(&outcome).unwrap(), log)
+}
+
+/// Runs the child process to its end: its folder, and what it wrote.
+fn run_child(
+    interpreter: &Interpreter,
+    spec: &AppSpec,
+    questions: &[Question],
+    scene: Option<&str>,
+) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let errand = Errand {
         interpreter: interpreter.clone(),
         spec: spec.clone(),
         questions: questions.to_vec(),
         folder: folder.path().to_path_buf(),
+        scene: scene.map(str::to_owned),
     };
     let file = folder.path().join("errand.json");
     std::fs::write(&file, serde_json::to_vec(&errand).unwrap()).unwrap();
@@ -238,21 +271,114 @@ pub fn embedded(
         .unwrap();
     let log = std::fs::read_to_string(log).unwrap();
     assert!(status.success(), "the child ended with {status}: {log}");
-    let outcome = std::fs::read(folder.path().join("outcome.json")).unwrap();
-    (serde_json::from_slice(&outcome).unwrap(), log)
+    (folder, log)
+}
+
+/// Something that is tried both ways, with requests side by side.
+pub type Play = fn(Scene);
+
+/// Where a scene is played.
+pub struct Scene {
+    pub way: Way,
+    notices: Receiver<Notice>,
+    /// What was told so far.
+    pub seen: Vec<Notice>,
+}
+
+/// How requests get to the application.
+pub enum Way {
+    Memory(Connector),
+    Socket(PathBuf),
+}
+
+/// How long anything may take that is not measured.
+const LIMIT: Duration = Duration::from_secs(60);
+
+impl Scene {
+    /// Sends a request; the answer comes on a thread of its own.
+    pub fn send(&self, question: Question) -> Receiver<Answer> {
+        let (sender, receiver) = mpsc::channel();
+        let memory = match &self.way {
+            Way::Memory(connector) => Ok(connector.clone()),
+            Way::Socket(path) => Err(UnixStream::connect(path).unwrap()),
+        };
+        std::thread::spawn(move || {
+            let answer = runtime().block_on(async {
+                match memory {
+                    Ok(connector) => {
+                        let limits = BufferLimits::default();
+                        let stream = connector.dispatch(question.request(), limits).unwrap();
+                        Answer::collect(stream, &question).await
+                    }
+                    Err(stream) => {
+                        stream.set_nonblocking(true).unwrap();
+                        let mut stream = tokio::net::UnixStream::from_std(stream).unwrap();
+                        let (sink, response) = socket::response(BufferLimits::default());
+                        let request = question.request();
+                        let sending = socket::exchange(&mut stream, request, sink);
+                        tokio::join!(sending, Answer::collect(response, &question)).1
+                    }
+                }
+            });
+            sender.send(answer).ok();
+        });
+        receiver
+    }
+
+    /// Sends a request and waits for its answer.
+    pub fn ask(&self, question: Question) -> Answer {
+        self.send(question).recv_timeout(LIMIT).unwrap()
+    }
+
+    /// Waits for a notice.
+    pub fn wait_for(&mut self, wanted: impl Fn(&Notice) -> bool) -> Notice {
+        loop {
+            let notice = self.notices.recv_timeout(LIMIT);
+            let notice = notice.unwrap_or_else(|_| panic!("not told in time: {:?}", self.seen));
+            self.seen.push(notice.clone());
+            if wanted(&notice) {
+                return notice;
+            }
+        }
+    }
+}
+
+/// Plays a scene of [`run_errand_or`] both ways.
+pub fn play_both(interpreter: &Interpreter, spec: &AppSpec, scene: (&str, Play)) {
+    let (name, play) = scene;
+    run_child(interpreter, spec, &[], Some(name));
+    let mut worker = Worker::start(interpreter, spec, &[]);
+    assert_eq!(worker.report(), Some(WorkerReport::Ready), "{}", worker.log());
+    let (way, notices) = (Way::Socket(worker.folder.path().join("socket")), worker.notices());
+    play(Scene { way, notices, seen: Vec::new() });
 }
 
 /// The life of an embedded child process; does nothing where there is no errand.
 pub fn run_errand() {
+    run_errand_or(&[]);
+}
+
+/// The same for tests that play scenes.
+pub fn run_errand_or(scenes: &[(&str, Play)]) {
     let Some(file) = std::env::var_os(ERRAND) else { return };
     let errand: Errand = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let library = RuntimeLibrary::install(&errand.folder.join("runtime")).unwrap();
     let (connector, backlog) = channel(100);
-    let outcome = match embed(&errand.interpreter, &library, &errand.spec, backlog) {
+    let (told, notices) = mpsc::channel();
+    let listener = Box::new(move |notice| told.send(notice).unwrap_or_default());
+    let outcome = match embed(&errand.interpreter, &library, &errand.spec, backlog, listener) {
+        Ok(_) if errand.scene.is_some() => {
+            let scene = Scene { way: Way::Memory(connector), notices, seen: Vec::new() };
+            let name = errand.scene.unwrap_or_default();
+            let (_, play) = scenes.iter().find(|(known, _)| *known == name).unwrap();
+            play(scene);
+            // What it holds up does not hold up the end.
+            std::process::exit(0);
+        }
         Ok(embedded) => {
             let answers = ask_memory(&connector, &errand.questions);
             connector.close();
-            assert!(embedded.stop(std::time::Duration::from_secs(20)), "exit handlers ended");
+            assert!(embedded.stop(Duration::from_secs(20)), "exit handlers ended");
             Outcome::Answers(answers)
         }
         Err(onebox_app_server::StartError::Application { summary, traceback }) => {
@@ -283,7 +409,7 @@ fn runtime() -> tokio::runtime::Runtime {
 pub struct Worker {
     pub child: Child,
     pub folder: tempfile::TempDir,
-    status: PipeReader,
+    status: BufReader<PipeReader>,
     life: Option<PipeWriter>,
 }
 
@@ -302,13 +428,25 @@ impl Worker {
         // SAFETY: between fork and exec only fcntl and dup2 are called.
         unsafe { command.pre_exec(move || hand_down(inherited)) };
         let child = command.spawn().unwrap();
-        Self { child, folder, status, life: Some(life) }
+        Self { child, folder, status: BufReader::new(status), life: Some(life) }
     }
 
     pub fn report(&mut self) -> Option<WorkerReport> {
         let mut line = String::new();
-        self.status.read_to_string(&mut line).unwrap();
+        self.status.read_line(&mut line).unwrap();
         WorkerReport::parse(&line)
+    }
+
+    /// What it says from now on.
+    pub fn notices(&self) -> Receiver<Notice> {
+        let lines = BufReader::new(self.status.get_ref().try_clone().unwrap()).lines();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                sender.send(Notice::parse(&line).unwrap()).ok();
+            }
+        });
+        receiver
     }
 
     pub fn connect(&self) -> std::io::Result<UnixStream> {

@@ -85,6 +85,12 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
         processes: top.read("processes", processes).unwrap_or(default.processes),
         threads: top.read("threads", number(1..=1024)).unwrap_or(default.threads),
         harakiri: top.read("harakiri", duration(SECOND / 10..=DAY)).unwrap_or(default.harakiri),
+        harakiri_grace: top
+            .read("harakiri-grace", duration(Duration::ZERO..=HOUR))
+            .unwrap_or(default.harakiri_grace),
+        deadlock_timeout: top
+            .read("deadlock-timeout", duration(SECOND..=HOUR))
+            .unwrap_or(default.deadlock_timeout),
         reload_mercy: top
             .read("reload-mercy", duration(Duration::ZERO..=HOUR))
             .unwrap_or(default.reload_mercy),

@@ -20,6 +20,7 @@ mod cli;
 mod conformance;
 mod crashes;
 mod dashboard;
+mod deadlines;
 mod django;
 mod draining;
 mod encodings;

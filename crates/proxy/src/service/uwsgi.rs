@@ -51,7 +51,7 @@ impl Service {
         upstream::check_open(&routed.site)?;
         let body = self.read_body(&routed.site, head, body, exchange).await?;
         let vars = request.vars(body.size(), exchange.request_id, routed.site.buffer_size)?;
-        let request = Request { vars, body };
+        let request = Request { vars, body, deadline: None };
         let asked = AppRequest { request, method: &head.method, lifecycle: &self.lifecycle };
         upstream::answer(&routed.site, asked, exchange).await
     }

@@ -44,9 +44,10 @@ pub(crate) async fn answer(
     asked: AppRequest<'_>,
     exchange: &mut Exchange,
 ) -> Result<Response, ProxyError> {
-    let AppRequest { request, method, lifecycle } = asked;
+    let AppRequest { mut request, method, lifecycle } = asked;
     let begun = Instant::now();
     let deadline = begun + site.harakiri;
+    request.deadline = Some(deadline.into_std());
     let mut frames = dispatch(site, request)?;
     let first = tokio::select! {
         biased;
@@ -60,6 +61,10 @@ pub(crate) async fn answer(
         Some(Some(ResponseFrame::Head(head))) => head,
         Some(Some(ResponseFrame::Aborted(AbortReason::Replaced))) => {
             return Err(ProxyError::Replaced(site.reload_mercy));
+        }
+        // What the app server does to a request past its deadline.
+        Some(Some(ResponseFrame::Aborted(_))) if Instant::now() >= deadline => {
+            return Err(ProxyError::DeadlineExceeded(site.harakiri));
         }
         Some(Some(ResponseFrame::Aborted(reason))) => return Err(ProxyError::Aborted(reason)),
         Some(_) => return Err(ProxyError::NoHead),

@@ -27,7 +27,7 @@ const DOWN_FOR: Duration = Duration::from_millis(50);
 pub struct WorkerAddress {
     /// Its Unix socket.
     pub socket: PathBuf,
-    /// How many requests it serves at the same time.
+    /// How many requests it serves at the same time; 0: it gets no more and finishes what it has.
     pub threads: u16,
 }
 
@@ -274,8 +274,12 @@ enum Served {
 /// A worker may have closed the connection meanwhile. It runs a request once it has all of its vars, so only one without a
 /// body, of which it did not get the vars whole, may be sent once more.
 async fn over_open_connection(mut connection: UnixStream, job: Job) -> Served {
-    let copy = matches!(job.request.body, Body::Empty)
-        .then(|| Request { vars: job.request.vars.clone(), body: Body::Empty });
+    let deadline = job.request.deadline;
+    let copy = matches!(job.request.body, Body::Empty).then(|| Request {
+        vars: job.request.vars.clone(),
+        body: Body::Empty,
+        deadline,
+    });
     job.sink.mark_taken();
     match (exchange(&mut connection, job.request, job.sink).await, copy) {
         (Ok(Connection::Reusable), _) => Served::Done(Some(connection)),

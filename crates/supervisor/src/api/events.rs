@@ -24,9 +24,13 @@ pub enum EventKind {
     Configuration,
     /// An engine ended by itself.
     EngineCrash,
+    /// A request passed its deadline.
+    Deadline,
+    /// A process was replaced because its threads did not come back or its GIL was not given back.
+    Wedged,
     /// A worker ended by itself.
     WorkerCrash,
-    /// A site that ended the engine again and again was moved to a process of its own.
+    /// A site that ended or wedged the engine again and again was moved to a process of its own.
     Isolation,
     /// A release did not hold, and an earlier one serves in its place.
     Fallback,
@@ -38,7 +42,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Deploy,
         Self::DeployFailed,
         Self::Rollback,
@@ -48,6 +52,8 @@ impl EventKind {
         Self::Remove,
         Self::Configuration,
         Self::EngineCrash,
+        Self::Deadline,
+        Self::Wedged,
         Self::WorkerCrash,
         Self::Isolation,
         Self::Fallback,
@@ -67,6 +73,8 @@ impl EventKind {
             Self::Remove => "remove",
             Self::Configuration => "configuration",
             Self::EngineCrash => "engine-crash",
+            Self::Deadline => "deadline",
+            Self::Wedged => "wedged",
             Self::WorkerCrash => "worker-crash",
             Self::Isolation => "isolation",
             Self::Fallback => "fallback",

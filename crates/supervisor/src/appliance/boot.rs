@@ -76,6 +76,7 @@ impl Appliance {
             paths: paths.clone(),
             access_logs: (!setup.in_place).then(|| paths.box_logs()),
             logs: Arc::clone(&logs),
+            journal: Arc::clone(&journal),
         };
         Ok(Arc::new(Self {
             in_place: setup.in_place,

@@ -21,7 +21,7 @@ use crate::store::StoreError;
 use crate::workers::Crew;
 
 /// How long an engine may take to obey an order that needs no application.
-const OBEDIENCE: Duration = Duration::from_secs(20);
+pub(super) const OBEDIENCE: Duration = Duration::from_secs(20);
 
 /// What is to become true.
 pub(super) struct Change<'a> {

@@ -12,6 +12,7 @@ mod fleet;
 mod layout;
 mod operations;
 mod release;
+mod relief;
 mod reload;
 mod status;
 mod watch;

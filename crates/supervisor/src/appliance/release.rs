@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use onebox_app_server::AppSpec;
+use onebox_app_server::{AppSpec, Deadlines};
 use onebox_config::site::{SocketAddress, Upstream};
 use onebox_config::{Paths, SiteConfig, SiteName};
 
@@ -165,6 +165,11 @@ impl SiteRelease {
             python_path: self.plan.python_path.clone(),
             threads: self.config.threads,
             multiprocess,
+            deadlines: Deadlines {
+                harakiri: self.config.harakiri,
+                grace: self.config.harakiri_grace,
+                deadlock: self.config.deadlock_timeout,
+            },
         })
     }
 
@@ -204,6 +209,7 @@ impl SiteRelease {
             spec,
             processes: self.config.processes.max(1),
             mercy: self.config.reload_mercy,
+            patience: self.patience(),
         })
     }
 

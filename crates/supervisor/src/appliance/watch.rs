@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::change::{Change, Renew, nobody};
+use tokio::time::timeout;
+
+use super::change::{Change, OBEDIENCE, Renew, nobody};
 use super::{Appliance, Layout, Running};
 use crate::api::{EventKind, Mode};
 use crate::engine::Generation;
@@ -19,6 +21,7 @@ const LOG_CHECKS: Duration = Duration::from_secs(60);
 impl Appliance {
     /// Watches the current engine until it is replaced or the appliance ends.
     pub(super) fn watch_engine(self: &Arc<Self>, generation: Arc<Generation>) {
+        self.watch_interpreter(Arc::clone(&generation));
         let appliance = Arc::clone(self);
         self.tasks.spawn(async move {
             let exit = tokio::select! {
@@ -55,7 +58,7 @@ impl Appliance {
     }
 
     /// Moves a site out of the engine that it ends again and again.
-    async fn isolate(self: &Arc<Self>, site: &str, proof: Proof) {
+    pub(super) async fn isolate(self: &Arc<Self>, site: &str, proof: Proof) {
         let _one_at_a_time = self.operation.lock().await;
         let layout = self.layout();
         if !layout.site(site).is_some_and(|placed| placed.mode == Mode::Embedded) {
@@ -70,7 +73,10 @@ impl Appliance {
             Proof::Waived => self.change_unproven(change).await,
         };
         let text = match isolated {
-            Ok(()) => "moved to a process of its own: it ended the engine again and again".into(),
+            Ok(()) => {
+                "moved to a process of its own: it ended or wedged the engine again and again"
+                    .into()
+            }
             Err(failure) => format!("can't be moved to a process of its own: {failure}"),
         };
         tracing::warn!(site, text, "unsteady site");
@@ -158,6 +164,16 @@ impl Appliance {
         });
     }
 
+    /// Tells the engine which workers there are, and whoever waits for it that the engine goes by it.
+    async fn publish_workers(&self) {
+        let change = self.workers.last_change();
+        if let Some((engine, sequence)) = self.publish() {
+            // An engine that is stuck is seen to elsewhere.
+            timeout(OBEDIENCE, engine.configured(sequence)).await.ok();
+        }
+        self.workers.settle(change);
+    }
+
     /// Passes on to the engine which workers there are, whenever one comes or goes.
     pub(super) fn watch_workers(self: &Arc<Self>) {
         let appliance = Arc::clone(self);
@@ -165,7 +181,7 @@ impl Appliance {
             loop {
                 tokio::select! {
                     () = appliance.workers.changed.notified() => {
-                        appliance.publish();
+                        appliance.publish_workers().await;
                         appliance.fall_back_where_due();
                     }
                     () = appliance.shutdown.cancelled() => return,
@@ -177,7 +193,7 @@ impl Appliance {
 
 /// Whether workers are looked at before the engine is freed of a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Proof {
+pub(super) enum Proof {
     /// The engine may hold on yet.
     Needed,
     /// It does not.
@@ -185,8 +201,8 @@ enum Proof {
 }
 
 impl Running {
-    /// Remembers that an engine with this site ended by itself; whether that makes the site unsteady.
-    fn unsteady_after(&mut self, site: String, now: Instant) -> Option<(String, Proof)> {
+    /// Remembers that an engine with this site ended by itself or was wedged; whether that makes the site unsteady.
+    pub(super) fn unsteady_after(&mut self, site: String, now: Instant) -> Option<(String, Proof)> {
         self.crash_history.retain(|(at, _)| now.duration_since(*at) < MEMORY);
         self.crash_history.push((now, site.clone()));
         let ends = self.crash_history.iter().filter(|(_, other)| *other == site).count();

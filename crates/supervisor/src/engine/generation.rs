@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use onebox_app_server::Notice;
 use onebox_config::{Limits, Paths};
 use onebox_metrics::Snapshot;
 use parking_lot::Mutex;
@@ -30,7 +31,9 @@ use super::protocol::{
 };
 use super::sockets::Giver;
 use crate::clock::now_ms;
+use crate::deadlines::{self, Served};
 use crate::environment::{self, Environment};
+use crate::journal::Journal;
 use crate::listeners::{ListenerSet, SocketFile, bind_unix};
 use crate::logs::{Logs, Source, each_line};
 use crate::process::{self, Exit, Output, Process, ProcessData, take_inherited};
@@ -49,6 +52,7 @@ pub(crate) struct EngineContext {
     /// Where access logs go; `None`: nowhere.
     pub(crate) access_logs: Option<PathBuf>,
     pub(crate) logs: Arc<Logs>,
+    pub(crate) journal: Arc<Journal>,
 }
 
 /// What one generation is started with.
@@ -131,10 +135,13 @@ struct Heard {
     configured: u64,
     loaded: Loaded,
     draining: bool,
+    /// Why its interpreter has to be replaced.
+    wedged: Option<String>,
 }
 
 impl Heard {
-    const NOTHING: Self = Self { configured: 0, loaded: Loaded::Waiting, draining: false };
+    const NOTHING: Self =
+        Self { configured: 0, loaded: Loaded::Waiting, draining: false, wedged: None };
 }
 
 /// An engine of the supervisor before this one: descriptors by their numbers.
@@ -211,7 +218,7 @@ impl Generation {
         let probe = SocketFile(data.probe);
         let about = About { number: data.number, started_ms: data.started_ms, embedded, probe };
         let loaded = if data.is_loaded { Loaded::Ready } else { Loaded::Waiting };
-        let heard = Heard { configured: data.sequence, loaded, draining: false };
+        let heard = Heard { configured: data.sequence, loaded, draining: false, wedged: None };
         let generation = Self::listen_to(context, about, child, (control, giver), heard)?;
         generation.sequence.store(data.sequence, Ordering::Relaxed);
         Ok(generation)
@@ -253,7 +260,12 @@ impl Generation {
         tokio::spawn(give_orders(writer, waiting));
         let site = embedded.as_ref().map(|embedded| embedded.site.clone());
         let writer = LogWriter { logs: Arc::clone(&context.logs), site, number };
-        let ears = Ears { heard: heard_sender, samples: Arc::clone(&samples), log: writer.clone() };
+        let ears = Ears {
+            heard: heard_sender,
+            samples: Arc::clone(&samples),
+            log: writer.clone(),
+            journal: Arc::clone(&context.journal),
+        };
         let hearing = tokio::spawn(ears.listen(reader));
         tokio::spawn(writer.clone().capture(output.stdout, Source::App));
         tokio::spawn(writer.capture(output.stderr, Source::Error));
@@ -337,6 +349,13 @@ impl Generation {
             Err(_) => return Err(LoadFailure::too_late(limit)),
         };
         Err(LoadFailure { summary, traceback: String::new() })
+    }
+
+    /// Waits until its interpreter has to be replaced: why. `None`: it is gone.
+    pub(crate) async fn wedged(&self) -> Option<String> {
+        let mut heard = self.heard.clone();
+        let heard = heard.wait_for(|heard| heard.wedged.is_some()).await.ok()?;
+        heard.wedged.clone()
     }
 
     /// Lets it accept connections on the listeners for sites.
@@ -428,6 +447,7 @@ struct Ears {
     heard: watch::Sender<Heard>,
     samples: Arc<Mutex<VecDeque<Snapshot>>>,
     log: LogWriter,
+    journal: Arc<Journal>,
 }
 
 impl Ears {
@@ -464,6 +484,13 @@ impl Ears {
                     samples.pop_front();
                 }
                 samples.push_back(snapshot);
+            }
+            FromEngine::Notice { site, release, notice } => {
+                let served = Served { site: &site, release: &release };
+                deadlines::tell(&self.log.logs, &self.journal, served, &notice);
+                if let Notice::Wedged { reason } = notice {
+                    self.heard.send_modify(|heard| heard.wedged = Some(reason));
+                }
             }
             FromEngine::Draining => self.heard.send_modify(|heard| heard.draining = true),
         }

@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use onebox_app_server::{Embedded, RuntimeLibrary, StartError, embed};
+use onebox_app_server::{Embedded, Notice, RuntimeLibrary, StartError, embed};
 use onebox_config::Limits;
 use onebox_metrics::Registry;
 use onebox_proxy::{AccessLog, Proxy, ProxySettings};
@@ -312,9 +312,24 @@ impl Engine {
     fn import(&self, import: Import) {
         let done = self.imports.0.clone();
         let Import { site, release, data, backlog } = import;
+        // The listener lives as long as the process, which ends when nobody can say anything any more.
+        let (outbox, about) = (self.outbox.downgrade(), (site.clone(), release.clone()));
+        let metrics = self.metrics.site(&about.0);
+        let listener = Box::new(move |notice| {
+            match &notice {
+                Notice::Stalled { waited_ms } => metrics.waits_for_gil(*waited_ms),
+                Notice::Unstalled { .. } => metrics.waits_for_gil(0),
+                _ => {}
+            }
+            let (site, release) = about.clone();
+            // Called on a thread of its own; where the supervisor is gone there is nobody to tell.
+            if let Some(outbox) = outbox.upgrade() {
+                outbox.blocking_send(FromEngine::Notice { site, release, notice }).ok();
+            }
+        });
         tokio::task::spawn_blocking(move || {
             let library = RuntimeLibrary { path: data.library };
-            let result = embed(&data.interpreter, &library, &data.spec, backlog);
+            let result = embed(&data.interpreter, &library, &data.spec, backlog, listener);
             done.blocking_send(Imported { site, release, result }).ok();
         });
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use onebox_app_server::{AppSpec, Interpreter};
+use onebox_app_server::{AppSpec, Interpreter, Notice};
 use onebox_config::Limits;
 use onebox_config::site::Upstream;
 use onebox_metrics::Snapshot;
@@ -90,6 +90,15 @@ pub(crate) enum FromEngine {
         summary: String,
         /// With its traceback; may be empty.
         traceback: String,
+    },
+    /// What became of a request of the embedded application that passed its deadline.
+    Notice {
+        /// The site.
+        site: String,
+        /// Its release.
+        release: String,
+        /// What.
+        notice: Notice,
     },
     /// Totals since the engine started; each second.
     Sample(Snapshot),

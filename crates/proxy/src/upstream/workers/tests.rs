@@ -14,7 +14,7 @@ const MERCY: Duration = Duration::from_secs(100);
 fn request(name: &str) -> Request {
     let mut vars = VarsBuilder::new(1000);
     vars.push(b"NAME", name.as_bytes()).unwrap();
-    Request { vars: vars.finish(), body: Body::Empty }
+    Request { vars: vars.finish(), body: Body::Empty, deadline: None }
 }
 
 fn frame(kind: FrameKind, payload: &[u8]) -> Vec<u8> {

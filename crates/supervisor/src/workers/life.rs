@@ -1,0 +1,170 @@
+//! One process of a worker, from its start to its end, and the socket it listens on.
+//!
+//! Must not know what comes after it.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use onebox_app_server::{Notice, RuntimeLibrary, WorkerReport, worker_command};
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use super::{CrewSpec, WorkerContext};
+use crate::clock::now_ms;
+use crate::deadlines::{self, Served};
+use crate::listeners::{SocketFile, bind_unix};
+use crate::logs::{Source, each_line};
+use crate::process::{self, Exit, Process};
+
+const LISTENER_FD: i32 = 3;
+const STATUS_FD: i32 = 4;
+const LIFE_FD: i32 = 5;
+
+/// A line has a traceback or a stack at most; more than this is none.
+const LINE_BYTES: u64 = 1024 * 1024;
+/// How long its output is read after its end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A listening socket that processes come and go behind.
+#[derive(Debug)]
+pub(super) struct Door {
+    file: SocketFile,
+    listener: UnixListener,
+}
+
+impl Door {
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+        let listener = bind_unix(&path).map_err(io::Error::other)?;
+        Ok(Self { file: SocketFile(path), listener })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.file.0
+    }
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) process: Arc<Process>,
+    pub(super) started_ms: i64,
+    heard: watch::Receiver<Heard>,
+    /// Its output is being written down.
+    written: JoinHandle<()>,
+}
+
+/// What a process said of itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard {
+    pub(super) report: Option<WorkerReport>,
+    /// Why only a fresh process helps.
+    pub(super) wedged: Option<String>,
+}
+
+impl Life {
+    /// Starts a process behind `door`; its output and its notices are written down by `tasks`.
+    pub(super) fn start(
+        context: &Arc<WorkerContext>,
+        spec: &CrewSpec,
+        door: &Door,
+        tasks: &TaskTracker,
+    ) -> io::Result<Self> {
+        let (status, status_writer) = io::pipe()?;
+        let (process, output) = process::spawn(
+            command(spec),
+            &[
+                (door.listener.as_fd(), LISTENER_FD),
+                (status_writer.as_fd(), STATUS_FD),
+                (context.life.reader(), LIFE_FD),
+            ],
+        )?;
+        drop(status_writer);
+        let status = pipe::Receiver::from_owned_fd(status.into())?;
+        let (heard_sender, heard) = watch::channel(Heard::default());
+        let (context, site) = (Arc::clone(context), spec.site.clone());
+        let release = spec.release.clone();
+        let ended = process.ended();
+        let written = tasks.spawn(async move {
+            let output = async {
+                tokio::join!(
+                    each_line(output.stdout, |line| context.logs.write(&site, Source::App, line)),
+                    each_line(output.stderr, |line| context.logs.write(&site, Source::Error, line)),
+                    async {
+                        let served = Served { site: &site, release: &release };
+                        let tell = |notice: &Notice| {
+                            deadlines::tell(&context.logs, &context.journal, served, notice);
+                        };
+                        hear(status, &heard_sender, tell).await;
+                    }
+                )
+            };
+            // After its end its last words; what it started may hold the pipes open for ever.
+            let last_words = async {
+                ended.await;
+                tokio::time::sleep(LAST_WORDS).await;
+            };
+            tokio::select! {
+                _ = output => {}
+                () = last_words => {}
+            }
+        });
+        Ok(Self { process: Arc::new(process), started_ms: now_ms(), heard, written })
+    }
+
+    /// After its end: waits until what it wrote last is written down.
+    pub(super) async fn last_words(&mut self) {
+        (&mut self.written).await.ok();
+    }
+
+    /// Waits until it has said something else than `known`, or its end; `None`: it says no more.
+    pub(super) async fn says(&mut self) -> Option<Heard> {
+        self.heard.changed().await.ok()?;
+        Some(self.heard.borrow_and_update().clone())
+    }
+
+    /// Lets it finish what it has and end; kills it when `limit` is over.
+    pub(super) async fn finish(&self, limit: Duration) -> Exit {
+        self.process.signal(Signal::TERM);
+        self.process.exited_or_killed(limit).await
+    }
+}
+
+fn command(spec: &CrewSpec) -> std::process::Command {
+    let library = RuntimeLibrary { path: spec.library.clone() };
+    let mut command = worker_command(&spec.interpreter, &library, &spec.spec);
+    let own: Vec<_> = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
+    command.env_clear().envs(&spec.environment).envs(own).current_dir(&spec.spec.root);
+    command
+}
+
+/// Reads the status pipe to its end: the report first, then notices.
+async fn hear(status: pipe::Receiver, heard: &watch::Sender<Heard>, tell: impl Fn(&Notice)) {
+    let mut status = BufReader::new(status);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match (&mut status).take(LINE_BYTES).read_line(&mut line).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return,
+        }
+        if let Some(report) = WorkerReport::parse(&line) {
+            heard.send_modify(|heard| heard.report = Some(report));
+        } else if let Some(notice) = Notice::parse(&line) {
+            tell(&notice);
+            if let Notice::Wedged { reason } = notice {
+                heard.send_modify(|heard| heard.wedged = Some(reason));
+            }
+        }
+    }
+}
