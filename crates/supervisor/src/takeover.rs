@@ -3,7 +3,7 @@
 //! The process id, the listening sockets, the lock and the children stay. What the next program must know of them goes over in a
 //! file in memory ([`Takeover`]), descriptors by their numbers. It adopts the engines and workers as they are, starts its own
 //! beside them, and drains the old ones. Before all of it the new program is run once to say whether it understands what it would
-//! be given: from `exec` on there is no way back.
+//! be given, the schema of the database included: from `exec` on there is no way back.
 //!
 //! Two versions meet here: [`FORMAT`] counts what is no longer understood by the other side.
 //!
@@ -28,6 +28,7 @@ use crate::appliance::Fleet;
 use crate::listeners::{BoundListener, ListenerSet};
 use crate::process::{Ignored, hold_spawning, take_inherited};
 use crate::ready::READY_FD;
+use crate::store::{StoreError, known_schema};
 
 /// The variable with the number of the file in memory.
 const VARIABLE: &str = "ONEBOX_TAKEOVER";
@@ -46,6 +47,9 @@ const SAID_BYTES: usize = 2000;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Takeover {
     format: u32,
+    /// What `state.db` is written in.
+    #[serde(default)]
+    schema: i64,
     pub(crate) lock: RawFd,
     pub(crate) control: RawFd,
     http: Vec<ListenerData>,
@@ -185,6 +189,7 @@ async fn try_become_new(
     let mut luggage = Luggage::default();
     let takeover = Takeover {
         format: FORMAT,
+        schema: known_schema(),
         lock: luggage.pack(held.lock)?,
         control: luggage.pack(held.control)?,
         http: pack_listeners(&mut luggage, held.http)?,
@@ -237,7 +242,12 @@ impl Takeover {
         if format != FORMAT {
             return Err(wrong(format!("takeover format {format}, this version knows {FORMAT}")));
         }
-        Ok(serde_json::from_str(&text)?)
+        let takeover: Self = serde_json::from_str(&text)?;
+        let (version, known) = (takeover.schema, known_schema());
+        if version > known {
+            return Err(io::Error::other(StoreError::Newer { version, known }));
+        }
+        Ok(takeover)
     }
 
     fn to_file(&self) -> io::Result<File> {
@@ -277,7 +287,8 @@ mod tests {
 
     fn takeover() -> Takeover {
         let (http, admin, fleet) = (Vec::new(), Vec::new(), Fleet::default());
-        Takeover { format: FORMAT, lock: 100, control: 101, http, admin, fleet }
+        let schema = known_schema();
+        Takeover { format: FORMAT, schema, lock: 100, control: 101, http, admin, fleet }
     }
 
     #[test]
@@ -288,6 +299,13 @@ mod tests {
         let error = Takeover::read(reopened(&later).unwrap()).unwrap_err();
         assert!(error.to_string().contains("format 2"), "{error}");
         Takeover::read(&b"{}"[..]).unwrap_err();
+    }
+
+    #[test]
+    fn a_program_that_does_not_know_the_schema_of_the_database_is_refused() {
+        let later = Takeover { schema: known_schema() + 1, ..takeover() }.to_file().unwrap();
+        let error = Takeover::read(reopened(&later).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("state.db was written by a later version"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use sqlx::migrate::MigrateError;
 
-use super::MIGRATIONS;
+use super::known_schema;
 
 /// What went wrong with the database.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ impl From<sqlx::Error> for StoreError {
 
 impl From<MigrateError> for StoreError {
     fn from(error: MigrateError) -> Self {
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+        let known = known_schema();
         match error {
             MigrateError::VersionMissing(version) if version > known => {
                 Self::Newer { version, known }

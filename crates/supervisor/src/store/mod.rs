@@ -41,6 +41,11 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/state");
 /// How long another program may hold the database when the appliance starts.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The schema that an open database has: the last one of this program.
+pub(crate) fn known_schema() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
 /// The open database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
