@@ -45,3 +45,4 @@ mod under_systemd;
 mod upgrading;
 mod upstreams;
 mod webdav;
+mod websockets;
