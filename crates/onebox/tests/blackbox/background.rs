@@ -1,11 +1,13 @@
 //! `onebox deploy` where no appliance runs: it starts one that stays.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::harness::{Finished, SiteFolder, get, onebox, run};
+use crate::harness::{DEADLINE, Fifo, Finished, SiteFolder, get, onebox, run};
 
 /// An appliance that a deploy started; shut down at the end, or killed when the test failed before.
 struct Background {
@@ -76,6 +78,36 @@ fn a_deploy_starts_an_appliance_that_outlives_it() {
         "it has ended when the command has: {left}"
     );
     background.cli(&["status"]).failed();
+}
+
+/// As ssh leaves it whose connection is lost: everybody in its terminal gets a SIGHUP.
+#[test]
+fn a_deploy_whose_terminal_goes_away_is_carried_out_by_the_appliance_that_it_started() {
+    let mut background = Background { folder: tempfile::tempdir().unwrap(), pid: None };
+    let site = SiteFolder::fixture("released");
+    let (begun, goes_on) = (Fifo::new(), Fifo::new());
+    let (first, second) = (begun.path(), goes_on.path());
+    site.write("meet.py", &format!("open({first:?}, 'w').close()\nopen({second:?}).close()\n"));
+    site.write("onebox.toml", "[hooks]\nrelease = [\"python meet.py\"]\n");
+    let mut deploy = background.command(&["deploy", site.path().to_str().unwrap()]);
+    deploy.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut deploy = deploy.spawn().unwrap();
+    begun.wait_for_writer();
+    let status = background.cli(&["status", "--json"]).ok().json();
+    background.pid = status["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    kill_process_group(Pid::from_child(&deploy), Signal::HUP).unwrap();
+    assert_eq!(deploy.wait().unwrap().signal(), Some(Signal::HUP.as_raw()));
+
+    goes_on.release_reader();
+    let http: SocketAddr = status["http"][0].as_str().unwrap().parse().unwrap();
+    let waited = Instant::now();
+    while get(http, "localhost", "/").text() != "one" {
+        assert!(waited.elapsed() < DEADLINE, "the deploy was not carried out");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(background.cli(&["status", "--json"]).ok().json()["pid"], status["pid"]);
+    background.cli(&["shutdown"]).ok();
+    background.pid = None;
 }
 
 #[test]

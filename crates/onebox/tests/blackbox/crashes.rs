@@ -1,11 +1,13 @@
 //! Processes that end by themselves: only what was in flight fails, nobody is refused, and what does not hold is not left in place.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Connection, DEADLINE, Poller, SiteFolder, TestBox, get};
+use crate::harness::{Connection, DEADLINE, Poller, SiteFolder, TestBox, get, zombies};
 
 /// Ten times what the next process may take to answer.
 const BACK: Duration = Duration::from_secs(10);
@@ -217,4 +219,36 @@ fn an_embedded_site_that_cannot_be_imported_for_a_while_comes_back() {
     hazard.untell();
     wait_for_answer(&appliance, "localhost", "one");
     assert_eq!(appliance.site("hazard")["mode"], "embedded");
+}
+
+#[test]
+fn workers_that_are_killed_all_at_once_are_all_waited_for_and_replaced() {
+    const WORKERS: usize = 8;
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("hello");
+    site.write("onebox.toml", &format!("processes = {WORKERS}\n"));
+    appliance.deploy(site.path()).ok();
+    let workers = || -> BTreeSet<i32> {
+        let status = appliance.site("hello");
+        let pids = status["workers"].as_array().unwrap().iter().map(|it| it["pid"].as_i64());
+        pids.map(|pid| i32::try_from(pid.unwrap()).unwrap()).collect()
+    };
+    for round in 0..2 {
+        let before = workers();
+        assert_eq!(before.len(), WORKERS);
+        for pid in &before {
+            kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL).unwrap();
+        }
+        let begun = Instant::now();
+        loop {
+            let now = workers();
+            if now.len() == WORKERS && now.is_disjoint(&before) {
+                break;
+            }
+            assert!(begun.elapsed() < DEADLINE, "round {round}: {before:?} became {now:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(zombies(appliance.pid()), []);
+        wait_for_answer(&appliance, "localhost", "hello GET / 0");
+    }
 }

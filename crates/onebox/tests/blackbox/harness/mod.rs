@@ -21,7 +21,7 @@ pub(crate) use nginx::{Nginx, free_address};
 pub(crate) use packages::{client_works, environment_of};
 pub(crate) use peer::{Peer, php_fpm, uwsgi_can_be_built};
 pub(crate) use poller::Poller;
-pub(crate) use processes::{descendants, wait_until_gone};
+pub(crate) use processes::{descendants, wait_until_gone, zombies};
 pub(crate) use raw::{Address, Said, packet, rest_of};
 pub(crate) use site::SiteFolder;
 pub(crate) use tmpfs::Tmpfs;

@@ -29,6 +29,12 @@ pub(crate) fn descendants(of: Pid) -> Vec<Pid> {
     found
 }
 
+/// Those of its descendants that have ended and that nobody has waited for.
+pub(crate) fn zombies(of: Pid) -> Vec<Pid> {
+    let is_zombie = |pid: &Pid| fields(*pid).is_some_and(|(state, _)| state == "Z");
+    descendants(of).into_iter().filter(is_zombie).collect()
+}
+
 /// Waits until none of these runs any more; one that nobody waited for does not run either.
 pub(crate) fn wait_until_gone(pids: &[Pid]) {
     let begun = Instant::now();
