@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use onebox_config::{BoxConfig, ConfigError, Paths, SiteConfig};
@@ -38,6 +38,10 @@ use crate::takeover::{Program, Takeover, UpgradeError};
 const SERVING: &str = "Serving";
 /// How long the servers of the API may take to end after everything else did.
 const SERVERS_END: Duration = Duration::from_secs(2);
+/// How long a lock may be held by what is left of an appliance that was killed.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two tries to take it.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the appliance does not run.
 #[derive(Debug, thiserror::Error)]
@@ -395,16 +399,26 @@ fn prepare_state_dir(paths: &Paths) -> Result<File, ServeError> {
     }
     let path = paths.run_dir().join("lock");
     let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(failed(&path))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(ServeError::Locked(paths.state_dir().to_owned()));
-        }
-        Err(TryLockError::Error(source)) => return Err(ServeError::StateDir { path, source }),
-    }
+    take(&lock).map_err(|error| match error {
+        TryLockError::WouldBlock => ServeError::Locked(paths.state_dir().to_owned()),
+        TryLockError::Error(source) => ServeError::StateDir { path, source },
+    })?;
     remove_stale_sockets(&paths.run_dir()).map_err(failed(&paths.run_dir()))?;
     empty(&paths.temp_dir());
     Ok(lock)
+}
+
+/// Takes the lock. One that was killed a moment ago holds it until the last child that it had forked begins its own program.
+fn take(lock: &File) -> Result<(), TryLockError> {
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            taken => return taken,
+        }
+    }
 }
 
 /// Removes what is in a folder of temporary files; most never had a name, and what stays does no harm.

@@ -142,7 +142,7 @@ fn a_socket_that_is_taken_fails_the_deploy_and_what_was_live_stays() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     site.write("onebox.toml", &format!("socket = \"{}\"\n", taken.local_addr().unwrap()));
     let failed = appliance.deploy(site.path()).failed();
-    assert!(failed.all().contains("another program has this address"), "{}", failed.all());
+    assert!(failed.all().contains("has this address: stop it"), "{}", failed.all());
     assert_eq!(get(appliance.http, "localhost", "/").status, 200);
     site.write("onebox.toml", "socket = \"0.0.0.0:8000\"\n");
     let refused = appliance.deploy(site.path()).failed();
