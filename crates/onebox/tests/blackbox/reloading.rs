@@ -36,7 +36,7 @@ fn limits_and_addresses_change_under_load_and_a_wrong_configuration_is_refused_w
         format!("[listen]\nhttp = \"127.0.0.1:0\"\nadmin = \"{}\"\n", taken.local_addr().unwrap());
     let wrong = [
         (format!("{LISTEN}[limits]\nmax-target = 3\n\n[relases]\n"), "did you mean `releases`?"),
-        (taken, "another program"),
+        (taken, "has this address: stop it"),
     ];
     let engine = appliance.engine_pid();
     for (text, said) in wrong {
