@@ -52,7 +52,7 @@ export function chartOptions(root: Element, shape: ChartShape, width: number, he
   return {
     width,
     height,
-    padding: [10, 8, 0, 0],
+    padding: [10, 16, 0, 0],
     legend: { show: false },
     scales: {
       x: { time: true, range: (u) => [u.data[0][0] ?? 0, u.data[0].at(-1) ?? 1] },

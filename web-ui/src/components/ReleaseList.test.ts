@@ -18,6 +18,7 @@ const site: SiteStatus = {
   kind: 'Flask',
   python: '3.11.7',
   workers: [],
+  upstreams: [],
 };
 
 const releases: Release[] = [
