@@ -113,9 +113,17 @@ impl Store {
         // One connection is the one writer; there is nothing here that is worth a second.
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
         let store = Self { pool, path: path.to_owned(), changed: Arc::default() };
-        store.check().await?;
-        MIGRATIONS.run(&store.pool).await?;
-        Ok(store)
+        let ready = store.make_ready().await;
+        if ready.is_err() {
+            // A damaged file is moved next: a connection that still closed would take the journal of the one in its place.
+            store.close().await;
+        }
+        ready.map(|()| store)
+    }
+
+    async fn make_ready(&self) -> Result<(), StoreError> {
+        self.check().await?;
+        Ok(MIGRATIONS.run(&self.pool).await?)
     }
 
     /// Writes everything back and closes.
