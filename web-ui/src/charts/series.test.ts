@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { GaugeSeries, PastEvent, ProcessSeries } from '../api/types';
-import { eventTone, hasValues, lastValue, markers, mean, pointTimes, processCurves, stack } from './series';
+import { eventTone, hasValues, lastValue, markers, pointTimes, processCurves, stack } from './series';
 
 const gauge: GaugeSeries = { mean: [1, null], min: [0, null], max: [2, null] };
 
@@ -59,7 +59,7 @@ it('tells an empty span from an idle one', () => {
 
 it('gives each process a colour, again from the first when they are used up', () => {
   const names = Array.from({ length: 10 }, (_, index) => `blog.${index}`);
-  const curves = processCurves(names.map(process), (one) => mean(one.memory_bytes));
+  const curves = processCurves(names.map(process), (one) => one.memory_bytes.mean);
   expect(curves[0]).toEqual({ label: 'blog.0', color: '--chart-1', values: [1, null] });
   expect(curves[8]?.color).toBe('--chart-1');
   expect(new Set(curves.slice(0, 8).map((curve) => curve.color)).size).toBe(8);

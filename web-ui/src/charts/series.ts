@@ -1,6 +1,6 @@
 /** From the appliance's series to what a chart draws: pure data. */
 
-import type { EventKind, GaugeSeries, PastEvent, ProcessSeries, Series, SeriesCurve } from '../api/types';
+import type { EventKind, PastEvent, ProcessSeries, Series, SeriesCurve } from '../api/types';
 import type { Value } from './history';
 import type { Curve, Marker } from './options';
 
@@ -40,11 +40,6 @@ export function processCurves(
     color: PALETTE[index % PALETTE.length] ?? '--chart-1',
     values: pick(process),
   }));
-}
-
-/** The mean of what is read off. */
-export function mean(gauge: GaugeSeries): SeriesCurve {
-  return gauge.mean;
 }
 
 /** The last value that was measured. */
