@@ -4,6 +4,7 @@
 //! once. Source: PEP 3333, "environ Variables"; the uwsgi variables are the CGI variables of RFC 3875.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use onebox_uwsgi::{Vars, key};
 use pyo3::intern;
@@ -62,7 +63,7 @@ impl Names {
 pub(crate) struct Environs {
     names: Names,
     /// The variables and an environ made of them, which no application has seen.
-    last: Option<(Vars, Py<PyDict>)>,
+    last: Option<(Arc<Vars>, Py<PyDict>)>,
 }
 
 impl Environs {
@@ -71,7 +72,7 @@ impl Environs {
         &mut self,
         py: Python<'py>,
         template: &Py<PyDict>,
-        vars: &Vars,
+        vars: &Arc<Vars>,
         input: &Bound<'py, Input>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (pattern, is_reusable) = match self.last.take() {
@@ -94,7 +95,7 @@ impl Environs {
         };
         let environ = pattern.copy()?;
         environ.set_item(intern!(py, "wsgi.input"), input)?;
-        self.last = is_reusable.then(|| (vars.clone(), pattern.unbind()));
+        self.last = is_reusable.then(|| (Arc::clone(vars), pattern.unbind()));
         Ok(environ)
     }
 

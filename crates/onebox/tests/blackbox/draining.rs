@@ -4,11 +4,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use bytes::Bytes;
-use http::Request;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Connection, Fifo, SiteFolder, Streaming, TestBox, get};
+use crate::harness::{Fifo, SiteFolder, TestBox, begin_stream, get};
 
 /// A site whose `/wait` and `/hold` wait for these.
 struct Fixture {
@@ -35,14 +33,6 @@ impl Fixture {
     }
 }
 
-/// An answer whose first piece has come.
-fn begin_stream(appliance: &TestBox) -> (Connection, Streaming) {
-    let mut open = Connection::open(appliance.http, "localhost").unwrap();
-    let mut answer = open.begin(Request::get("/wait").body(Bytes::new()).unwrap()).unwrap();
-    assert_eq!(open.piece(&mut answer).unwrap().unwrap(), "first,");
-    (open, answer)
-}
-
 /// A stream outlives a redeploy, a request that does not get an answer in time is told; the same for every mode.
 fn outlives_a_redeploy(mode: &str) {
     let appliance = TestBox::start();
@@ -51,7 +41,7 @@ fn outlives_a_redeploy(mode: &str) {
     appliance.deploy(fixture.site.path()).ok();
     let old = get(appliance.http, "localhost", "/").text();
 
-    let (mut streaming, mut stream) = begin_stream(&appliance);
+    let (mut streaming, mut stream) = begin_stream(appliance.http);
     let mut download = TcpStream::connect(appliance.http).unwrap();
     download.write_all(b"GET /files/large HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut begun = [0; 1000];
@@ -93,7 +83,7 @@ fn the_oldest_of_three_draining_engines_is_ended() {
     appliance.deploy(fixture.site.path()).ok();
     let mut streams = Vec::new();
     for _ in 0..3 {
-        streams.push(begin_stream(&appliance));
+        streams.push(begin_stream(appliance.http));
         appliance.deploy(fixture.site.path()).ok();
     }
     let mut rest: Vec<_> =
@@ -114,7 +104,7 @@ fn drain_timeout_ends_what_goes_on_for_too_long() {
     });
     let fixture = Fixture::new("");
     appliance.deploy(fixture.site.path()).ok();
-    let (mut open, mut answer) = begin_stream(&appliance);
+    let (mut open, mut answer) = begin_stream(appliance.http);
     appliance.deploy(fixture.site.path()).ok();
     open.piece(&mut answer).unwrap_err();
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::harness::{Connection, DEADLINE, Fifo, SiteFolder, TestBox, get, onebox, run};
+use crate::harness::{DEADLINE, Fifo, SiteFolder, TestBox, begin_stream, get, onebox, run};
 
 /// A site with an answer that goes on until the FIFO is opened, in an appliance that would wait for it for a minute.
 fn with_a_stream(appliance: &TestBox, fifo: &Fifo) -> SiteFolder {
@@ -24,10 +24,7 @@ fn a_second_signal_ends_at_once() {
         let mut appliance = TestBox::start();
         let fifo = Fifo::new();
         let _site = with_a_stream(&appliance, &fifo);
-        let mut open = Connection::open(appliance.http, "localhost").unwrap();
-        let request = http::Request::get("/wait").body(bytes::Bytes::new()).unwrap();
-        let mut answer = open.begin(request).unwrap();
-        assert_eq!(open.piece(&mut answer).unwrap().unwrap(), "first,");
+        let (mut open, mut answer) = begin_stream(appliance.http);
         let engine = appliance.engine_pid();
         appliance.signal(first);
         appliance.wait_for_line("shutting down");
@@ -45,10 +42,7 @@ fn a_terminals_interrupt_reaches_the_whole_group_and_what_is_in_flight_is_finish
     });
     let fifo = Fifo::new();
     let _site = with_a_stream(&appliance, &fifo);
-    let mut open = Connection::open(appliance.http, "localhost").unwrap();
-    let request = http::Request::get("/wait").body(bytes::Bytes::new()).unwrap();
-    let mut answer = open.begin(request).unwrap();
-    assert_eq!(open.piece(&mut answer).unwrap().unwrap(), "first,");
+    let (mut open, mut answer) = begin_stream(appliance.http);
     kill_process_group(appliance.pid(), Signal::INT).unwrap();
     appliance.wait_for_line("shutting down");
     fifo.release_reader();

@@ -1,9 +1,8 @@
 //! Changing what is live while clients are being served: nobody is refused, nothing is cut short.
 
-use http::Request;
 use rustix::process::Signal;
 
-use crate::harness::{Connection, Fifo, Poller, SiteFolder, TestBox};
+use crate::harness::{Connection, Fifo, Poller, SiteFolder, TestBox, begin_stream};
 
 #[test]
 fn redeploys_under_load_fail_no_request() {
@@ -38,10 +37,7 @@ fn a_request_in_flight_outlives_a_redeploy() {
     let fifo = Fifo::new();
     let site = streaming_site(&fifo);
     appliance.deploy(site.path()).ok();
-    let mut waiting = Connection::open(appliance.http, "localhost").unwrap();
-    let mut answer =
-        waiting.begin(Request::get("/wait").body(bytes::Bytes::new()).unwrap()).unwrap();
-    assert_eq!(waiting.piece(&mut answer).unwrap().unwrap(), "first,");
+    let (mut waiting, mut answer) = begin_stream(appliance.http);
 
     let old = crate::harness::get(appliance.http, "localhost", "/").text();
     appliance.deploy(site.path()).ok();
@@ -57,10 +53,7 @@ fn sigterm_finishes_what_is_in_flight_and_exits_0() {
     let mut appliance = TestBox::start();
     let fifo = Fifo::new();
     appliance.deploy(streaming_site(&fifo).path()).ok();
-    let mut waiting = Connection::open(appliance.http, "localhost").unwrap();
-    let mut answer =
-        waiting.begin(Request::get("/wait").body(bytes::Bytes::new()).unwrap()).unwrap();
-    assert_eq!(waiting.piece(&mut answer).unwrap().unwrap(), "first,");
+    let (mut waiting, mut answer) = begin_stream(appliance.http);
 
     let mut idle = Connection::open(appliance.http, "localhost").unwrap();
     assert!(!idle.get("/").unwrap().closes());

@@ -5,11 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bytes::Bytes;
-use http::Request;
 use rustix::process::Signal;
 
-use crate::harness::{Connection, Fifo, Poller, SiteFolder, TestBox, get, onebox};
+use crate::harness::{Fifo, Poller, SiteFolder, TestBox, begin_stream, get, onebox};
 
 /// A copy of the binary that a test may replace.
 struct Installed {
@@ -63,9 +61,7 @@ fn upgrades_under_load(mode: &str) {
         Poller::keep_alive(appliance.http, "localhost", "/"),
         Poller::keep_alive(appliance.http, "localhost", "/"),
     ];
-    let mut open = Connection::open(appliance.http, "localhost").unwrap();
-    let mut answer = open.begin(Request::get("/wait").body(Bytes::new()).unwrap()).unwrap();
-    assert_eq!(open.piece(&mut answer).unwrap().unwrap(), "first,");
+    let (mut open, mut answer) = begin_stream(appliance.http);
 
     for upgrade in 1..=2 {
         installed.replace_with(Path::new(env!("CARGO_BIN_EXE_onebox")));

@@ -79,7 +79,7 @@ pub(crate) struct Upload {
     /// To be written before anything else.
     out: BytesMut,
     source: Source,
-    /// How much of a whole body was taken.
+    /// How much of a file was taken, in bytes.
     offset: u64,
     framing: BodyFraming,
     patience: Duration,
@@ -153,43 +153,51 @@ impl Upload {
         matches!(&self.source, Source::Whole(Whole::Memory(bytes)) if bytes.len() <= READ_BYTES)
     }
 
+    /// Takes the next piece, with the end of the body where that is known to stand behind it: a server that answers at once must
+    /// not find the request unfinished.
     async fn take_next(&mut self, client: &mut RequestBody<'_>) -> Result<(), Interrupted> {
-        let piece = match &self.source {
-            Source::Client { .. } => client.chunk().await?.unwrap_or_default(),
-            Source::Whole(Whole::Memory(bytes)) => {
-                let piece = if self.offset == 0 { bytes.clone() } else { Bytes::new() };
-                self.offset = bytes.len() as u64;
-                piece
+        let (piece, is_last) = match &self.source {
+            Source::Client { size } => {
+                let piece = client.chunk().await?.unwrap_or_default();
+                self.received += piece.len() as u64;
+                let is_last = piece.is_empty() || *size == Some(self.received);
+                (piece, is_last)
             }
+            Source::Whole(Whole::Memory(bytes)) => (bytes.clone(), true),
             Source::Whole(Whole::File { file, size }) => {
-                let left = size.saturating_sub(self.offset);
-                read_at(Arc::clone(file), self.offset, left).await?
+                let piece = read_at(Arc::clone(file), self.offset, size - self.offset).await?;
+                self.offset += piece.len() as u64;
+                (piece, self.offset == *size)
             }
         };
-        match &self.source {
-            Source::Client { .. } => self.received += piece.len() as u64,
-            Source::Whole(Whole::File { .. }) => self.offset += piece.len() as u64,
-            Source::Whole(Whole::Memory(_)) => {}
+        if !piece.is_empty() {
+            self.put(&piece);
         }
-        self.put(&piece);
+        if is_last {
+            self.put_end();
+        }
         Ok(())
     }
 
-    /// An empty piece is the end.
     fn put(&mut self, piece: &[u8]) {
-        match (self.framing, piece.is_empty()) {
-            (BodyFraming::Plain, _) => self.out.put_slice(piece),
-            (BodyFraming::Records, _) => fastcgi::put_stdin(&mut self.out, piece),
-            (BodyFraming::Chunked, true) => self.out.put_slice(b"0\r\n\r\n"),
-            (BodyFraming::Chunked, false) => {
+        match self.framing {
+            BodyFraming::Plain => self.out.put_slice(piece),
+            BodyFraming::Records => fastcgi::put_stdin(&mut self.out, piece),
+            BodyFraming::Chunked => {
                 self.out.put_slice(format!("{:x}\r\n", piece.len()).as_bytes());
                 self.out.put_slice(piece);
                 self.out.put_slice(b"\r\n");
             }
         }
-        if piece.is_empty() {
-            self.state = State::LastBytes;
+    }
+
+    fn put_end(&mut self) {
+        match self.framing {
+            BodyFraming::Plain => {}
+            BodyFraming::Records => fastcgi::put_stdin(&mut self.out, &[]),
+            BodyFraming::Chunked => self.out.put_slice(b"0\r\n\r\n"),
         }
+        self.state = State::LastBytes;
     }
 
     async fn flush(&mut self) -> Result<(), UpstreamError> {

@@ -41,6 +41,14 @@ impl Answer {
     }
 }
 
+/// The answer of the fixture `stream` that waits for its FIFO, when its first piece has come.
+pub(crate) fn begin_stream(address: SocketAddr) -> (Connection, Streaming) {
+    let mut open = Connection::open(address, "localhost").unwrap();
+    let mut answer = open.begin(Request::get("/wait").body(Bytes::new()).unwrap()).unwrap();
+    assert_eq!(open.piece(&mut answer).unwrap().unwrap(), "first,");
+    (open, answer)
+}
+
 /// What goes wrong on a connection, as text: tests only count and show it.
 pub(crate) type Trouble = String;
 

@@ -4,12 +4,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use sqlx::sqlite::SqliteRow;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 use super::write::{to_box, to_process, to_site};
 use super::{Batch, Kind, MetricsError, options};
 use crate::history::figures::{BoxFigures, Figures, ProcessFigures, SiteFigures};
 use crate::history::resolution::Grid;
+
+const SITE_ROWS: &str = "SELECT * FROM site_samples \
+                         WHERE step_s = ?1 AND series = ?2 AND at_ms >= ?3 AND at_ms < ?4";
+const PROCESS_ROWS: &str = "SELECT * FROM process_samples \
+                            WHERE step_s = ?1 AND series = ?2 AND at_ms >= ?3 AND at_ms < ?4";
 
 /// What is asked for besides what the machine did.
 #[derive(Debug, Clone, Copy)]
@@ -103,16 +109,7 @@ impl MetricsReader {
             add(&mut points, grid, at_ms, figures);
         }
         let Some(series) = self.series(Kind::Site, name).await? else { return Ok(points) };
-        let rows = sqlx::query(
-            "SELECT * FROM site_samples WHERE step_s = ?1 AND series = ?2 AND at_ms >= ?3 AND at_ms < ?4",
-        )
-        .bind(grid.resolution.step_s())
-        .bind(series)
-        .bind(grid.from_ms)
-        .bind(grid.end_ms())
-        .fetch_all(&mut self.connection)
-        .await?;
-        for row in &rows {
+        for row in &self.rows(SITE_ROWS, series, grid).await? {
             add(&mut points, grid, row.try_get("at_ms")?, &to_site(row)?);
         }
         Ok(points)
@@ -153,16 +150,7 @@ impl MetricsReader {
         grid: &Grid,
         points: &mut [ProcessFigures],
     ) -> Result<(), MetricsError> {
-        let rows = sqlx::query(
-            "SELECT * FROM process_samples WHERE step_s = ?1 AND series = ?2 AND at_ms >= ?3 AND at_ms < ?4",
-        )
-        .bind(grid.resolution.step_s())
-        .bind(series)
-        .bind(grid.from_ms)
-        .bind(grid.end_ms())
-        .fetch_all(&mut self.connection)
-        .await?;
-        for row in &rows {
+        for row in &self.rows(PROCESS_ROWS, series, grid).await? {
             add(points, grid, row.try_get("at_ms")?, &to_process(row)?);
         }
         Ok(())
@@ -190,6 +178,23 @@ impl MetricsReader {
             add(&mut points, grid, at_ms, figures);
         }
         Ok(points)
+    }
+
+    /// The rows of a series in the span: of [`SITE_ROWS`] or [`PROCESS_ROWS`].
+    async fn rows(
+        &mut self,
+        statement: &'static str,
+        series: i64,
+        grid: &Grid,
+    ) -> Result<Vec<SqliteRow>, MetricsError> {
+        let rows = sqlx::query(statement)
+            .bind(grid.resolution.step_s())
+            .bind(series)
+            .bind(grid.from_ms)
+            .bind(grid.end_ms())
+            .fetch_all(&mut self.connection)
+            .await?;
+        Ok(rows)
     }
 
     async fn series(&mut self, kind: Kind, name: &str) -> Result<Option<i64>, MetricsError> {
