@@ -1,5 +1,6 @@
 //! A real nginx in front of an appliance.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -83,7 +84,15 @@ impl Drop for Nginx {
     }
 }
 
-/// An address that was free a moment ago, for programs that can't choose one themselves.
+/// An address for programs that can't choose one themselves. The system gives none of these ports to a connection or to a
+/// listener that asks for any: it stays free until it is used.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    loop {
+        // Other tests choose at the same moment: at random.
+        let port = 10_000 + (RandomState::new().hash_one(()) % 20_000) as u16;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
