@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::{Interpreter, PythonError, libpython};
+use crate::{Interpreter, PythonError, libpython, unblock_signals};
 
 /// The question. It runs isolated (`-I`): neither the environment nor the current folder may change the answer.
 const QUESTION: &str = include_str!("inspect.py");
@@ -94,13 +94,11 @@ fn check(executable: &Path, answer: &Answer) -> Result<(), PythonError> {
 fn ask(executable: &Path) -> Result<Answer, PythonError> {
     let not_runnable =
         |source| PythonError::NotRunnable { executable: executable.to_path_buf(), source };
-    let mut child = Command::new(executable)
-        .args(["-I", "-c", QUESTION])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(not_runnable)?;
+    let mut command = Command::new(executable);
+    command.args(["-I", "-c", QUESTION]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    unblock_signals(&mut command);
+    let mut child = command.spawn().map_err(not_runnable)?;
     let output = read_within(&mut child, TIMEOUT);
     // Either it has ended, or it has to.
     let _ = child.kill();

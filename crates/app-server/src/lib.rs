@@ -4,6 +4,7 @@
 //! the embedded interpreter ([`embed`]) and the command of an isolated worker ([`worker_command`]). Must not know HTTP,
 //! sites' releases or how processes are supervised: requests come from a `Backlog`, or to the worker's own socket.
 
+mod child;
 mod embed;
 mod error;
 mod find;
@@ -15,6 +16,7 @@ mod notice;
 mod spec;
 mod worker;
 
+pub use child::unblock_signals;
 pub use embed::{Embedded, Listener, embed};
 pub use error::{LibraryError, PythonError, StartError};
 pub use interpreter::Interpreter;

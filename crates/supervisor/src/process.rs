@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use onebox_app_server::unblock_signals;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
@@ -96,6 +97,7 @@ pub(crate) fn spawn(
     let moves: Vec<(RawFd, RawFd)> =
         parked.iter().map(|(descriptor, number)| (descriptor.as_raw_fd(), *number)).collect();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    unblock_signals(&mut command);
     // SAFETY: between fork and exec the closure calls only dup2(2), which is async-signal-safe, on descriptors that `parked`
     // keeps open until after the spawn; it allocates nothing and touches no lock. Their numbers are at or above
     // PARKING_FLOOR and the targets below it, so that no move overwrites the source of a later one.
@@ -124,39 +126,6 @@ pub(crate) fn spawn(
         return Err(io::Error::new(io::ErrorKind::Unsupported, "pidfds need Linux 5.4 or later"));
     };
     watched(pid, pidfd, (stdout.into(), stderr.into()))
-}
-
-/// Signals that do nothing, not even between two programs of one process, until this is dropped. The next program, which is
-/// started with them ignored, listens for them.
-pub(crate) struct Ignored {
-    before: Vec<(libc::c_int, libc::sigaction)>,
-}
-
-impl Ignored {
-    /// Those that would end a process that does not listen for them, and ask for nothing that can't be asked again.
-    pub(crate) fn over_exec() -> Self {
-        let ignore = |signal| {
-            // SAFETY: all-zero bytes are a valid sigaction, which becomes `SIG_IGN` or is filled in; both are valid for the call.
-            unsafe {
-                let mut ignored: libc::sigaction = std::mem::zeroed();
-                ignored.sa_sigaction = libc::SIG_IGN;
-                let mut before: libc::sigaction = std::mem::zeroed();
-                let done = libc::sigaction(signal, &raw const ignored, &raw mut before) == 0;
-                done.then_some((signal, before))
-            }
-        };
-        let signals = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
-        Self { before: signals.into_iter().filter_map(ignore).collect() }
-    }
-}
-
-impl Drop for Ignored {
-    fn drop(&mut self) {
-        for (signal, before) in &self.before {
-            // SAFETY: `before` came from sigaction in this process; the handler it names is still there.
-            unsafe { libc::sigaction(*signal, before, std::ptr::null_mut()) };
-        }
-    }
 }
 
 /// A child and what it prints.
@@ -442,6 +411,17 @@ mod tests {
         (&ours).read_to_string(&mut text).unwrap();
         assert_eq!(text, "out\nerr\nfour\n");
         (&ours).write_all(b"x").unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_child_has_no_signal_blocked() {
+        crate::signals::Blocked::new().unwrap();
+        let shown = "grep SigBlk /proc/self/status";
+        let (process, mut output) = spawn(shell(shown), &[]).unwrap();
+        assert_eq!(process.exited().await, Exit::Status(0));
+        let mut text = String::new();
+        output.stdout.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "SigBlk:\t0000000000000000\n");
     }
 
     #[tokio::test]

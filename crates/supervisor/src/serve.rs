@@ -1,47 +1,36 @@
 //! The supervisor as a process: the state directory and its lock, the sockets, the servers, signals, the end.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+mod servers;
+mod state_dir;
+
+use std::fs::{File, Permissions};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use axum::Router;
 use onebox_config::{BoxConfig, ConfigError, Paths, SiteConfig};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
 
 use crate::activation::{Activation, ActivationError};
-use crate::admin::{AdminState, control_router, first_password, public_router};
+use crate::admin::first_password;
 use crate::appliance::{
     Appliance, BootError, Fleet, Layout, OperationFailure, Settings, Setup, SiteRelease, Unsteady,
 };
-use crate::control::ControlListener;
-use crate::listeners::{
-    BoundListener, ListenError, ListenerSet, SocketFile, bind_unix, remove_stale_sockets,
-};
+use crate::listeners::{ListenError, ListenerSet, SocketFile, bind_unix};
 use crate::process::{keep_inherited_descriptors, take_inherited};
 use crate::ready::Ready;
 use crate::sampler;
 use crate::service_manager::ServiceManager;
-use crate::signals::{Order, Signals};
+use crate::signals::{Blocked, Order, Signals};
 use crate::store::StoreError;
 use crate::takeover::{Program, Takeover, UpgradeError};
+use servers::Servers;
 
 /// What the service manager is told while nothing is going on.
 const SERVING: &str = "Serving";
-/// How long the servers of the API may take to end after everything else did.
-const SERVERS_END: Duration = Duration::from_secs(2);
-/// How long a lock may be held by what is left of an appliance that was killed.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-/// Between two tries to take it.
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the appliance does not run.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +105,10 @@ pub fn serve(configuration: Configuration, on_ready: impl FnOnce(Ready)) -> Resu
         Some(takeover) => Mode::Upgraded(Box::new(takeover)),
         None => Mode::Appliance(Activation::take()?),
     };
+    let signals = Blocked::new()?;
     let runtime = runtime()?;
-    let result = runtime.block_on(run(configuration, mode, Some(program), on_ready));
+    let start = Start { configuration, mode, program: Some(program), signals };
+    let result = runtime.block_on(run(start, on_ready));
     // A thread that waits for a disk does not hold the process.
     runtime.shutdown_background();
     result
@@ -134,6 +125,7 @@ pub fn run_in_place(
     on_ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
     start_logging();
+    let signals = Blocked::new()?;
     let given = Activation::take()?;
     let scratch = tempfile::Builder::new()
         .prefix("onebox-run-")
@@ -148,9 +140,19 @@ pub fn run_in_place(
     let runtime = runtime()?;
     let mode = Mode::InPlace { given, root: root.to_owned(), site: Box::new(site) };
     let configuration = Configuration { config, read_again };
-    let result = runtime.block_on(run(configuration, mode, None, on_ready));
+    let start = Start { configuration, mode, program: None, signals };
+    let result = runtime.block_on(run(start, on_ready));
     runtime.shutdown_background();
     result
+}
+
+/// What it runs with.
+struct Start {
+    configuration: Configuration,
+    mode: Mode,
+    /// What it may be upgraded to.
+    program: Option<Program>,
+    signals: Blocked,
 }
 
 enum Mode {
@@ -198,7 +200,7 @@ impl Held {
             Mode::Appliance(given) => (given, Load::Live),
             Mode::InPlace { given, root, site } => (given, Load::InPlace { root, site }),
         };
-        let lock = prepare_state_dir(&paths)?;
+        let lock = state_dir::prepare(&paths)?;
         let http = ListenerSet::open(given.http, &config.http)?;
         let admin = ListenerSet::open(given.admin, &config.admin)?;
         let control = bind_unix(&paths.control_socket())?;
@@ -230,14 +232,10 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-async fn run(
-    configuration: Configuration,
-    mode: Mode,
-    program: Option<Program>,
-    on_ready: impl FnOnce(Ready),
-) -> Result<(), ServeError> {
+async fn run(start: Start, on_ready: impl FnOnce(Ready)) -> Result<(), ServeError> {
     keep_inherited_descriptors();
-    let mut signals = Signals::new()?;
+    let Start { configuration, mode, program, signals } = start;
+    let signals = Signals::new(&signals)?;
     let manager = Arc::new(ServiceManager::from_environment());
     let Configuration { config, read_again } = configuration;
     let Held { lock, control, http, admin, load } = Held::take(mode, &config)?;
@@ -248,9 +246,11 @@ async fn run(
     let appliance = Appliance::open(Setup { settings, fleet, in_place }).await?;
     let first_password = if in_place { None } else { first_password(&appliance.store).await? };
     tokio::select! {
-        started = start(&appliance, load) => started?,
+        biased;
+        // First, so that what an upgrade has left is adopted before anything can end it.
+        started = load_all(&appliance, load) => started?,
         () = signals.end() => {
-            appliance.shut_down().await;
+            end(&appliance, &manager, signals).await;
             return Ok(());
         }
     }
@@ -293,18 +293,23 @@ async fn run(
             }
         }
     }
-    tracing::info!("shutting down");
-    manager.stopping();
-    tokio::spawn(async move { exit_at_the_next(signals).await });
-    appliance.shut_down().await;
+    end(&appliance, &manager, signals).await;
     servers.end().await;
     sampler.await.ok();
     signs_of_life.abort();
     Ok(())
 }
 
+/// Ends everything that serves, in its time.
+async fn end(appliance: &Arc<Appliance>, manager: &ServiceManager, signals: Signals) {
+    tracing::info!("shutting down");
+    manager.stopping();
+    tokio::spawn(exit_at_the_next(signals));
+    appliance.shut_down().await;
+}
+
 /// Starts what is to be served.
-async fn start(appliance: &Arc<Appliance>, load: Load) -> Result<(), ServeError> {
+async fn load_all(appliance: &Arc<Appliance>, load: Load) -> Result<(), ServeError> {
     match load {
         Load::Live => appliance.start().await?,
         Load::Beside(fleet) => {
@@ -375,133 +380,7 @@ async fn give_signs_of_life(manager: Arc<ServiceManager>, appliance: Arc<Applian
 }
 
 /// Whoever asks twice does not want to wait; the children end when our ends of their pipes close.
-async fn exit_at_the_next(mut signals: Signals) {
+async fn exit_at_the_next(signals: Signals) {
     signals.end().await;
     std::process::exit(1);
-}
-
-/// Makes what is missing of the state directory and takes it for this process; the lock is given back with the file.
-fn prepare_state_dir(paths: &Paths) -> Result<File, ServeError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ServeError::StateDir { path, source }
-    };
-    // Sites' users must get through to their releases, and see nothing on the way.
-    let folders = [
-        (paths.state_dir().to_owned(), 0o711),
-        (paths.sites_dir(), 0o711),
-        (paths.run_dir(), 0o700),
-        (paths.temp_dir(), 0o700),
-        (paths.box_logs(), 0o711),
-    ];
-    for (folder, mode) in folders {
-        DirBuilder::new().recursive(true).mode(mode).create(&folder).map_err(failed(&folder))?;
-    }
-    let path = paths.run_dir().join("lock");
-    let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(failed(&path))?;
-    take(&lock).map_err(|error| match error {
-        TryLockError::WouldBlock => ServeError::Locked(paths.state_dir().to_owned()),
-        TryLockError::Error(source) => ServeError::StateDir { path, source },
-    })?;
-    remove_stale_sockets(&paths.run_dir()).map_err(failed(&paths.run_dir()))?;
-    empty(&paths.temp_dir());
-    Ok(lock)
-}
-
-/// Takes the lock. One that was killed a moment ago holds it until the last child that it had forked begins its own program.
-fn take(lock: &File) -> Result<(), TryLockError> {
-    let patience = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            taken => return taken,
-        }
-    }
-}
-
-/// Removes what is in a folder of temporary files; most never had a name, and what stays does no harm.
-fn empty(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if let Err(error) = std::fs::remove_file(entry.path()) {
-            tracing::warn!(path = %entry.path().display(), %error, "a temporary file can't be removed");
-        }
-    }
-}
-
-/// The servers of the admin API.
-struct Servers {
-    state: AdminState,
-    tasks: TaskTracker,
-    /// The addresses of the dashboard, each with what ends its server.
-    admin: Vec<(Arc<BoundListener>, CancellationToken)>,
-}
-
-impl Servers {
-    fn start(appliance: &Arc<Appliance>, control: UnixListener) -> io::Result<Self> {
-        let state = AdminState::new(Arc::clone(appliance));
-        let (tasks, until) = (TaskTracker::new(), appliance.shutdown.clone());
-        tasks.spawn(serve_control(control_router(state.clone()), control, until)?);
-        let mut servers = Self { state, tasks, admin: Vec::new() };
-        servers.serve_admin()?;
-        Ok(servers)
-    }
-
-    /// Serves the dashboard on the addresses of now, and no others. What is open on others is served to its end.
-    fn serve_admin(&mut self) -> io::Result<()> {
-        let appliance = &self.state.appliance;
-        let wanted = appliance.settings().admin;
-        let is_wanted =
-            |listener: &Arc<BoundListener>| wanted.iter().any(|other| Arc::ptr_eq(other, listener));
-        self.admin.retain(|(listener, until)| {
-            let stays = is_wanted(listener);
-            if !stays {
-                until.cancel();
-            }
-            stays
-        });
-        for listener in wanted.iter() {
-            if self.admin.iter().any(|(other, _)| Arc::ptr_eq(other, listener)) {
-                continue;
-            }
-            let until = appliance.shutdown.child_token();
-            let server = serve_dashboard(&self.state, listener, until.clone())?;
-            self.tasks.spawn(server);
-            self.admin.push((Arc::clone(listener), until));
-        }
-        Ok(())
-    }
-
-    /// Waits for answers that are being sent.
-    async fn end(self) {
-        self.tasks.close();
-        // Whoever still reads then reads too slowly.
-        tokio::time::timeout(SERVERS_END, self.tasks.wait()).await.ok();
-    }
-}
-
-fn serve_dashboard(
-    state: &AdminState,
-    listener: &BoundListener,
-    until: CancellationToken,
-) -> io::Result<impl Future<Output = ()> + use<>> {
-    let listener = TcpListener::from_std(listener.socket.try_clone()?)?;
-    let service = public_router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(until.cancelled_owned());
-    Ok(async move {
-        server.await.ok();
-    })
-}
-
-fn serve_control(
-    router: Router,
-    listener: UnixListener,
-    until: CancellationToken,
-) -> io::Result<impl Future<Output = ()>> {
-    let server = axum::serve(ControlListener::new(listener)?, router);
-    let server = server.with_graceful_shutdown(until.cancelled_owned());
-    Ok(async move {
-        server.await.ok();
-    })
 }

@@ -1,8 +1,22 @@
 //! The signals of the supervisor, as orders.
+//!
+//! They are blocked in all of its threads and read from descriptors. One that comes while this process becomes another program
+//! stays pending over `exec`, and the other program reads it; no moment is without somebody who listens.
+//!
+//! Source: signalfd(2), execve(2), signal(7).
+#![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+const END: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
+const RELOAD: [libc::c_int; 1] = [libc::SIGHUP];
+const UPGRADE: [libc::c_int; 1] = [libc::SIGUSR2];
+/// Scripts that rotate logs send it; it would end the process.
+const HARMLESS: [libc::c_int; 1] = [libc::SIGUSR1];
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,47 +29,116 @@ pub(crate) enum Order {
     Upgrade,
 }
 
-/// Those that concern the supervisor. None is lost from when this was made, however late it is asked for.
+/// The supervisor's signals wait until [`Signals`] asks for them.
+#[derive(Debug)]
+pub(crate) struct Blocked(());
+
+impl Blocked {
+    /// Blocks them in this thread and in those that it starts from now on: call it before there are others. Whoever started this
+    /// process may have them ignored (`nohup`, a shell's `&`), which children would inherit.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn new() -> io::Result<Self> {
+        let all: Vec<_> = [&END[..], &RELOAD, &UPGRADE, &HARMLESS].concat();
+        let blocked = set_of(&all);
+        // SAFETY: `blocked` is a signal set, and the one of before is not asked for.
+        match unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, std::ptr::null_mut())
+        } {
+            0 => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+        for signal in all {
+            // SAFETY: the default action is no code of this process.
+            if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(Self(()))
+    }
+}
+
+/// Those that concern the supervisor. None is lost, however late it is asked for.
+#[derive(Debug)]
 pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    upgrade: Signal,
-    /// Taken so that it does not end the process: scripts that rotate logs send it.
-    _harmless: Signal,
+    end: Pending,
+    reload: Pending,
+    upgrade: Pending,
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Listens to what is blocked. Needs a runtime.
     ///
     /// # Errors
-    /// Where a handler can't be set.
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Where there are no more descriptors.
+    pub(crate) fn new(_: &Blocked) -> io::Result<Self> {
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            upgrade: signal(SignalKind::user_defined2())?,
-            _harmless: signal(SignalKind::user_defined1())?,
+            end: Pending::new(&END)?,
+            reload: Pending::new(&RELOAD)?,
+            upgrade: Pending::new(&UPGRADE)?,
         })
     }
 
     /// The next order.
-    pub(crate) async fn next(&mut self) -> Order {
+    pub(crate) async fn next(&self) -> Order {
         tokio::select! {
             biased;
-            _ = self.terminate.recv() => Order::End,
-            _ = self.interrupt.recv() => Order::End,
-            _ = self.hangup.recv() => Order::Reload,
-            _ = self.upgrade.recv() => Order::Upgrade,
+            () = self.end.next() => Order::End,
+            () = self.reload.next() => Order::Reload,
+            () = self.upgrade.next() => Order::Upgrade,
         }
     }
 
     /// The order to end; others are left for [`Self::next`].
-    pub(crate) async fn end(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    pub(crate) async fn end(&self) {
+        self.end.next().await;
+    }
+}
+
+/// Signals of one meaning.
+#[derive(Debug)]
+struct Pending(AsyncFd<OwnedFd>);
+
+impl Pending {
+    fn new(signals: &[libc::c_int]) -> io::Result<Self> {
+        let set = set_of(signals);
+        // SAFETY: `set` is a signal set; -1 asks for a new descriptor, which is nobody else's.
+        let descriptor = unsafe {
+            match libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) {
+                -1 => return Err(io::Error::last_os_error()),
+                number => OwnedFd::from_raw_fd(number),
+            }
+        };
+        // SAFETY: the `OwnedFd` moves in with its descriptor and keeps it open and its number unchanged until both are dropped.
+        let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+        Ok(Self(watched.map_err(io::Error::from)?))
+    }
+
+    /// Takes one, or waits for it. Where this is given up none has been taken.
+    async fn next(&self) {
+        let mut information = [0; size_of::<libc::signalfd_siginfo>()];
+        loop {
+            // Fails only where the runtime ends.
+            let Ok(mut ready) = self.0.readable().await else {
+                return std::future::pending().await;
+            };
+            match rustix::io::read(self.0.get_ref(), &mut information) {
+                Ok(_) => return,
+                Err(_) => ready.clear_ready(),
+            }
         }
+    }
+}
+
+fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
+    // SAFETY: all-zero bytes are a valid sigset_t, which the calls fill in with signals that exist.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        set
     }
 }

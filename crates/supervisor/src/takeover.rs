@@ -20,13 +20,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use onebox_app_server::unblock_signals;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 
 use crate::appliance::Fleet;
 use crate::listeners::{BoundListener, ListenerSet};
-use crate::process::{Ignored, hold_spawning, take_inherited};
+use crate::process::{hold_spawning, take_inherited};
 use crate::ready::READY_FD;
 use crate::store::{StoreError, known_schema};
 
@@ -35,7 +36,7 @@ const VARIABLE: &str = "ONEBOX_TAKEOVER";
 /// The variable that asks a program only whether it understands such a file, on its standard input.
 const CHECK: &str = "ONEBOX_TAKEOVER_CHECK";
 /// Another number is another layout of the file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Descriptors are handed over above this number.
 const FLOOR: RawFd = 100;
 /// How long the new program may take for its answer.
@@ -119,6 +120,7 @@ impl Program {
         let mut command = self.command();
         command.env_remove(VARIABLE).env(CHECK, "1").process_group(0);
         command.stdin(reopened(file)?).stdout(Stdio::null()).stderr(Stdio::piped());
+        unblock_signals(&mut command);
         let mut command = tokio::process::Command::from(command);
         let child =
             command.kill_on_drop(true).spawn().map_err(|error| refused(error.to_string()))?;
@@ -202,7 +204,6 @@ async fn try_become_new(
     // From here to `exec` no child is started, which would inherit all of it.
     let _no_children = hold_spawning();
     luggage.set(FdFlags::empty())?;
-    let _ignored = Ignored::over_exec();
     let error = program.command().env(VARIABLE, number.to_string()).exec();
     luggage.set(FdFlags::CLOEXEC)?;
     Err(error.into())
@@ -297,7 +298,7 @@ mod tests {
         assert_eq!(Takeover::read(reopened(&file).unwrap()).unwrap().lock, 100);
         let later = Takeover { format: FORMAT + 1, ..takeover() }.to_file().unwrap();
         let error = Takeover::read(reopened(&later).unwrap()).unwrap_err();
-        assert!(error.to_string().contains("format 2"), "{error}");
+        assert!(error.to_string().contains("format 3"), "{error}");
         Takeover::read(&b"{}"[..]).unwrap_err();
     }
 

@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Fifo, Poller, SiteFolder, TestBox, begin_stream, get, onebox};
+use crate::harness::{DEADLINE, Fifo, Poller, SiteFolder, TestBox, begin_stream, get, onebox};
 
 /// A copy of the binary that a test may replace.
 struct Installed {
@@ -33,6 +34,11 @@ impl Installed {
     }
 
     fn serve(&self) -> TestBox {
+        self.serve_at(None)
+    }
+
+    /// The same on a state directory that outlives it.
+    fn serve_at(&self, state: Option<&Path>) -> TestBox {
         let mut command = Command::new(&self.path);
         for (name, value) in onebox().get_envs() {
             match value {
@@ -42,7 +48,7 @@ impl Installed {
         }
         command.args(["serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         command.stdin(std::process::Stdio::null());
-        TestBox::start_as(command, None)
+        TestBox::start_as(command, state)
     }
 }
 
@@ -131,5 +137,81 @@ fn a_program_that_would_not_start_is_refused_and_the_one_before_goes_on() {
     site.write("release.txt", "two");
     appliance.deploy(site.path()).ok();
     assert_eq!(get(appliance.http, "localhost", "/").text(), "two");
+    visitors.all_well();
+}
+
+/// When a signal comes: so long after the one that asks for the upgrade, or after the process has become the other program.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    Asked(u64),
+    Become(u64),
+}
+
+const MOMENTS: [Moment; 6] = [
+    Moment::Asked(0),
+    Moment::Asked(3),
+    Moment::Become(0),
+    Moment::Become(3),
+    Moment::Become(30),
+    Moment::Become(100),
+];
+
+impl Moment {
+    /// Asks for an upgrade, and sends `signal` at this moment of it.
+    fn send(self, appliance: &TestBox, signal: Signal) {
+        // The kernel gives every program other addresses.
+        let program = || fs::read(format!("/proc/{}/auxv", appliance.pid().as_raw_nonzero()));
+        let before = program().unwrap();
+        appliance.signal(Signal::USR2);
+        let later = match self {
+            Self::Asked(later) => later,
+            Self::Become(later) => {
+                let begun = Instant::now();
+                while program().unwrap() == before {
+                    assert!(begun.elapsed() < DEADLINE, "it does not become the other program");
+                }
+                later
+            }
+        };
+        std::thread::sleep(Duration::from_millis(later));
+        appliance.signal(signal);
+    }
+}
+
+#[test]
+fn a_signal_to_end_is_obeyed_at_any_moment_of_an_upgrade_and_what_is_in_flight_is_finished() {
+    let (installed, state) = (Installed::new(), tempfile::tempdir().unwrap());
+    let fifo = Fifo::new();
+    let site = SiteFolder::fixture("stream");
+    let settings = format!("reload-mercy = \"60s\"\n[env]\nSTREAM_FIFO = {:?}\n", fifo.path());
+    site.write("onebox.toml", &settings);
+    let first = installed.serve_at(Some(state.path()));
+    first.deploy(site.path()).ok();
+    drop(first);
+    for (moment, signal) in MOMENTS.into_iter().zip([Signal::TERM, Signal::INT].into_iter().cycle())
+    {
+        let mut appliance = installed.serve_at(Some(state.path()));
+        let (mut open, mut answer) = begin_stream(appliance.http);
+        moment.send(&appliance, signal);
+        appliance.wait_for_line("shutting down");
+        fifo.release_reader();
+        assert_eq!(open.piece(&mut answer).unwrap().unwrap(), "second", "{moment:?}");
+        assert!(open.piece(&mut answer).unwrap().is_none(), "{moment:?}");
+        assert_eq!(appliance.wait(), 0, "{moment:?}");
+    }
+}
+
+#[test]
+fn a_signal_to_reload_is_obeyed_at_any_moment_of_an_upgrade() {
+    let installed = Installed::new();
+    let appliance = installed.serve();
+    appliance.deploy(SiteFolder::fixture("hello").path()).ok();
+    let visitors = Poller::keep_alive(appliance.http, "localhost", "/");
+    for (round, moment) in MOMENTS.into_iter().enumerate() {
+        moment.send(&appliance, Signal::HUP);
+        appliance.signal(Signal::USR1);
+        appliance.wait_for_lines("the configuration has not changed", round + 1);
+        appliance.wait_for_lines(" upgraded", round + 1);
+    }
     visitors.all_well();
 }

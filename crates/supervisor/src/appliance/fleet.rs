@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,7 @@ pub(crate) struct Fleet {
     pub(super) next_socket: u64,
     crashes: u64,
     unsteady: Unsteady,
+    mercy: Duration,
     pub(super) started_ms: i64,
 }
 
@@ -67,6 +69,7 @@ impl Appliance {
             next_socket: self.workers.next_socket_number(),
             crashes: running.crashes,
             unsteady: running.unsteady.clone(),
+            mercy: running.mercy(),
             started_ms: self.started_ms,
         })
     }
@@ -85,6 +88,7 @@ impl Appliance {
             running.generations = fleet.generations;
             running.crashes = fleet.crashes;
             running.unsteady = fleet.unsteady;
+            running.mercy_before = Some(fleet.mercy);
             running.veterans = veterans.clone();
             running.engine = engine.clone();
         }

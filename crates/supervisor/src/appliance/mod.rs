@@ -114,11 +114,19 @@ struct Running {
     /// Sites for whose release an earlier one is being tried.
     falling_back: BTreeSet<String>,
     back_off: BackOff,
+    /// How long the supervisor before this one would have waited at the end; counts until it is known what is live.
+    mercy_before: Option<Duration>,
 }
 
 impl Running {
     fn engine_config(&self, library: &Path) -> EngineConfig {
         self.layout.engine_config(&self.crews, library, self.candidate.as_ref())
+    }
+
+    /// How long what is in flight may take when the appliance ends: as long as the most patient site says.
+    fn mercy(&self) -> Duration {
+        let longest = self.layout.sites().map(|placed| placed.release.config.reload_mercy).max();
+        longest.or(self.mercy_before).unwrap_or(Duration::from_secs(10))
     }
 }
 
@@ -228,10 +236,12 @@ impl Appliance {
     /// Ends everything: what is in flight, transfers too, is finished within the mercy of the most patient site.
     pub(crate) async fn shut_down(self: &Arc<Self>) {
         self.shutdown.cancel();
-        let (engine, draining, crews, mercy) = {
+        let (engine, draining, crews, veterans, mercy) = {
             let mut running = self.running.lock();
             let crews = std::mem::take(&mut running.crews);
-            (running.engine.take(), running.draining.clone(), crews, mercy(&running.layout))
+            let veterans = running.veterans.clone();
+            let mercy = running.mercy();
+            (running.engine.take(), running.draining.clone(), crews, veterans, mercy)
         };
         // Sockets that systemd holds stay open, and who waits in them is the next appliance's.
         let is_left = self.settings().http.is_given();
@@ -247,6 +257,10 @@ impl Appliance {
         for crew in crews.into_values() {
             self.dismiss(crew);
         }
+        for veteran in veterans {
+            let appliance = Arc::clone(self);
+            self.tasks.spawn(async move { veteran.drain(&appliance.workers).await });
+        }
         self.tasks.close();
         self.tasks.wait().await;
         self.sockets.keep(std::iter::empty());
@@ -254,10 +268,4 @@ impl Appliance {
         self.journal.close().await;
         self.store.close().await;
     }
-}
-
-/// How long what is in flight may take when the appliance ends: as long as the most patient site says.
-fn mercy(layout: &Layout) -> Duration {
-    let longest = layout.sites().map(|placed| placed.release.config.reload_mercy).max();
-    longest.unwrap_or(Duration::from_secs(10))
 }

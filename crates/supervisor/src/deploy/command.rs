@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use onebox_app_server::unblock_signals;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -64,6 +65,7 @@ impl Job {
     ) -> Self {
         let mut command = std::process::Command::new(program);
         command.current_dir(folder).process_group(0).stdin(Stdio::null());
+        unblock_signals(&mut command);
         let mut inherited = environment::inherited();
         inherited.retain(|name, _| !OF_ANOTHER_PYTHON.iter().any(|other| name == *other));
         Self { what: what.into(), command, limit }.environment(inherited)
@@ -293,6 +295,13 @@ mod tests {
     }
 
     const LONG: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn a_command_has_no_signal_blocked() {
+        crate::signals::Blocked::new().unwrap();
+        let lines = shell("grep SigBlk /proc/self/status", LONG).capture().await.unwrap();
+        assert_eq!(lines, ["SigBlk:\t0000000000000000"]);
+    }
 
     #[tokio::test]
     async fn both_outputs_arrive_in_order() {

@@ -1,0 +1,66 @@
+//! The state directory: what is missing of it, and the lock that makes it this process's.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use onebox_config::Paths;
+
+use super::ServeError;
+use crate::listeners::remove_stale_sockets;
+
+/// How long a lock may be held by what is left of an appliance that was killed.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two tries to take it.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Makes what is missing of the state directory and takes it for this process; the lock is given back with the file.
+pub(super) fn prepare(paths: &Paths) -> Result<File, ServeError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ServeError::StateDir { path, source }
+    };
+    // Sites' users must get through to their releases, and see nothing on the way.
+    let folders = [
+        (paths.state_dir().to_owned(), 0o711),
+        (paths.sites_dir(), 0o711),
+        (paths.run_dir(), 0o700),
+        (paths.temp_dir(), 0o700),
+        (paths.box_logs(), 0o711),
+    ];
+    for (folder, mode) in folders {
+        DirBuilder::new().recursive(true).mode(mode).create(&folder).map_err(failed(&folder))?;
+    }
+    let path = paths.run_dir().join("lock");
+    let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(failed(&path))?;
+    take(&lock).map_err(|error| match error {
+        TryLockError::WouldBlock => ServeError::Locked(paths.state_dir().to_owned()),
+        TryLockError::Error(source) => ServeError::StateDir { path, source },
+    })?;
+    remove_stale_sockets(&paths.run_dir()).map_err(failed(&paths.run_dir()))?;
+    empty(&paths.temp_dir());
+    Ok(lock)
+}
+
+/// Takes the lock. One that was killed a moment ago holds it until the last child that it had forked begins its own program.
+fn take(lock: &File) -> Result<(), TryLockError> {
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            taken => return taken,
+        }
+    }
+}
+
+/// Removes what is in a folder of temporary files; most never had a name, and what stays does no harm.
+fn empty(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "a temporary file can't be removed");
+        }
+    }
+}
