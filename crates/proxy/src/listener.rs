@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
 use crate::http1::{self, Handler, Socket};
 use crate::lifecycle::{Heir, Lifecycle};
@@ -19,6 +19,8 @@ use crate::uwsgi_server::{self, Door};
 /// How long accepting pauses when descriptors or memory have run out; doubled up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// How long none must have come at an address that is given up, for a handshake that was on its way.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
 
 /// A socket filter, in classic BPF, that drops packets with SYN and without ACK. A filter of a TCP socket sees the packet from
 /// the TCP header on, whose byte 13 has the flags (RFC 9293 §3.1; socket(7), `SO_ATTACH_FILTER`).
@@ -131,21 +133,23 @@ impl<H: Handler> Acceptor<H> {
     /// Accepts on a listener until the proxy drains. Needs a runtime.
     pub(crate) fn listen(&self, listener: Listener, entrance: Entrance) {
         let (handler, lifecycle) = (Arc::clone(&self.handler), Arc::clone(&self.lifecycle));
-        self.accept(listener, entrance, CancellationToken::new(), move |socket, connection| {
+        self.accept(listener, entrance, std::future::pending(), move |socket, connection| {
             http1::serve(socket, connection, Arc::clone(&handler), Arc::clone(&lifecycle))
         });
     }
 }
 
 impl<H> Acceptor<H> {
-    /// Accepts uwsgi until `closed` is cancelled or the proxy drains. Needs a runtime.
+    /// Accepts uwsgi until `closed` says who does instead, or the proxy drains. Needs a runtime.
     pub(crate) fn listen_uwsgi(
         &self,
         listener: Listener,
         door: Arc<Door>,
-        closed: CancellationToken,
+        closed: oneshot::Receiver<Heir>,
     ) {
         let lifecycle = Arc::clone(&self.lifecycle);
+        // Dropped without a word, the socket is somebody else's.
+        let closed = async { closed.await.unwrap_or(Heir::Successor) };
         self.accept(listener, Entrance::Public, closed, move |socket, connection| {
             uwsgi_server::serve(socket, connection, Arc::clone(&door), Arc::clone(&lifecycle))
         });
@@ -155,7 +159,7 @@ impl<H> Acceptor<H> {
         &self,
         listener: Listener,
         entrance: Entrance,
-        closed: CancellationToken,
+        closed: impl Future<Output = Heir> + Send + 'static,
         serve: impl Fn(Socket, ConnectionInfo) -> F + Send + Sync + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
@@ -164,8 +168,14 @@ impl<H> Acceptor<H> {
         self.lifecycle.spawn_accept_loop(async move {
             let heir = tokio::select! {
                 biased;
+                heir = closed => {
+                    if heir == Heir::Nobody {
+                        let own = Arc::clone(&lifecycle);
+                        lifecycle.spawn(async move { accept_left(&listener, entrance, &serve, &own, &room).await });
+                    }
+                    return;
+                }
                 heir = lifecycle.stop_accepting() => heir,
-                () = closed.cancelled() => return,
                 () = accept_loop(&listener, entrance, &serve, &lifecycle, &room) => return,
             };
             if heir == Heir::Successor {
@@ -232,6 +242,41 @@ async fn accept_loop<F>(
             }
             // The client left before it was accepted.
             Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
+        }
+    }
+}
+
+/// Lets nobody in any more and accepts who waits, while the proxy goes on without this listener.
+async fn accept_left<F>(
+    listener: &Listener,
+    entrance: Entrance,
+    serve: &(impl Fn(Socket, ConnectionInfo) -> F + Send + Sync),
+    lifecycle: &Lifecycle,
+    room: &Arc<Semaphore>,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    if let Err(error) = listener.let_nobody_in() {
+        return tracing::warn!(%error, "connections that wait can't be accepted");
+    }
+    if let Listener::Unix(unix) = listener {
+        while let Some((socket, connection)) = Listener::accept_left(unix, entrance) {
+            lifecycle.spawn(serve(socket, connection));
+        }
+        return;
+    }
+    while let Ok(permit) = Arc::clone(room).acquire_owned().await {
+        match timeout(LAST_HANDSHAKES, listener.accept(entrance)).await {
+            Err(_) => return,
+            Ok(Ok((socket, connection))) => {
+                let served = serve(socket, connection);
+                lifecycle.spawn(async move {
+                    served.await;
+                    drop(permit);
+                });
+            }
+            Ok(Err(error)) if is_exhaustion(&error) => tokio::time::sleep(MIN_PAUSE).await,
+            Ok(Err(_)) => {}
         }
     }
 }

@@ -6,7 +6,9 @@ use std::net::TcpStream;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Fifo, SiteFolder, TestBox, begin_stream, get};
+use crate::harness::{
+    Address, Fifo, SiteFolder, TestBox, begin_stream, free_address, get, packet, rest_of,
+};
 
 /// A site whose `/wait` and `/hold` wait for these.
 struct Fixture {
@@ -133,4 +135,70 @@ fn connections_in_the_backlog_are_answered_when_the_appliance_ends() {
     }
     assert_eq!(appliance.wait(), 0);
     TcpStream::connect(appliance.http).unwrap_err();
+}
+
+/// Connections that wait in the queues of a site's uwsgi sockets are answered when `close` makes the site give them up; the status.
+fn answered_at_closing_sockets(
+    settings: &str,
+    close: impl Fn(&TestBox, &SiteFolder),
+) -> Vec<String> {
+    // Each of four listeners has room for one connection: for sites, for health checks, and the two of the site.
+    let appliance = TestBox::start_with(|command| {
+        command.env("ONEBOX_LIMITS__MAX_CONNECTIONS", "4");
+    });
+    let (site, tcp) = (SiteFolder::fixture("fronted"), free_address());
+    site.write("onebox.toml", &format!("socket = [\"run/front.sock\", \"{tcp}\"]\n{settings}"));
+    appliance.deploy(site.path()).ok();
+    let unix = appliance.state().join("sites/fronted/shared/run/front.sock");
+    let request = packet(
+        0,
+        &[
+            ("REQUEST_METHOD", b"GET"),
+            ("REQUEST_URI", b"/"),
+            ("PATH_INFO", b"/"),
+            ("QUERY_STRING", b""),
+            ("HTTP_HOST", b"localhost"),
+            ("SERVER_PROTOCOL", b"HTTP/1.1"),
+        ],
+    );
+    let ways = [Address::Unix(unix), Address::Tcp(tcp)];
+    let held: Vec<_> = ways.iter().map(Address::connect).collect();
+    let waiting: Vec<_> = ways
+        .iter()
+        .map(|way| {
+            let mut open = way.connect();
+            open.write_all(&request).unwrap();
+            open
+        })
+        .collect();
+    close(&appliance, &site);
+    drop(held);
+    let answers = waiting.into_iter().map(|mut open| {
+        let said = rest_of(&mut *open);
+        assert!(!said.reset);
+        let text = String::from_utf8_lossy(&said.bytes).into_owned();
+        text.lines().next().unwrap_or_default().to_owned()
+    });
+    answers.collect()
+}
+
+fn remove(appliance: &TestBox, _: &SiteFolder) {
+    appliance.cli(&["rm", "fronted", "--yes"]).ok();
+}
+
+#[test]
+fn who_waits_at_the_uwsgi_sockets_of_a_site_that_is_removed_is_answered() {
+    assert_eq!(answered_at_closing_sockets("", remove), ["HTTP/1.1 200 OK"; 2]);
+    // Its engine stays, and has nothing of the site any more.
+    let told = answered_at_closing_sockets("isolation = \"process\"\n", remove);
+    assert_eq!(told, ["HTTP/1.1 503 Service Unavailable"; 2]);
+}
+
+#[test]
+fn who_waits_at_uwsgi_sockets_that_a_redeploy_drops_is_answered() {
+    let redeploy = |appliance: &TestBox, site: &SiteFolder| {
+        site.write("onebox.toml", "");
+        appliance.deploy(site.path()).ok();
+    };
+    assert_eq!(answered_at_closing_sockets("", redeploy), ["HTTP/1.1 200 OK"; 2]);
 }

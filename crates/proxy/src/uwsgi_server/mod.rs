@@ -22,8 +22,9 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::oneshot;
 
+use crate::lifecycle::Heir;
 use crate::listener::Listener;
 use crate::message::ConnectionInfo;
 use crate::service::Service;
@@ -46,17 +47,23 @@ pub enum UwsgiListener {
     },
 }
 
-/// Dropped, nothing more is accepted there.
+/// Dropped, nothing more is accepted there, and what waits is left to whoever accepts on the same socket.
 #[derive(Debug)]
 pub struct UwsgiListening {
-    _closes: DropGuard,
+    closes: oneshot::Sender<Heir>,
 }
 
 impl UwsgiListening {
-    /// With the token that is cancelled at its end.
-    pub(crate) fn new() -> (Self, CancellationToken) {
-        let closed = CancellationToken::new();
-        (Self { _closes: closed.clone().drop_guard() }, closed)
+    /// With what tells of its end.
+    pub(crate) fn new() -> (Self, oneshot::Receiver<Heir>) {
+        let (closes, closed) = oneshot::channel();
+        (Self { closes }, closed)
+    }
+
+    /// Nobody will accept on that socket again: no new connection is let in, and those that were are accepted and answered.
+    pub fn give_up(self) {
+        // The proxy may have drained before.
+        self.closes.send(Heir::Nobody).ok();
     }
 }
 

@@ -17,6 +17,7 @@ use crate::api::{DeployEvent, Mode};
 use crate::deploy::events::EventSink;
 use crate::deploy::health::{self, Probe};
 use crate::engine::{EmbeddedSite, Generation};
+use crate::site_sockets::SiteSocket;
 use crate::store::StoreError;
 use crate::workers::Crew;
 
@@ -123,9 +124,9 @@ impl Appliance {
         Ok(())
     }
 
-    /// Closes the uwsgi sockets that nothing live wants.
-    fn keep_sockets(&self) {
-        self.sockets.keep(self.layout().sockets());
+    /// Lets go of the uwsgi sockets that nothing live wants; dropped, they are closed.
+    fn keep_sockets(&self) -> Vec<Arc<SiteSocket>> {
+        self.sockets.keep(self.layout().sockets())
     }
 
     /// Starts the workers that are missing.
@@ -187,7 +188,9 @@ impl Appliance {
         if staged.engine.is_none() {
             let crew = staged.crews.get(change.site).cloned();
             self.running.lock().candidate = Some(Candidate { placed: placed.clone(), crew });
-            if let Some((engine, sequence)) = self.publish() {
+            let told = self.publish();
+            let told = told.map_err(|error| OperationFailure::new("start", error.to_string()))?;
+            if let Some((engine, sequence)) = told {
                 obeyed(&engine, sequence).await?;
             }
         }
@@ -220,7 +223,7 @@ impl Appliance {
 
     async fn unstage(self: &Arc<Self>, staged: Staged) {
         let had_candidate = self.running.lock().candidate.take().is_some();
-        if had_candidate && let Some((engine, sequence)) = self.publish() {
+        if had_candidate && let Ok(Some((engine, sequence))) = self.publish() {
             obeyed(&engine, sequence).await.ok();
         }
         if let Some(engine) = staged.engine {
@@ -251,9 +254,9 @@ impl Appliance {
             };
             (old_engine, old_crews)
         };
-        self.keep_sockets();
+        let given_up = self.keep_sockets();
         match (staged.engine, old_engine) {
-            (Some(fresh), Some(old)) => self.hand_over(fresh, old, old_crews).await,
+            (Some(fresh), Some(old)) => self.hand_over(fresh, old, old_crews, &given_up).await,
             (fresh, _) => {
                 self.take_over(fresh).await;
                 old_crews.into_iter().for_each(|crew| self.dismiss(crew));
@@ -267,11 +270,12 @@ impl Appliance {
         fresh: Arc<Generation>,
         old: Arc<Generation>,
         old_crews: Vec<Arc<Crew>>,
+        given_up: &[Arc<SiteSocket>],
     ) {
         self.take_over(Some(fresh)).await;
         // Whoever connects after the operation is served by the new; what is queued meanwhile is the new engine's too.
         let limit = self.settings().config.limits.drain_timeout;
-        timeout(OBEDIENCE, old.stop_accepting(limit)).await.ok();
+        timeout(OBEDIENCE, old.stop_accepting(limit, given_up)).await.ok();
         // What its requests went to must not go before it.
         self.retire(old, old_crews, limit);
     }
@@ -283,7 +287,7 @@ impl Appliance {
             engine.accept();
             self.watch_engine(engine);
         }
-        if let Some((engine, sequence)) = published {
+        if let Ok(Some((engine, sequence))) = published {
             obeyed(&engine, sequence).await.ok();
         }
     }

@@ -112,7 +112,7 @@ impl Appliance {
                 let http = self.settings().http;
                 if let Err(error) = self.renew_engine(&http, &http).await {
                     tracing::error!(%error, "the engine of before goes on");
-                    self.publish();
+                    self.publish().ok();
                 }
             }
             None => {

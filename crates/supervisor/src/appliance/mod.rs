@@ -153,14 +153,18 @@ impl Appliance {
     }
 
     /// Tells the current engine what is live now; it and the order's number are for whoever waits until that is in force.
-    fn publish(&self) -> Option<(Arc<Generation>, u64)> {
+    /// `None`: there is no engine, and the next one starts with it.
+    ///
+    /// # Errors
+    /// Where it can't be told, which is in the log then.
+    fn publish(&self) -> io::Result<Option<(Arc<Generation>, u64)>> {
         let running = self.running.lock();
-        let engine = running.engine.clone()?;
+        let Some(engine) = running.engine.clone() else { return Ok(None) };
         let config = running.engine_config(&self.library);
-        let sequence = engine.configure(config, &self.sockets.all());
+        let sequence = engine.configure(config, &self.sockets.all())?;
         drop(running);
         self.announce();
-        Some((engine, sequence))
+        Ok(Some((engine, sequence)))
     }
 
     /// What it was told to be like.

@@ -112,7 +112,7 @@ impl Appliance {
             is_old
         };
         if is_current {
-            self.hand_over(engine, old, Vec::new()).await;
+            self.hand_over(engine, old, Vec::new(), &[]).await;
         } else {
             // The old one has just died, and its successor was started with the settings of now.
             engine.kill().await;

@@ -122,7 +122,7 @@ impl Appliance {
         }
         engine.accept();
         // What changed since its configuration was made.
-        self.publish();
+        self.publish().ok();
         self.watch_load(&engine);
         self.watch_engine(engine);
     }
@@ -167,7 +167,7 @@ impl Appliance {
     /// Tells the engine which workers there are, and whoever waits for it that the engine goes by it.
     async fn publish_workers(&self) {
         let change = self.workers.last_change();
-        if let Some((engine, sequence)) = self.publish() {
+        if let Ok(Some((engine, sequence))) = self.publish() {
             // An engine that is stuck is seen to elsewhere.
             timeout(OBEDIENCE, engine.configured(sequence)).await.ok();
         }

@@ -2,6 +2,9 @@
 //!
 //! Must not know why it is replaced; that is the appliance's business. A generation that dies says so through its process.
 
+mod heard;
+mod orders;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -12,36 +15,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use onebox_app_server::Notice;
 use onebox_config::{Limits, Paths};
 use onebox_metrics::Snapshot;
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::logging::Told;
 use super::protocol::{
-    CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, FromEngine, HeirData, LimitsData,
-    PROBE_FD, SOCKETS_FD, ToEngine,
+    CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, HeirData, LimitsData, PROBE_FD,
+    SOCKETS_FD, SocketName, ToEngine,
 };
 use super::sockets::Giver;
 use crate::clock::now_ms;
-use crate::deadlines::{self, Served};
 use crate::environment::{self, Environment};
 use crate::journal::Journal;
 use crate::listeners::{ListenerSet, SocketFile, bind_unix};
-use crate::logs::{Logs, Source, each_line};
+use crate::logs::{Logs, Source};
 use crate::process::{self, Exit, Output, Process, ProcessData, take_inherited};
 use crate::site_sockets::SiteSocket;
 use crate::takeover::Luggage;
+use heard::{Ears, Heard, LogWriter};
+pub(crate) use heard::{LoadFailure, Loaded};
+use orders::{Orders, Unsaid};
 
-/// Orders that may wait for an engine; it takes them at once unless it is stuck.
-const ORDERS: usize = 256;
 /// How long an engine may take beyond its limit before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -76,42 +75,6 @@ pub(crate) struct EmbeddedSite {
     pub(crate) environment: Environment,
 }
 
-/// Why an application was not loaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LoadFailure {
-    /// The exception, or what else happened, in one line.
-    pub(crate) summary: String,
-    /// May be empty.
-    pub(crate) traceback: String,
-}
-
-impl LoadFailure {
-    /// It was still loading when its time was over.
-    pub(crate) fn too_late(limit: Duration) -> Self {
-        let summary = format!(
-            "the application was not loaded within {limit:?}: something it imports waits, or `timeout` under [health] in \
-             onebox.toml is too short"
-        );
-        Self { summary, traceback: String::new() }
-    }
-
-    /// The traceback, else the summary.
-    pub(crate) fn text(&self) -> &str {
-        if self.traceback.is_empty() { &self.summary } else { &self.traceback }
-    }
-}
-
-/// Whether an application was loaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Loaded {
-    /// Not yet.
-    Waiting,
-    /// It takes requests.
-    Ready,
-    /// It never will.
-    Failed(LoadFailure),
-}
-
 /// One engine process.
 #[derive(Debug)]
 pub(crate) struct Generation {
@@ -122,26 +85,11 @@ pub(crate) struct Generation {
     probe: SocketFile,
     /// The same as that of the tasks that talk to it, to be handed over.
     control: OwnedFd,
-    orders: mpsc::Sender<ToEngine>,
+    orders: Orders,
     sockets: Giver,
     sequence: AtomicU64,
     heard: watch::Receiver<Heard>,
     samples: Arc<Mutex<VecDeque<Snapshot>>>,
-}
-
-/// What the engine said so far.
-#[derive(Debug, Clone)]
-struct Heard {
-    configured: u64,
-    loaded: Loaded,
-    draining: bool,
-    /// Why its interpreter has to be replaced.
-    wedged: Option<String>,
-}
-
-impl Heard {
-    const NOTHING: Self =
-        Self { configured: 0, loaded: Loaded::Waiting, draining: false, wedged: None };
 }
 
 /// An engine of the supervisor before this one: descriptors by their numbers.
@@ -193,13 +141,17 @@ impl Generation {
         let child = process::spawn(command(embedded.as_ref())?, &inherited)?;
         let about = About { number, started_ms: now_ms(), embedded, probe: probe_file };
         let generation = Self::listen_to(context, about, child, (ours, giver), Heard::NOTHING)?;
-        generation.order(ToEngine::Start(EngineStart {
+        let start = ToEngine::Start(EngineStart {
             http_listeners: u16::try_from(http.iter().count()).unwrap_or(u16::MAX),
             limits: LimitsData::from(&limits),
             access_logs: context.access_logs.clone(),
             temp_dir: context.paths.temp_dir(),
-        }));
-        generation.configure(config, sockets);
+        });
+        let told = generation.orders.give(&start).map_err(io::Error::from);
+        if let Err(error) = told.and_then(|()| generation.configure(config, sockets)) {
+            generation.process.signal(Signal::KILL);
+            return Err(error);
+        }
         Ok(generation)
     }
 
@@ -254,10 +206,9 @@ impl Generation {
         control.set_nonblocking(true)?;
         let kept = OwnedFd::from(control.try_clone()?);
         let (reader, writer) = tokio::net::UnixStream::from_std(control)?.into_split();
-        let (orders, waiting) = mpsc::channel(ORDERS);
         let (heard_sender, heard) = watch::channel(heard);
         let samples = Arc::new(Mutex::new(VecDeque::new()));
-        tokio::spawn(give_orders(writer, waiting));
+        let orders = Orders::over(writer);
         let site = embedded.as_ref().map(|embedded| embedded.site.clone());
         let writer = LogWriter { logs: Arc::clone(&context.logs), site, number };
         let ears = Ears {
@@ -316,11 +267,18 @@ impl Generation {
 
     /// Tells it its sites; what this returns is for [`Self::configured`].
     /// Of the uwsgi sockets it gets those that the configuration names.
-    pub(crate) fn configure(&self, config: EngineConfig, sockets: &[Arc<SiteSocket>]) -> u64 {
+    ///
+    /// # Errors
+    /// Where it can't be told. One that takes no orders any more is ended.
+    pub(crate) fn configure(
+        &self,
+        config: EngineConfig,
+        sockets: &[Arc<SiteSocket>],
+    ) -> io::Result<u64> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         self.sockets.give(sockets, &config, sequence);
-        self.order(ToEngine::Configure { sequence, config });
-        sequence
+        self.order(&ToEngine::Configure { sequence, config })?;
+        Ok(sequence)
     }
 
     /// Waits until that configuration is in force; `false`: the engine is gone.
@@ -360,12 +318,15 @@ impl Generation {
 
     /// Lets it accept connections on the listeners for sites.
     pub(crate) fn accept(&self) {
-        self.order(ToEngine::Accept);
+        // What goes wrong is told, and there is nobody who could do more.
+        self.order(&ToEngine::Accept).ok();
     }
 
-    /// Tells it to leave new connections to its successor, and waits until it accepts none any more, or is gone.
-    pub(crate) async fn stop_accepting(&self, limit: Duration) {
-        self.order(ToEngine::Drain { limit, heir: HeirData::Successor });
+    /// Tells it to leave new connections to its successor, but for those at the sockets that the successor does not have, and waits
+    /// until it accepts none any more, or is gone.
+    pub(crate) async fn stop_accepting(&self, limit: Duration, given_up: &[Arc<SiteSocket>]) {
+        let given_up = given_up.iter().map(|socket| SocketName::from(socket.as_ref())).collect();
+        self.order(&ToEngine::Drain { limit, heir: HeirData::Successor, given_up }).ok();
         let mut heard = self.heard.clone();
         // An engine that is gone accepts nothing either.
         heard.wait_for(|heard| heard.draining).await.ok();
@@ -373,7 +334,7 @@ impl Generation {
 
     /// Lets it finish what it has and end; kills it when that takes too long.
     pub(crate) async fn drain(&self, limit: Duration, heir: HeirData) -> Exit {
-        self.order(ToEngine::Drain { limit, heir });
+        self.order(&ToEngine::Drain { limit, heir, given_up: Vec::new() }).ok();
         self.process.exited_or_killed(limit + GRACE).await
     }
 
@@ -400,15 +361,15 @@ impl Generation {
         }
     }
 
-    fn order(&self, order: ToEngine) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.orders.try_send(order) {
-            // It takes nothing from its socket: it will not recover, and its successor starts with everything.
-            tracing::error!(
-                generation = self.number,
-                "the engine does not take orders; it is ended"
-            );
+    fn order(&self, order: &ToEngine) -> Result<(), Unsaid> {
+        let given = self.orders.give(order);
+        if let Err(error) = &given {
+            tracing::error!(generation = self.number, %error, "an order does not reach the engine");
+        }
+        if let Err(Unsaid::Stuck) = given {
             self.process.signal(Signal::KILL);
         }
+        given
     }
 }
 
@@ -426,98 +387,4 @@ fn command(embedded: Option<&EmbeddedSite>) -> io::Result<Command> {
 fn own_binary() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
     Ok(if path.exists() { path } else { PathBuf::from("/proc/self/exe") })
-}
-
-async fn give_orders(mut writer: OwnedWriteHalf, mut orders: mpsc::Receiver<ToEngine>) {
-    // The supervisor of before may have been broken off in the middle of a line.
-    if writer.write_all(b"\n").await.is_err() {
-        return;
-    }
-    while let Some(order) = orders.recv().await {
-        let Ok(mut line) = serde_json::to_vec(&order) else { continue };
-        line.push(b'\n');
-        if writer.write_all(&line).await.is_err() {
-            break;
-        }
-    }
-}
-
-/// Takes in what an engine says.
-struct Ears {
-    heard: watch::Sender<Heard>,
-    samples: Arc<Mutex<VecDeque<Snapshot>>>,
-    log: LogWriter,
-    journal: Arc<Journal>,
-}
-
-impl Ears {
-    /// Ends with the engine; what waits for [`Heard`] learns it by that.
-    async fn listen(self, reader: OwnedReadHalf) {
-        let mut lines = BufReader::new(reader).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            match serde_json::from_str(&line) {
-                Ok(message) => self.hear(message),
-                Err(error) => {
-                    tracing::warn!(%error, "the engine said something that is not understood");
-                }
-            }
-        }
-    }
-
-    fn hear(&self, message: FromEngine) {
-        match message {
-            FromEngine::Configured { sequence } => {
-                self.heard.send_modify(|heard| heard.configured = heard.configured.max(sequence));
-            }
-            FromEngine::SiteReady { .. } => {
-                self.heard.send_modify(|heard| heard.loaded = Loaded::Ready);
-            }
-            FromEngine::SiteFailed { summary, traceback, .. } => {
-                let failure = LoadFailure { summary, traceback };
-                self.log.write(Source::Error, failure.text());
-                self.heard.send_modify(|heard| heard.loaded = Loaded::Failed(failure));
-            }
-            FromEngine::Sample(snapshot) => {
-                let mut samples = self.samples.lock();
-                // Nobody takes samples before the sampler runs: the totals of the last few are enough.
-                if samples.len() >= 4 {
-                    samples.pop_front();
-                }
-                samples.push_back(snapshot);
-            }
-            FromEngine::Notice { site, release, notice } => {
-                let served = Served { site: &site, release: &release };
-                deadlines::tell(&self.log.logs, &self.journal, served, &notice);
-                if let Notice::Wedged { reason } = notice {
-                    self.heard.send_modify(|heard| heard.wedged = Some(reason));
-                }
-            }
-            FromEngine::Draining => self.heard.send_modify(|heard| heard.draining = true),
-        }
-    }
-}
-
-/// Where an engine's output goes: the log of its application, or ours.
-#[derive(Clone)]
-struct LogWriter {
-    logs: Arc<Logs>,
-    site: Option<String>,
-    number: u64,
-}
-
-impl LogWriter {
-    fn write(&self, source: Source, text: &str) {
-        match &self.site {
-            Some(site) => self.logs.write(site, source, text),
-            None => tracing::warn!(generation = self.number, text, "engine"),
-        }
-    }
-
-    async fn capture(self, output: impl tokio::io::AsyncRead + Unpin, source: Source) {
-        each_line(output, |line| match Told::by_engine(line) {
-            Some(told) => told.pass_on(self.number, &self.logs),
-            None => self.write(source, line),
-        })
-        .await;
-    }
 }

@@ -181,7 +181,13 @@ async fn next_order(orders: &mut Orders) -> io::Result<Option<ToEngine>> {
 
 async fn tell(mut writer: OwnedWriteHalf, mut messages: mpsc::Receiver<FromEngine>) {
     while let Some(message) = messages.recv().await {
-        let Ok(mut line) = serde_json::to_vec(&message) else { continue };
+        let mut line = match serde_json::to_vec(&message) {
+            Ok(line) => line,
+            Err(error) => {
+                tracing::error!(%error, "the supervisor could not be told something");
+                continue;
+            }
+        };
         line.push(b'\n');
         if writer.write_all(&line).await.is_err() {
             break;
@@ -247,7 +253,8 @@ impl Engine {
             tokio::select! {
                 order = next_order(orders) => match order? {
                     None => return Ok(()),
-                    Some(ToEngine::Drain { limit, heir }) => {
+                    Some(ToEngine::Drain { limit, heir, given_up }) => {
+                        self.doors.give_up(&given_up);
                         self.drain(limit, heir).await;
                         let proxy = self.proxy.clone();
                         draining.get_or_insert_with(|| {

@@ -44,7 +44,18 @@ pub(crate) enum ToEngine {
         limit: Duration,
         /// Who accepts from now on.
         heir: HeirData,
+        /// Sockets that the successor does not have: nobody accepts there any more.
+        #[serde(default)]
+        given_up: Vec<SocketName>,
     },
+}
+
+/// A uwsgi socket of a site, as engines call it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct SocketName {
+    pub(crate) site: String,
+    /// As in [`SocketData::address`].
+    pub(crate) address: String,
 }
 
 /// [`Heir`] as data.

@@ -21,7 +21,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::protocol::{EngineConfig, SiteData, SocketData};
+use super::protocol::{EngineConfig, SiteData, SocketData, SocketName};
 use crate::site_sockets::SiteSocket;
 use crate::takeover::Luggage;
 
@@ -31,25 +31,20 @@ const NOTE_BYTES: usize = 8 << 10;
 /// What comes with a descriptor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Offer {
-    note: Note,
+    name: SocketName,
     /// The first configuration that knows of it: earlier ones, which may still be on their way, don't close it.
     since: u64,
 }
 
-/// What a descriptor is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Note {
-    site: String,
-    address: String,
-}
-
-impl Note {
-    fn new(site: &str, address: &SocketAddress) -> Self {
-        Self { site: site.to_owned(), address: shown(address) }
-    }
-
+impl SocketName {
     fn of(site: &SiteData, data: &SocketData) -> Self {
         Self { site: site.name.clone(), address: data.address.clone() }
+    }
+}
+
+impl From<&SiteSocket> for SocketName {
+    fn from(socket: &SiteSocket) -> Self {
+        Self { site: socket.site.clone(), address: shown(&socket.address) }
     }
 }
 
@@ -96,12 +91,10 @@ impl Giver {
     /// Gives those that `config` names and that were not given yet. One that can't be is told and tried again the next time.
     pub(super) fn give(&self, sockets: &[Arc<SiteSocket>], config: &EngineConfig, since: u64) {
         let mut given = self.given.lock();
-        let named: HashSet<Note> =
-            config.sockets().map(|(site, data)| Note::of(site, data)).collect();
+        let named: HashSet<SocketName> =
+            config.sockets().map(|(site, data)| SocketName::of(site, data)).collect();
         for socket in sockets {
-            if given.contains(&socket.id)
-                || !named.contains(&Note::new(&socket.site, &socket.address))
-            {
+            if given.contains(&socket.id) || !named.contains(&SocketName::from(socket.as_ref())) {
                 continue;
             }
             match self.send(socket, since) {
@@ -116,7 +109,7 @@ impl Giver {
     }
 
     fn send(&self, socket: &SiteSocket, since: u64) -> io::Result<()> {
-        let offer = Offer { note: Note::new(&socket.site, &socket.address), since };
+        let offer = Offer { name: SocketName::from(socket), since };
         let offer = serde_json::to_vec(&offer)?;
         let descriptors = [socket.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -163,28 +156,29 @@ fn take(channel: &OwnedFd) -> io::Result<Option<(Offer, OwnedFd)>> {
 /// The engine's sockets: what it was given, and what it accepts on.
 #[derive(Default)]
 pub(super) struct Doors {
-    given: HashMap<Note, (u64, OwnedFd)>,
-    wanted: Vec<(Note, SocketData)>,
-    open: HashMap<Note, (SocketData, UwsgiListening)>,
+    given: HashMap<SocketName, (u64, OwnedFd)>,
+    wanted: Vec<(SocketName, SocketData)>,
+    open: HashMap<SocketName, (SocketData, UwsgiListening)>,
     accepts: bool,
 }
 
 impl Doors {
     /// A socket came; it replaces one that was at the same address before.
     pub(super) fn take(&mut self, proxy: &Proxy, (offer, descriptor): (Offer, OwnedFd)) {
-        self.open.remove(&offer.note);
-        self.given.insert(offer.note, (offer.since, descriptor));
+        self.open.remove(&offer.name);
+        self.given.insert(offer.name, (offer.since, descriptor));
         self.apply(proxy);
     }
 
     /// These sites are served now; what neither they nor candidates have is closed.
     pub(super) fn configure(&mut self, proxy: &Proxy, config: &EngineConfig, sequence: u64) {
-        let named: HashSet<Note> =
-            config.sockets().map(|(site, data)| Note::of(site, data)).collect();
-        self.given.retain(|note, (since, _)| *since > sequence || named.contains(note));
+        let named: HashSet<SocketName> =
+            config.sockets().map(|(site, data)| SocketName::of(site, data)).collect();
+        self.given.retain(|name, (since, _)| *since > sequence || named.contains(name));
         let live = config.sites.iter();
-        let sockets = live
-            .flat_map(|site| site.sockets.iter().map(|data| (Note::of(site, data), data.clone())));
+        let sockets = live.flat_map(|site| {
+            site.sockets.iter().map(|data| (SocketName::of(site, data), data.clone()))
+        });
         self.wanted = sockets.collect();
         self.apply(proxy);
     }
@@ -195,25 +189,40 @@ impl Doors {
         self.apply(proxy);
     }
 
+    /// Nobody has these any more: whoever waits there is answered, and they are closed.
+    pub(super) fn give_up(&mut self, names: &[SocketName]) {
+        for name in names {
+            self.given.remove(name);
+            if let Some((_, listening)) = self.open.remove(name) {
+                listening.give_up();
+            }
+        }
+    }
+
     fn apply(&mut self, proxy: &Proxy) {
+        let open: Vec<SocketName> = self.open.keys().cloned().collect();
+        let is_wanted = |name: &SocketName| self.wanted.iter().any(|(other, _)| other == name);
+        let unwanted: Vec<SocketName> = open.into_iter().filter(|name| !is_wanted(name)).collect();
+        self.give_up(&unwanted);
+        // One that lets others in from now on is opened again below.
         let wanted = &self.wanted;
-        self.open.retain(|note, (data, _)| {
-            wanted.iter().any(|(other, wanted)| other == note && wanted == data)
+        self.open.retain(|name, (data, _)| {
+            wanted.iter().any(|(other, wanted)| other == name && wanted == data)
         });
         if !self.accepts {
             return;
         }
-        for (note, data) in &self.wanted {
-            if self.open.contains_key(note) {
+        for (name, data) in &self.wanted {
+            if self.open.contains_key(name) {
                 continue;
             }
-            let Some((_, descriptor)) = self.given.get(note) else { continue };
-            match listener(descriptor, data).and_then(|it| proxy.serve_uwsgi(it, &note.site)) {
+            let Some((_, descriptor)) = self.given.get(name) else { continue };
+            match listener(descriptor, data).and_then(|it| proxy.serve_uwsgi(it, &name.site)) {
                 Ok(listening) => {
-                    self.open.insert(note.clone(), (data.clone(), listening));
+                    self.open.insert(name.clone(), (data.clone(), listening));
                 }
                 Err(error) => {
-                    tracing::error!(site = note.site, %error, "a uwsgi socket can't be used")
+                    tracing::error!(site = name.site, %error, "a uwsgi socket can't be used")
                 }
             }
         }
@@ -276,7 +285,10 @@ mod tests {
         giver.give(&sockets.all(), &named, 3);
         drop(giver);
         let (offer, descriptor) = take(&channel).unwrap().unwrap();
-        assert_eq!((offer.note, offer.since), (Note::new("blog", &address), 2));
+        assert_eq!(
+            (offer.name, offer.since),
+            (SocketName { site: "blog".to_owned(), address: shown(&address) }, 2)
+        );
         let listener = std::os::unix::net::UnixListener::from(descriptor);
         assert_eq!(
             listener.local_addr().unwrap().as_pathname(),
@@ -291,12 +303,12 @@ mod tests {
         let settings = onebox_proxy::ProxySettings { limits, temp_dir: None };
         let proxy = Proxy::new(settings, Arc::default(), onebox_proxy::AccessLog::disabled());
         let address = SocketAddress::Tcp("127.0.0.1:1".parse().unwrap());
-        let note = Note::new("blog", &address);
+        let name = SocketName { site: "blog".to_owned(), address: shown(&address) };
         let descriptor = std::net::TcpListener::bind("127.0.0.1:0").unwrap().into();
         let mut doors = Doors::default();
-        doors.take(&proxy, (Offer { note: note.clone(), since: 2 }, descriptor));
+        doors.take(&proxy, (Offer { name: name.clone(), since: 2 }, descriptor));
         doors.configure(&proxy, &EngineConfig::default(), 1);
-        assert!(doors.given.contains_key(&note));
+        assert!(doors.given.contains_key(&name));
         doors.configure(&proxy, &EngineConfig::default(), 2);
         assert!(doors.given.is_empty());
     }

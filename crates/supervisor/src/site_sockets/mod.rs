@@ -113,14 +113,18 @@ impl SiteSockets {
         wanted.folder.clone().unwrap_or_else(|| self.paths.shared(wanted.site))
     }
 
-    /// Closes what none of these sites wants; the files of Unix sockets go with them.
-    pub(crate) fn keep<'a>(&self, wanted: impl Iterator<Item = Wanted<'a>>) {
+    /// Lets go of what none of these sites wants and returns it: dropped, it is closed, and the files of Unix sockets go with it.
+    pub(crate) fn keep<'a>(
+        &self,
+        wanted: impl Iterator<Item = Wanted<'a>>,
+    ) -> Vec<Arc<SiteSocket>> {
         let wanted: Vec<Wanted<'_>> = wanted.collect();
-        self.held.lock().retain(|held| {
+        let is_wanted = |held: &mut Arc<SiteSocket>| {
             wanted.iter().any(|wanted| {
                 wanted.site == held.site && wanted.sockets.addresses.contains(&held.address)
             })
-        });
+        };
+        self.held.lock().extract_if(.., |held| !is_wanted(held)).collect()
     }
 
     /// Takes over what the supervisor before this one held.

@@ -1,0 +1,151 @@
+//! What an engine says: over the control socket, and by what it prints.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onebox_app_server::Notice;
+use onebox_metrics::Snapshot;
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::watch;
+
+use super::super::logging::Told;
+use super::super::protocol::FromEngine;
+use crate::deadlines::{self, Served};
+use crate::journal::Journal;
+use crate::logs::{Logs, Source, each_line};
+
+/// Why an application was not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoadFailure {
+    /// The exception, or what else happened, in one line.
+    pub(crate) summary: String,
+    /// May be empty.
+    pub(crate) traceback: String,
+}
+
+impl LoadFailure {
+    /// It was still loading when its time was over.
+    pub(crate) fn too_late(limit: Duration) -> Self {
+        let summary = format!(
+            "the application was not loaded within {limit:?}: something it imports waits, or `timeout` under [health] in \
+             onebox.toml is too short"
+        );
+        Self { summary, traceback: String::new() }
+    }
+
+    /// The traceback, else the summary.
+    pub(crate) fn text(&self) -> &str {
+        if self.traceback.is_empty() { &self.summary } else { &self.traceback }
+    }
+}
+
+/// Whether an application was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Loaded {
+    /// Not yet.
+    Waiting,
+    /// It takes requests.
+    Ready,
+    /// It never will.
+    Failed(LoadFailure),
+}
+
+/// What the engine said so far.
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    pub(super) configured: u64,
+    pub(super) loaded: Loaded,
+    pub(super) draining: bool,
+    /// Why its interpreter has to be replaced.
+    pub(super) wedged: Option<String>,
+}
+
+impl Heard {
+    /// It has just been started.
+    pub(super) const NOTHING: Self =
+        Self { configured: 0, loaded: Loaded::Waiting, draining: false, wedged: None };
+}
+
+/// Takes in what an engine says.
+pub(super) struct Ears {
+    pub(super) heard: watch::Sender<Heard>,
+    pub(super) samples: Arc<Mutex<VecDeque<Snapshot>>>,
+    pub(super) log: LogWriter,
+    pub(super) journal: Arc<Journal>,
+}
+
+impl Ears {
+    /// Ends with the engine; what waits for [`Heard`] learns it by that.
+    pub(super) async fn listen(self, reader: OwnedReadHalf) {
+        let mut lines = BufReader::new(reader).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            match serde_json::from_str(&line) {
+                Ok(message) => self.hear(message),
+                Err(error) => {
+                    tracing::warn!(%error, "the engine said something that is not understood");
+                }
+            }
+        }
+    }
+
+    fn hear(&self, message: FromEngine) {
+        match message {
+            FromEngine::Configured { sequence } => {
+                self.heard.send_modify(|heard| heard.configured = heard.configured.max(sequence));
+            }
+            FromEngine::SiteReady { .. } => {
+                self.heard.send_modify(|heard| heard.loaded = Loaded::Ready);
+            }
+            FromEngine::SiteFailed { summary, traceback, .. } => {
+                let failure = LoadFailure { summary, traceback };
+                self.log.write(Source::Error, failure.text());
+                self.heard.send_modify(|heard| heard.loaded = Loaded::Failed(failure));
+            }
+            FromEngine::Sample(snapshot) => {
+                let mut samples = self.samples.lock();
+                // Nobody takes samples before the sampler runs: the totals of the last few are enough.
+                if samples.len() >= 4 {
+                    samples.pop_front();
+                }
+                samples.push_back(snapshot);
+            }
+            FromEngine::Notice { site, release, notice } => {
+                let served = Served { site: &site, release: &release };
+                deadlines::tell(&self.log.logs, &self.journal, served, &notice);
+                if let Notice::Wedged { reason } = notice {
+                    self.heard.send_modify(|heard| heard.wedged = Some(reason));
+                }
+            }
+            FromEngine::Draining => self.heard.send_modify(|heard| heard.draining = true),
+        }
+    }
+}
+
+/// Where an engine's output goes: the log of its application, or ours.
+#[derive(Clone)]
+pub(super) struct LogWriter {
+    pub(super) logs: Arc<Logs>,
+    pub(super) site: Option<String>,
+    pub(super) number: u64,
+}
+
+impl LogWriter {
+    fn write(&self, source: Source, text: &str) {
+        match &self.site {
+            Some(site) => self.logs.write(site, source, text),
+            None => tracing::warn!(generation = self.number, text, "engine"),
+        }
+    }
+
+    /// Takes in what it prints.
+    pub(super) async fn capture(self, output: impl tokio::io::AsyncRead + Unpin, source: Source) {
+        each_line(output, |line| match Told::by_engine(line) {
+            Some(told) => told.pass_on(self.number, &self.logs),
+            None => self.write(source, line),
+        })
+        .await;
+    }
+}
