@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import footprint, machine, report
+from bench import footprint, machine, neighbours, report
 from bench.load import Load
 from bench.rounds import measure
 from bench.servers import Tools
@@ -30,6 +30,10 @@ def main() -> None:
             targets += report.target_lines(workload, results)
             say(parts[-1])
         if not asked.workload:
+            disturbed = neighbours.measure_neighbours(tools, folder, asked.rounds)
+            parts.append(report.neighbours_table(disturbed))
+            targets += report.neighbours_targets(disturbed)
+            say(parts[-1])
             rests = footprint.servers_at_rest(tools, folder, asked.rounds)
             appliance = footprint.appliance_with_flask(tools, folder, asked.rounds)
             parts.append(report.footprint_tables(rests, appliance))

@@ -21,6 +21,8 @@ class Load:
 
     connections: int
     seconds: int
+    body_bytes: int = 0
+    accept_encoding: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class Sample:
     p99_ms: float
 
 
-def put_under_load(group: Group, url: str, body_bytes: int, load: Load) -> Sample:
+def put_under_load(group: Group, url: str, load: Load) -> Sample:
     """One turn under load.
 
     Raises where an answer was an error: what fails is quick, and its figure means nothing.
     """
     before = group.cpu_s()
-    said = _wrk(url, body_bytes, load.connections, load.seconds)
+    said = _wrk(url, load)
     cpu_s = group.cpu_s() - before
     errors = {kind: count for kind, count in said["errors"].items() if count}
     if errors or not said["requests"]:
@@ -54,14 +56,14 @@ def put_under_load(group: Group, url: str, body_bytes: int, load: Load) -> Sampl
     )
 
 
-def _wrk(url: str, body_bytes: int, connections: int, seconds: int) -> dict[str, Any]:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT), url]
+def _wrk(url: str, load: Load) -> dict[str, Any]:
+    command = ["wrk", "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "-s", str(SCRIPT), url]
     run = subprocess.run(
-        [*command, "--", str(body_bytes)],
+        [*command, "--", str(load.body_bytes), load.accept_encoding],
         check=True,
         capture_output=True,
         text=True,
-        timeout=seconds + 60,
+        timeout=load.seconds + 60,
     )
     said: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return said

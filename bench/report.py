@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.footprint import Appliance, Rest
+from bench.neighbours import HELD_S, Neighbours
 from bench.rounds import Result
 from bench.servers import Server
 from bench.workloads import Target, Workload
@@ -18,6 +19,7 @@ END = "<!-- what was written ends here -->"
 DEPLOY_TARGET_S = 3.0
 START_TARGET_S = 0.5
 MEMORY_TARGET_MB = 28
+STUCK_TARGET = 1.5
 
 
 def workload_table(workload: Workload, results: list[Result]) -> str:
@@ -57,6 +59,32 @@ def target_line(workload: Workload, target: Target, by_server: dict[Server, Resu
         spread(ratios),
         statistics.median(ratios) <= target.ratio,
     )
+
+
+def neighbours_table(results: list[Neighbours]) -> str:
+    lines = [
+        "### Neighbours in one process",
+        "",
+        "| | p99 ms | with a thread that sleeps | slowest file in "
+        f"{HELD_S / 2:.0f} s while Python keeps the GIL, ms |",
+        "|---|---:|---:|---:|",
+    ]
+    for result in results:
+        free, stuck, held = (statistics.median(one) for one in (result.free_p99_ms, result.stuck_p99_ms, result.held_ms))
+        lines.append(f"| {result.server.name} | {free:.2f} | {stuck:.2f} | {held:.1f} |")
+    return "\n".join([*lines, ""])
+
+
+def neighbours_targets(results: list[Neighbours]) -> list[str]:
+    return [
+        _target(
+            f"A fast view beside a stuck thread: p99 of {result.server.name} to its own without",
+            f"≤ {STUCK_TARGET}",
+            spread(result.stuck_ratios()),
+            statistics.median(result.stuck_ratios()) <= STUCK_TARGET,
+        )
+        for result in results
+    ]
 
 
 def footprint_tables(rests: list[Rest], appliance: Appliance) -> str:

@@ -36,16 +36,17 @@ class Result:
 
 def measure(workload: Workload, tools: Tools, folder: Path, load: Load, rounds: int) -> list[Result]:
     """Starts the workload's servers, and has each take its turn in every round."""
+    load = workload.shape(load)
     results = [Result(server, []) for server in workload.servers]
     with contextlib.ExitStack() as running:
         turns = [(result, *running.enter_context(serving(result.server, workload, tools, folder))) for result in results]
         for _, group, url in turns:
-            put_under_load(group, url, workload.body_bytes, replace(load, seconds=1))
+            put_under_load(group, url, replace(load, seconds=1))
         for number in range(rounds):
             # Each round begins with another server, so that none always follows the same one.
             first = number % len(turns)
             for result, group, url in turns[first:] + turns[:first]:
-                result.samples.append(put_under_load(group, url, workload.body_bytes, load))
+                result.samples.append(put_under_load(group, url, load))
     return results
 
 

@@ -111,7 +111,7 @@ worker_processes auto;
 events {{ worker_connections 1024; }}
 http {{
   include /etc/nginx/mime.types; {paths}
-  access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; client_max_body_size 100m;
+  access_log off; gzip on; gzip_types text/css; sendfile on; tcp_nopush on; keepalive_requests 1000000; client_max_body_size 100m;
   server {{
     listen 127.0.0.1:{place.port};
     location /static/ {{ root {place.site}; }}

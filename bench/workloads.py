@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.load import Load
 from bench.servers import EMBEDDED, GRANIAN, ISOLATED, NGINX, NGINX_UWSGI, ONEBOX, Server, Tools
 
 PYTHON_SERVERS = (NGINX_UWSGI, GRANIAN, EMBEDDED, ISOLATED)
@@ -31,9 +32,21 @@ class Workload:
     path: str
     servers: tuple[Server, ...] = PYTHON_SERVERS
     body_bytes: int = 0
+    accept_encoding: str = ""
+    connections: int = 0
+    """At the same time; 0: as many as the whole run."""
     targets: tuple[Target, ...] = ()
     prepare: Callable[[Tools, Path], None] | None = None
     """Makes what the site's copy needs and the repository does not hold."""
+
+    def shape(self, load: Load) -> Load:
+        """What this one is asked for, with the connections and the time of the whole run."""
+        return replace(
+            load,
+            body_bytes=self.body_bytes,
+            accept_encoding=self.accept_encoding,
+            connections=self.connections or load.connections,
+        )
 
 
 def make_files(_: Tools, site: Path) -> None:
@@ -41,6 +54,10 @@ def make_files(_: Tools, site: Path) -> None:
     static.mkdir()
     (static / "1k.css").write_bytes(b"/* a kilobyte */\n".ljust(1 << 10, b"."))
     (static / "1m.bin").write_bytes(bytes(range(256)) * (1 << 12))
+    words = "".join(f".entry-{number} {{ margin: {number % 7}px; color: #{number * 2654435761 % (1 << 24):06x}; }}\n" for number in range(4000))
+    (static / "100k.css").write_text(words[: 100 << 10])
+    with (static / "100m.bin").open("wb") as large:
+        large.truncate(100 << 20)
 
 
 def make_database(tools: Tools, site: Path) -> None:
@@ -61,9 +78,34 @@ WORKLOADS = (
         "hello",
         "/static/1k.css",
         servers=FILE_SERVERS,
-        targets=(Target(ONEBOX, NGINX, 1.2),),
+        targets=(Target(ONEBOX, NGINX, 1.0),),
         prepare=make_files,
     ),
-    Workload("Static file, 1 MB", "hello", "/static/1m.bin", servers=FILE_SERVERS, prepare=make_files),
+    Workload(
+        "Static file, 100 KB, compressed",
+        "hello",
+        "/static/100k.css",
+        servers=FILE_SERVERS,
+        accept_encoding="gzip",
+        targets=(Target(ONEBOX, NGINX, 0.1),),
+        prepare=make_files,
+    ),
+    Workload(
+        "Static file, 1 MB",
+        "hello",
+        "/static/1m.bin",
+        servers=FILE_SERVERS,
+        targets=(Target(ONEBOX, NGINX, 1.0),),
+        prepare=make_files,
+    ),
+    Workload(
+        "Static file, 100 MB",
+        "hello",
+        "/static/100m.bin",
+        servers=FILE_SERVERS,
+        connections=2,
+        targets=(Target(ONEBOX, NGINX, 1.0),),
+        prepare=make_files,
+    ),
     Workload("POST, 1 MB", "upload", "/", body_bytes=1 << 20),
 )

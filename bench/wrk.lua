@@ -1,4 +1,4 @@
--- Asks for the URL, with a body of as many bytes as the argument says, and prints one line of JSON at the end.
+-- Asks for the URL and prints one line of JSON at the end. Arguments: the size of the body in bytes, Accept-Encoding or nothing.
 
 function init(args)
   local size = tonumber(args[1])
@@ -6,6 +6,9 @@ function init(args)
     wrk.method = "POST"
     wrk.body = string.rep("x", size)
     wrk.headers["Content-Type"] = "application/octet-stream"
+  end
+  if args[2] and args[2] ~= "" then
+    wrk.headers["Accept-Encoding"] = args[2]
   end
   request_bytes = wrk.format()
 end
