@@ -21,6 +21,6 @@ pub use embed::{Embedded, Listener, embed};
 pub use error::{LibraryError, PythonError, StartError};
 pub use interpreter::Interpreter;
 pub use library::RuntimeLibrary;
-pub use notice::{Notice, OverdueRequest};
+pub use notice::{Notice, OverdueRequest, Usage};
 pub use spec::{AppSpec, Application, Deadlines};
 pub use worker::{WorkerReport, worker_command};

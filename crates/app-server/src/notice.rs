@@ -1,4 +1,4 @@
-//! What the runtime library says of requests past their deadlines and of a GIL that nobody gives back.
+//! What the runtime library says of requests past their deadlines, of a GIL that nobody gives back, and of what it does.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,19 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// What it does; told once a second while that changes, and when it comes to rest.
+    Usage(Usage),
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Requests that were begun since it started.
+    pub requests: u64,
+    /// Requests that its threads serve now.
+    pub running: u64,
+    /// How long a thread waits for the GIL, in microseconds: the mean of what was tried since the last time.
+    pub gil_wait_us: u64,
 }
 
 /// A request past its deadline. Its query is left out: it may hold secrets.
@@ -80,6 +93,9 @@ mod tests {
         assert_eq!(Notice::parse(&freed), Some(Notice::Freed(request())));
         let stalled = Notice::Stalled { waited_ms: 500 };
         assert_eq!(Notice::parse(r#"{"notice":"stalled","waited_ms":500}"#), Some(stalled));
+        let usage = Usage { requests: 7, running: 2, gil_wait_us: 5000 };
+        let line = r#"{"notice":"usage","requests":7,"running":2,"gil_wait_us":5000}"#;
+        assert_eq!(Notice::parse(line), Some(Notice::Usage(usage)));
         assert_eq!(Notice::parse(r#"{"ready":true}"#), None);
     }
 }

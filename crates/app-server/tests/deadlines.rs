@@ -77,7 +77,9 @@ fn threads_that_can_be_interrupted_come_back(mut scene: Scene) {
         let source = include_str!("apps/slow.py").lines().nth(number - 1).unwrap();
         assert!(source.contains(line) || source.contains("while"), "{place}: {source}");
         assert!(stack.contains("in application\n"), "{stack}");
-        let notice = scene.wait_for(|notice| !matches!(notice, Notice::Stalled { .. }));
+        let is_about_one =
+            |notice: &Notice| !matches!(notice, Notice::Stalled { .. } | Notice::Usage(_));
+        let notice = scene.wait_for(is_about_one);
         assert!(matches!(&notice, Notice::Freed(freed) if freed.request_id == path), "{notice:?}");
         let answer = answer.recv().unwrap();
         let reason = answer.aborted.unwrap_or_default();

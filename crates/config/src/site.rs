@@ -6,6 +6,7 @@ mod check;
 mod upstream;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,9 +39,13 @@ pub struct SiteConfig {
     /// `isolation`
     pub isolation: IsolationChoice,
     /// `processes`
-    pub processes: u16,
+    pub processes: Processes,
     /// `threads`
     pub threads: u16,
+    /// `idle`: without a request for so long its processes end, until the next one comes
+    pub idle: Option<Duration>,
+    /// `max-requests`, `max-lifetime`, `reload-on-rss` and `memory-limit`
+    pub process_limits: ProcessLimits,
     /// `harakiri`
     pub harakiri: Duration,
     /// `harakiri-grace`
@@ -85,8 +90,10 @@ impl Default for SiteConfig {
             application: None,
             python: None,
             isolation: IsolationChoice::default(),
-            processes: 1,
+            processes: Processes::default(),
             threads: 4,
+            idle: None,
+            process_limits: ProcessLimits::default(),
             harakiri: Duration::from_secs(60),
             harakiri_grace: Duration::from_secs(5),
             deadlock_timeout: Duration::from_secs(30),
@@ -105,6 +112,24 @@ impl Default for SiteConfig {
             release_hooks: None,
             upstreams: Vec::new(),
         }
+    }
+}
+
+impl SiteConfig {
+    /// The settings, as they stand in the file, that only processes of the site's own can have.
+    pub fn own_processes(&self) -> Vec<String> {
+        let ProcessLimits { max_requests, max_lifetime, reload_on_rss, memory_limit } =
+            self.process_limits;
+        let processes = format!("`processes = {}`", self.processes);
+        let settings = [
+            (self.processes.may_be_several(), processes.as_str()),
+            (self.idle.is_some(), "`idle`"),
+            (max_requests.is_some(), "`max-requests`"),
+            (max_lifetime.is_some(), "`max-lifetime`"),
+            (reload_on_rss.is_some(), "`reload-on-rss`"),
+            (memory_limit.is_some(), "`memory-limit`"),
+        ];
+        settings.iter().filter(|(is_set, _)| *is_set).map(|(_, name)| (*name).to_owned()).collect()
     }
 }
 
@@ -136,6 +161,50 @@ pub enum IsolationChoice {
     Embedded,
     /// In processes of its own.
     Process,
+}
+
+/// `processes`: interpreters of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processes {
+    /// So many.
+    Fixed(u16),
+    /// One, and up to one for each core while requests wait for the GIL.
+    Auto,
+}
+
+impl Processes {
+    /// Whether there may be more than one.
+    pub fn may_be_several(self) -> bool {
+        self != Self::Fixed(1)
+    }
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self::Fixed(1)
+    }
+}
+
+impl fmt::Display for Processes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(number) => number.fmt(f),
+            Self::Auto => f.write_str("\"auto\""),
+        }
+    }
+}
+
+/// When a process is replaced by a fresh one, or killed. Nothing of it is on by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessLimits {
+    /// `max-requests`: replaced after about so many
+    pub max_requests: Option<u64>,
+    /// `max-lifetime`: replaced after about so long
+    pub max_lifetime: Option<Duration>,
+    /// `reload-on-rss`, bytes: replaced above it
+    pub reload_on_rss: Option<u64>,
+    /// `memory-limit`, bytes: killed above it
+    pub memory_limit: Option<u64>,
 }
 
 /// Where a site serves uwsgi beside HTTP, for a web server in front.
@@ -249,6 +318,24 @@ mod tests {
     }
 
     #[test]
+    fn processes_are_a_number_or_adapt() {
+        assert_eq!(parsed("processes = 8").processes, Processes::Fixed(8));
+        assert_eq!(parsed("processes = 'auto'").processes, Processes::Auto);
+        for wrong in ["0", "257", "'many'", "-1", "1.5"] {
+            parse_site(&format!("processes = {wrong}"), Path::new(SITE_FILE)).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_killed_first_is_never_replaced_for_its_memory() {
+        let text = "memory-limit = '256MB'\nreload-on-rss = '256MB'";
+        let error = parse_site(text, Path::new(SITE_FILE)).unwrap_err().to_string();
+        assert!(error.contains("reload-on-rss") && error.contains("256MB"), "{error}");
+        let limits = parsed("memory-limit = '256MB'\nreload-on-rss = '200MB'").process_limits;
+        assert_eq!(limits.reload_on_rss, Some(200 << 20));
+    }
+
+    #[test]
     fn one_domain_needs_no_list_and_the_same_one_twice_counts_once() {
         assert_eq!(parsed("domains = 'A.example.com'").domains, ["a.example.com"]);
         assert_eq!(parsed("domains = ['a.b', 'A.b.']").domains, ["a.b"]);
@@ -293,7 +380,7 @@ mod tests {
 
         #[test]
         fn no_value_of_any_key_makes_the_reader_panic(
-            key in "name|domains|module|wsgi-file|python|threads|harakiri|max-body|persist|static|env|health|hooks",
+            key in "name|domains|module|wsgi-file|python|processes|threads|idle|max-requests|memory-limit|harakiri|max-body|persist|static|env|health|hooks",
             value in "-?[0-9]{1,19}|\"[^\"\\\\\n]{0,12}\"|true|[0-9]\\.[0-9]{1,3}|\\[(1|\"a\"|\\[\\])\\]|\\{ a = 1 \\}",
         ) {
             let _ = parse_site(&format!("{key} = {value}\n"), Path::new(SITE_FILE));

@@ -8,10 +8,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use onebox_config::site::{
-    ActiveCheck, Application, Protocol, PythonChoice, Script, Server, ServerAddress, SocketAddress,
-    SocketOwner, Upstream, UwsgiSockets,
+    ActiveCheck, Application, ProcessLimits, Protocol, PythonChoice, Script, Server, ServerAddress,
+    SocketAddress, SocketOwner, Upstream, UwsgiSockets,
 };
 use onebox_config::{BoxConfig, BoxFlags, ConfigError, SiteConfig, load_box, parse_site};
 
@@ -88,6 +89,13 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
         domains: vec!["mysite.example.com".to_owned(), "www.mysite.example.com".to_owned()],
         application: Some(Application::Module("mysite.wsgi:application".to_owned())),
         python: Some(PythonChoice::Version("3.11".to_owned())),
+        idle: Some(Duration::from_secs(15 * 60)),
+        process_limits: ProcessLimits {
+            max_requests: Some(5000),
+            max_lifetime: Some(Duration::from_secs(86_400)),
+            reload_on_rss: Some(512 << 20),
+            memory_limit: Some(1 << 30),
+        },
         sockets: UwsgiSockets {
             addresses: vec![
                 SocketAddress::Unix(PathBuf::from("run/mysite.sock")),

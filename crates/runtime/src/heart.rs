@@ -23,6 +23,15 @@ pub(crate) enum Order {
     StartThread,
 }
 
+impl State {
+    fn beaten(&mut self, now: Instant) {
+        if let Some(asked_at) = self.asked_at.take() {
+            self.waited.0 += now.saturating_duration_since(asked_at);
+            self.waited.1 += 1;
+        }
+    }
+}
+
 /// What a look has found: the stack, empty where the request had ended.
 pub(crate) type Look = OnceLock<String>;
 
@@ -38,6 +47,8 @@ struct State {
     orders: VecDeque<Order>,
     /// Since when the thread waits for the GIL to beat.
     asked_at: Option<Instant>,
+    /// How long all beats were waited for since this was asked, and how many they were.
+    waited: (Duration, u32),
 }
 
 impl Heart {
@@ -66,6 +77,17 @@ impl Heart {
         state.asked_at = state.asked_at.map(|_| now);
     }
 
+    /// How long a beat was waited for since the last call, on average; the one that is still to come counts.
+    pub(crate) fn mean_wait(&self, now: Instant) -> Duration {
+        let mut state = self.state();
+        let (mut waited, mut beats) = std::mem::take(&mut state.waited);
+        if let Some(asked_at) = state.asked_at {
+            waited += now.saturating_duration_since(asked_at);
+            beats += 1;
+        }
+        waited.checked_div(beats).unwrap_or_default()
+    }
+
     /// Whether a beat is still to come.
     pub(crate) fn is_asked(&self) -> bool {
         self.state().asked_at.is_some()
@@ -81,7 +103,7 @@ impl Heart {
     ) {
         loop {
             match py.detach(|| self.next()) {
-                Order::Beat => self.state().asked_at = None,
+                Order::Beat => self.state().beaten(Instant::now()),
                 Order::Look(seat, sequence, found) => {
                     let is_there = seat.task().is_some_and(|task| task.sequence == sequence);
                     let stack =

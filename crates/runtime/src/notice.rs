@@ -1,4 +1,4 @@
-//! What happens to requests past their deadlines, as lines of JSON for the host (`onebox_app_server::Notice` reads them).
+//! What happens to requests past their deadlines, and how much a process does, as lines of JSON for the host (`onebox_app_server::Notice` reads them).
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub(crate) enum Notice<'a> {
     Unstalled { waited: Duration },
     /// Only a fresh process helps.
     Wedged { reason: &'a str },
+    /// So many requests were begun and so many run; threads wait so long for the GIL.
+    Usage { requests: u64, running: u64, gil_wait: Duration },
 }
 
 impl Notice<'_> {
@@ -45,6 +47,12 @@ impl Notice<'_> {
             }
             Self::Wedged { reason } => {
                 format!("{{\"notice\":\"wedged\",\"reason\":{}}}\n", json_string(reason))
+            }
+            Self::Usage { requests, running, gil_wait } => {
+                let gil_wait_us = gil_wait.as_micros();
+                format!(
+                    "{{\"notice\":\"usage\",\"requests\":{requests},\"running\":{running},\"gil_wait_us\":{gil_wait_us}}}\n"
+                )
             }
         }
     }

@@ -28,6 +28,8 @@ const STALL: Duration = Duration::from_millis(500);
 
 /// How often a stall is told while it lasts.
 const TOLD_EVERY: Duration = Duration::from_millis(500);
+/// How often it tells what the process does.
+const USAGE_EVERY: Duration = Duration::from_secs(1);
 /// So many threads that do not come back are too many for a process that starts fresh ones.
 const MOST_ABANDONED: usize = 2;
 
@@ -61,6 +63,14 @@ struct Watchdog {
     /// How long the present wait for the GIL lasts, where it was told.
     stall: Option<Stall>,
     is_wedged: bool,
+    usage: Usage,
+}
+
+/// What was told of what the process does.
+struct Usage {
+    /// Requests that were begun, and that ran.
+    told: (u64, u64),
+    at: Instant,
 }
 
 /// A request past its deadline.
@@ -83,7 +93,9 @@ struct Stall {
 /// Starts the watchdog of this process.
 pub(crate) fn start(py: Python<'_>, parts: Parts) -> PyResult<()> {
     let stacks = Stacks::install(py)?;
-    let watchdog = Watchdog { parts, stacks, cases: Vec::new(), stall: None, is_wedged: false };
+    let usage = Usage { told: (0, 0), at: Instant::now() };
+    let watchdog =
+        Watchdog { parts, stacks, cases: Vec::new(), stall: None, is_wedged: false, usage };
     std::thread::Builder::new().name("onebox-watchdog".into()).spawn(|| watchdog.watch())?;
     Ok(())
 }
@@ -96,7 +108,9 @@ impl Watchdog {
         loop {
             let begun = seats.begun();
             let now = Instant::now();
-            match self.look(now) {
+            let next = self.look(now);
+            self.tell_usage(now, begun, begun == begun_before && next.is_none());
+            match next {
                 Some(next) => {
                     std::thread::park_timeout(next.saturating_duration_since(now));
                     self.excuse(next);
@@ -130,6 +144,22 @@ impl Watchdog {
             next = next.min(again);
         }
         Some(next)
+    }
+
+    /// Tells what the process does, once a second and before it rests.
+    fn tell_usage(&mut self, now: Instant, requests: u64, rests: bool) {
+        let is_due = rests || now.saturating_duration_since(self.usage.at) >= USAGE_EVERY;
+        if !is_due {
+            return;
+        }
+        let busy = self.parts.seats.all().iter().filter(|seat| seat.task().is_some()).count();
+        let running = u64::try_from(busy).unwrap_or(u64::MAX);
+        let gil_wait = self.parts.heart.mean_wait(now);
+        if running == 0 && self.usage.told == (requests, running) {
+            return;
+        }
+        (self.parts.tell)(&Notice::Usage { requests, running, gil_wait });
+        self.usage = Usage { told: (requests, running), at: now };
     }
 
     /// A process that was stopped, or a machine that was, is not to blame the application for it.

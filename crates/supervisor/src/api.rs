@@ -55,6 +55,8 @@ pub enum SiteState {
     Starting,
     /// It answers.
     Running,
+    /// Nobody asked for anything, so that it has no process; the next request starts one.
+    Idle,
     /// An operator stopped it.
     Stopped,
     /// It does not start, or keeps ending; see `problem`.
@@ -128,6 +130,26 @@ pub struct WorkerStatus {
     pub started_ms: i64,
     /// Its threads for requests.
     pub threads: u16,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// Requests that it began, as it told within the last second.
+    pub requests: u64,
+    /// How often a fresh process took the place of one under this name, since the release runs.
+    pub recycles: u64,
+    /// Why that happened last.
+    pub last_recycle: Option<String>,
+}
+
+/// What a worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkerState {
+    /// It loads the application.
+    Starting,
+    /// It takes requests.
+    Running,
+    /// It finishes what it has, and ends.
+    Finishing,
 }
 
 /// `GET /api/v1/sites/{name}/releases`: newest first.

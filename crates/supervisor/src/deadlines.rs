@@ -41,7 +41,7 @@ pub(crate) fn tell(logs: &Logs, journal: &Journal, served: Served<'_>, notice: &
             log(&format!("{}: its thread does not come back and is given up", named(request)));
         }
         // Told every moment: the end of it says enough.
-        Notice::Stalled { .. } => {}
+        Notice::Stalled { .. } | Notice::Usage(_) => {}
         Notice::Unstalled { waited_ms } => {
             log(&format!("Python threads waited {} for the GIL", seconds(*waited_ms)));
         }

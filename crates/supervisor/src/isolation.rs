@@ -26,8 +26,8 @@ pub(crate) struct Facts {
 pub(crate) struct PythonFacts {
     /// `isolation`
     pub(crate) choice: IsolationChoice,
-    /// `processes`
-    pub(crate) processes: u16,
+    /// The settings that only processes of its own can have, as they stand in its configuration.
+    pub(crate) own_processes: Vec<String>,
     /// Whether its interpreter has a shared library that can be loaded into a process.
     pub(crate) can_be_loaded: bool,
     /// Whether engines that embedded it ended by themselves or were wedged again and again.
@@ -126,11 +126,11 @@ fn place(
 
 fn needs_processes(python: &PythonFacts) -> Vec<String> {
     let mut reasons = Vec::new();
-    if python.processes != 1 {
-        reasons.push(format!(
-            "`processes = {}`, and the engine has one interpreter",
-            python.processes
-        ));
+    if let Some((last, others)) = python.own_processes.split_last() {
+        reasons.push(match others {
+            [] => format!("{last} needs a process of its own"),
+            others => format!("{} and {last} need a process of its own", others.join(", ")),
+        });
     }
     if !python.can_be_loaded {
         reasons
@@ -165,7 +165,7 @@ mod tests {
     fn python(site: &str) -> Facts {
         let python = PythonFacts {
             choice: IsolationChoice::Auto,
-            processes: 1,
+            own_processes: Vec::new(),
             can_be_loaded: true,
             ends_engines: false,
         };
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn what_a_site_asks_for_isolates_it_with_every_reason() {
         let site = with("blog", |python| {
-            python.processes = 2;
+            python.own_processes = vec!["`processes = 2`".to_owned()];
             python.can_be_loaded = false;
             python.ends_engines = true;
             python.choice = IsolationChoice::Process;
@@ -215,6 +215,22 @@ mod tests {
         let placement = &derive(&[site]).unwrap()["blog"];
         assert_eq!(placement.mode, Mode::Isolated);
         assert_eq!(placement.reasons.len(), 4);
+    }
+
+    #[test]
+    fn settings_that_need_a_process_are_named_in_one_sentence() {
+        let settings = |names: &[&str]| {
+            let site = with("blog", |python| {
+                python.own_processes = names.iter().map(ToString::to_string).collect();
+            });
+            derive(&[site]).unwrap()["blog"].reasons.clone()
+        };
+        assert_eq!(settings(&["`idle`"]), ["`idle` needs a process of its own."]);
+        let several = settings(&["`idle`", "`max-requests`", "`memory-limit`"]);
+        assert_eq!(
+            several,
+            ["`idle`, `max-requests` and `memory-limit` need a process of its own."]
+        );
     }
 
     #[test]
@@ -235,7 +251,7 @@ mod tests {
     fn insisting_with_two_processes_is_an_error() {
         let site = with("blog", |python| {
             python.choice = IsolationChoice::Embedded;
-            python.processes = 2;
+            python.own_processes = vec!["`processes = 2`".to_owned()];
         });
         assert!(derive(&[site]).unwrap_err().reason.contains("processes = 2"));
     }

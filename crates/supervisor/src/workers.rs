@@ -3,10 +3,15 @@
 //! A [`Crew`] is all workers of one release. Each has a listening socket of its own that the supervisor holds, so that a
 //! connection made while a worker is being replaced waits. Must not know which release is live.
 
+mod crew;
 mod keeper;
 mod life;
+mod memory;
+mod recycling;
+mod scale;
+mod veteran;
 
-use std::io;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,24 +19,20 @@ use std::time::Duration;
 
 use onebox_app_server::{AppSpec, Interpreter};
 use onebox_config::Paths;
+use onebox_config::site::{ProcessLimits, Processes};
 use parking_lot::Mutex;
 use rustix::process::Signal;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::api::WorkerStatus;
-use crate::engine::protocol::WorkerData;
-use crate::engine::{LoadFailure, Loaded};
 use crate::environment::Environment;
 use crate::journal::Journal;
-use crate::listeners::SocketFile;
-use crate::logs::{Logs, Source, each_line};
-use crate::process::{Exit, LifePipe, Process, ProcessData};
-use crate::takeover::Luggage;
-use keeper::Keeper;
-use life::Door;
+use crate::logs::Logs;
+use crate::process::{Exit, LifePipe, Process};
+
+pub(crate) use crew::{Crew, Load};
+pub(crate) use recycling::Recycles;
+pub(crate) use veteran::{Veteran, VeteranData};
 
 /// How long a worker may take beyond its limit before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -53,6 +54,8 @@ pub(crate) struct WorkerContext {
     changes: AtomicU64,
     settled: watch::Sender<u64>,
     sockets: AtomicU64,
+    /// How often workers were replaced since the appliance started.
+    recycles: Mutex<Recycles>,
 }
 
 impl WorkerContext {
@@ -79,6 +82,7 @@ impl WorkerContext {
             changes,
             settled,
             sockets,
+            recycles: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -110,6 +114,11 @@ impl WorkerContext {
         *self.drain_timeout.lock() = limit;
     }
 
+    /// How often workers were replaced since the appliance started, by site and reason.
+    pub(crate) fn recycles(&self) -> Recycles {
+        self.recycles.lock().clone()
+    }
+
     /// The number of the next worker's socket.
     pub(crate) fn next_socket_number(&self) -> u64 {
         self.sockets.load(Ordering::Relaxed)
@@ -131,228 +140,13 @@ pub(crate) struct CrewSpec {
     pub(crate) library: PathBuf,
     pub(crate) spec: AppSpec,
     pub(crate) environment: Environment,
-    pub(crate) processes: u16,
+    pub(crate) processes: Processes,
+    /// Without a request for so long it has no process.
+    pub(crate) idle: Option<Duration>,
+    pub(crate) limits: ProcessLimits,
     pub(crate) mercy: Duration,
     /// How long a process may take to load the application.
     pub(crate) patience: Duration,
-}
-
-/// The workers of one release of one site.
-#[derive(Debug)]
-pub(crate) struct Crew {
-    spec: CrewSpec,
-    workers: Vec<Arc<Worker>>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
-#[derive(Debug)]
-struct Worker {
-    name: String,
-    /// Where the process listens that takes requests now.
-    socket: Mutex<PathBuf>,
-    /// Where processes listen that only finish what they have.
-    left: Mutex<Vec<PathBuf>>,
-    loaded: watch::Sender<Loaded>,
-    current: Mutex<Option<(Arc<Process>, i64)>>,
-    /// How it ended last, where it does nothing else.
-    keeps_ending: Mutex<Option<String>>,
-}
-
-/// A worker of the supervisor before this one: it finishes what it has, and is not started again.
-#[derive(Debug)]
-pub(crate) struct Veteran {
-    site: String,
-    mercy: Duration,
-    socket: SocketFile,
-    process: Process,
-}
-
-/// A [`Veteran`], or a worker that becomes one: descriptors by their numbers.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct VeteranData {
-    site: String,
-    mercy: Duration,
-    socket: PathBuf,
-    process: ProcessData,
-}
-
-impl Veteran {
-    /// The site that it serves.
-    pub(crate) fn site(&self) -> &str {
-        &self.site
-    }
-
-    /// Takes it over with what it prints.
-    ///
-    /// # Errors
-    /// Where its descriptors are not there.
-    pub(crate) fn adopt(context: &Arc<WorkerContext>, data: &VeteranData) -> io::Result<Arc<Self>> {
-        let (process, output) = Process::adopt(&data.process)?;
-        for (pipe, source) in [(output.stdout, Source::App), (output.stderr, Source::Error)] {
-            let (logs, site) = (Arc::clone(&context.logs), data.site.clone());
-            tokio::spawn(each_line(pipe, move |line| logs.write(&site, source, line)));
-        }
-        let (site, socket) = (data.site.clone(), SocketFile(data.socket.clone()));
-        Ok(Arc::new(Self { site, mercy: data.mercy, socket, process }))
-    }
-
-    /// For the process that this one becomes.
-    ///
-    /// # Errors
-    /// Where there are no more descriptors.
-    pub(crate) fn pack(&self, luggage: &mut Luggage) -> io::Result<VeteranData> {
-        let (site, socket) = (self.site.clone(), self.socket.0.clone());
-        Ok(VeteranData { site, mercy: self.mercy, socket, process: self.process.pack(luggage)? })
-    }
-
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    /// Lets it finish what it has and end; kills it when it takes too long.
-    pub(crate) async fn drain(&self, context: &WorkerContext) {
-        drain(&self.process, self.mercy, context).await;
-    }
-}
-
-impl Crew {
-    /// Starts all workers; whether they come up is told by [`Self::ready`].
-    ///
-    /// # Errors
-    /// Where a socket can't be made.
-    pub(crate) fn start(context: &Arc<WorkerContext>, spec: CrewSpec) -> io::Result<Arc<Self>> {
-        let mut doors = Vec::new();
-        let mut workers = Vec::new();
-        for number in 1..=spec.processes {
-            let door = Door::open(context.next_socket())?;
-            let socket = Mutex::new(door.path().to_owned());
-            doors.push(door);
-            workers.push(Arc::new(Worker {
-                name: format!("{}.{number}", spec.site),
-                socket,
-                left: Mutex::default(),
-                loaded: watch::channel(Loaded::Waiting).0,
-                current: Mutex::new(None),
-                keeps_ending: Mutex::new(None),
-            }));
-        }
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let crew = Arc::new(Self { spec, workers, stop, tasks });
-        for (worker, door) in crew.workers.iter().zip(doors) {
-            let keeper = Keeper {
-                context: Arc::clone(context),
-                spec: crew.spec.clone(),
-                worker: Arc::clone(worker),
-                stop: crew.stop.clone(),
-                tasks: crew.tasks.clone(),
-            };
-            crew.tasks.spawn(keeper.run(door));
-        }
-        crew.tasks.close();
-        Ok(crew)
-    }
-
-    /// The site whose workers these are.
-    pub(crate) fn site(&self) -> &str {
-        &self.spec.site
-    }
-
-    /// The release that these workers run.
-    pub(crate) fn release(&self) -> &str {
-        &self.spec.release
-    }
-
-    /// Waits until every worker takes requests.
-    ///
-    /// # Errors
-    /// With the first worker that can't, or when the limit is over.
-    pub(crate) async fn ready(&self, limit: Duration) -> Result<(), LoadFailure> {
-        let all = async {
-            for worker in &self.workers {
-                let mut loaded = worker.loaded.subscribe();
-                let ended = loaded.wait_for(|loaded| *loaded != Loaded::Waiting).await;
-                if let Ok(Loaded::Failed(failure)) = ended.as_deref() {
-                    return Err(failure.clone());
-                }
-            }
-            Ok(())
-        };
-        tokio::time::timeout(limit, all).await.unwrap_or_else(|_| Err(LoadFailure::too_late(limit)))
-    }
-
-    /// The workers that take requests now, and those that finish what they have.
-    pub(crate) fn addresses(&self) -> Vec<WorkerData> {
-        let up = self.workers.iter().filter(|worker| *worker.loaded.borrow() == Loaded::Ready);
-        let up = up.map(|worker| WorkerData {
-            socket: worker.socket.lock().clone(),
-            threads: self.spec.spec.threads,
-        });
-        // Without a thread they get nothing new, and what they have is not withdrawn from them.
-        let left = self.workers.iter().flat_map(|worker| worker.left.lock().clone());
-        up.chain(left.map(|socket| WorkerData { socket, threads: 0 })).collect()
-    }
-
-    /// How the whole is: ready with one worker that takes requests, failed when one failed and none does.
-    pub(crate) fn load_state(&self) -> Loaded {
-        let mut state = Loaded::Waiting;
-        for worker in &self.workers {
-            match &*worker.loaded.borrow() {
-                Loaded::Ready => return Loaded::Ready,
-                failed @ Loaded::Failed(_) => state = failed.clone(),
-                Loaded::Waiting => {}
-            }
-        }
-        state
-    }
-
-    /// How its workers end, where none takes requests and one ended again and again.
-    pub(crate) fn keeps_ending(&self) -> Option<String> {
-        let Loaded::Failed(failure) = self.load_state() else { return None };
-        let ended = self.workers.iter().find_map(|worker| worker.keeps_ending.lock().clone())?;
-        // An exception tells more than the exit that followed it.
-        Some(if failure.traceback.is_empty() { ended } else { failure.summary })
-    }
-
-    /// The processes that run now.
-    pub(crate) fn status(&self) -> Vec<WorkerStatus> {
-        let running = self.workers.iter().filter_map(|worker| {
-            let (process, started_ms) = worker.current.lock().clone()?;
-            Some(WorkerStatus {
-                name: worker.name.clone(),
-                pid: process.pid(),
-                release: self.spec.release.clone(),
-                started_ms,
-                threads: self.spec.spec.threads,
-            })
-        });
-        running.collect()
-    }
-
-    /// The processes that run now, for the process that this one becomes.
-    ///
-    /// # Errors
-    /// Where there are no more descriptors.
-    pub(crate) fn pack(&self, luggage: &mut Luggage) -> io::Result<Vec<VeteranData>> {
-        let mut all = Vec::new();
-        for worker in &self.workers {
-            let Some((process, _)) = worker.current.lock().clone() else { continue };
-            all.push(VeteranData {
-                site: self.spec.site.clone(),
-                mercy: self.spec.mercy,
-                socket: worker.socket.lock().clone(),
-                process: process.pack(luggage)?,
-            });
-        }
-        Ok(all)
-    }
-
-    /// Lets every worker finish what it has and end; kills what takes too long.
-    pub(crate) async fn drain(&self) {
-        self.stop.cancel();
-        self.tasks.wait().await;
-    }
 }
 
 /// Lets a worker finish what it has and end; kills it when that takes too long.

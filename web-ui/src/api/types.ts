@@ -26,7 +26,7 @@ export interface EngineStatus {
   crashes: number;
 }
 
-export type SiteState = 'starting' | 'running' | 'stopped' | 'failed';
+export type SiteState = 'starting' | 'running' | 'idle' | 'stopped' | 'failed';
 export type Mode = 'embedded' | 'isolated' | 'static' | 'proxied';
 
 export interface UpstreamRoute {
@@ -56,6 +56,10 @@ export interface WorkerStatus {
   release: string;
   started_ms: number;
   threads: number;
+  state: 'starting' | 'running' | 'finishing';
+  requests: number;
+  recycles: number;
+  last_recycle: string | null;
 }
 
 export type ReleaseState = 'staging' | 'ready' | 'failed';
@@ -167,6 +171,7 @@ export type EventKind =
   | 'configuration'
   | 'engine-crash'
   | 'worker-crash'
+  | 'recycle'
   | 'isolation'
   | 'appliance-start'
   | 'history-start';

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use super::upstream::{self, Upstream};
 use super::{
-    Application, HealthCheck, IsolationChoice, PythonChoice, SiteConfig, SocketAddress,
-    UwsgiSockets,
+    Application, HealthCheck, IsolationChoice, ProcessLimits, Processes, PythonChoice, SiteConfig,
+    SocketAddress, UwsgiSockets,
 };
 use crate::ConfigError;
 use crate::Problem;
 use crate::section::{NONE, Section, Unsupported};
 use crate::types::{
     Families, HostName, Invalid, SiteName, duration, mode, module, must_be, network, number, owner,
-    site_path, size, socket, text, unprotected, url_path, url_prefix, wsgi_file,
+    site_path, size, size_text, socket, text, unprotected, url_path, url_prefix, wsgi_file,
 };
 use crate::value::{Table, Value};
 
@@ -22,6 +22,7 @@ use crate::value::{Table, Value};
 pub(super) const LARGEST_PACKET_BYTES: u64 = 65_535;
 
 const KB: u64 = 1 << 10;
+const MB: u64 = 1 << 20;
 const GB: u64 = 1 << 30;
 const TB: u64 = 1 << 40;
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,24 +31,16 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Keys of later versions, and what uWSGI, gunicorn and nginx call things.
 const UNSUPPORTED: &Unsupported = &Unsupported {
-    later: &[
-        "cache",
-        "chroot",
-        "cron",
-        "gid",
-        "idle",
-        "max-lifetime",
-        "max-requests",
-        "reload-on-rss",
-        "tls",
-        "uid",
-        "umask",
-    ],
+    later: &["cache", "chroot", "cron", "gid", "tls", "uid", "umask"],
     foreign: &[
         ("listen", "queue-size", "uWSGI"),
         ("backlog", "queue-size", "gunicorn"),
         ("workers", "processes", "gunicorn"),
         ("timeout", "harakiri", "gunicorn"),
+        ("max-worker-lifetime", "max-lifetime", "uWSGI"),
+        ("max-requests-delta", "max-requests", "uWSGI"),
+        ("max-requests-jitter", "max-requests", "gunicorn"),
+        ("evil-reload-on-rss", "memory-limit", "uWSGI"),
         ("graceful-timeout", "reload-mercy", "gunicorn"),
         ("worker-reload-mercy", "reload-mercy", "uWSGI"),
         ("static-map", "[static]", "uWSGI"),
@@ -83,7 +76,9 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
         python: top.read("python", python),
         isolation: top.read("isolation", text(isolation)).unwrap_or_default(),
         processes: top.read("processes", processes).unwrap_or(default.processes),
-        threads: top.read("threads", number(1..=1024)).unwrap_or(default.threads),
+        threads: top.read("threads", number(1..=1000)).unwrap_or(default.threads),
+        idle: top.read("idle", duration(SECOND..=30 * DAY)),
+        process_limits: read_process_limits(&mut top),
         harakiri: top.read("harakiri", duration(SECOND / 10..=DAY)).unwrap_or(default.harakiri),
         harakiri_grace: top
             .read("harakiri-grace", duration(Duration::ZERO..=HOUR))
@@ -119,12 +114,13 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
             .hint("give the upstream a `path` of its own, or leave out the application");
         top.refuse("module", origin, invalid);
     }
-    if let (IsolationChoice::Embedded, 2.., Some(origin)) =
-        (config.isolation, config.processes, isolation_origin)
+    if let (IsolationChoice::Embedded, Some(setting), Some(origin)) =
+        (config.isolation, config.own_processes().first(), isolation_origin)
     {
-        let invalid =
-            Invalid::new(format!("can't be \"embedded\" with processes = {}", config.processes))
-                .hint("the engine holds one interpreter: leave out one of the two");
+        let invalid = Invalid::new(format!(
+            "can't be \"embedded\" beside {setting}: it needs a process of the site's own"
+        ))
+        .hint("leave out one of the two");
         top.refuse("isolation", origin, invalid);
     }
     top.finish(UNSUPPORTED, problems);
@@ -169,6 +165,28 @@ fn read_application(top: &mut Section) -> Option<Application> {
         top.refuse("wsgi-file", origin, invalid.hint("leave out one of the two"));
     }
     module.or(file)
+}
+
+fn read_process_limits(top: &mut Section) -> ProcessLimits {
+    let origin = top.origin_of("reload-on-rss");
+    let limits = ProcessLimits {
+        max_requests: top.read("max-requests", number(1..=1_000_000_000)),
+        max_lifetime: top.read("max-lifetime", duration(SECOND..=30 * DAY)),
+        reload_on_rss: top.read("reload-on-rss", size(MB..=TB)),
+        memory_limit: top.read("memory-limit", size(MB..=TB)),
+    };
+    if let (Some(soft), Some(hard), Some(origin)) =
+        (limits.reload_on_rss, limits.memory_limit, origin)
+        && soft >= hard
+    {
+        let message = format!(
+            "is never reached: at {} the process is killed (`memory-limit`)",
+            size_text(hard)
+        );
+        let hint = "let it be smaller than `memory-limit`, or leave out one of the two";
+        top.refuse("reload-on-rss", origin, Invalid::new(message).hint(hint));
+    }
+    limits
 }
 
 fn read_sockets(top: &mut Section) -> UwsgiSockets {
@@ -332,13 +350,12 @@ fn isolation(text: &str) -> Result<IsolationChoice, Invalid> {
     }
 }
 
-fn processes(value: &Value) -> Result<u16, Invalid> {
+fn processes(value: &Value) -> Result<Processes, Invalid> {
     match value {
-        Value::Text(text) if text == "auto" => {
-            Err(Invalid::new("\"auto\" is not supported by this version of onebox")
-                .hint("write a number"))
-        }
-        other => number(1..=256)(other),
+        Value::Text(text) if text == "auto" => Ok(Processes::Auto),
+        other => number(1..=256)(other)
+            .map(Processes::Fixed)
+            .map_err(|invalid| invalid.hint("write a number of processes, or \"auto\"")),
     }
 }
 

@@ -9,7 +9,7 @@ mod path;
 mod server;
 
 pub(crate) use address::{Families, addresses};
-pub(crate) use amount::{duration, number, size};
+pub(crate) use amount::{duration, number, size, size_text};
 pub(crate) use listen::{mode, network, owner, socket, unprotected};
 pub(crate) use module::{module, wsgi_file};
 pub(crate) use path::{site_path, url_path, url_prefix};

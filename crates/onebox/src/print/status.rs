@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use onebox_supervisor::api::{ApplianceStatus, Mode, SiteState, SiteStatus};
+use onebox_supervisor::api::{ApplianceStatus, Mode, SiteState, SiteStatus, WorkerState};
 
 use super::table::Columns;
 use super::{clock, style};
@@ -57,7 +57,9 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
     let shown = match site.state {
         SiteState::Running => style::good(state(site.state)),
         SiteState::Failed => style::bad(state(site.state)),
-        SiteState::Starting | SiteState::Stopped => style::warning(state(site.state)),
+        SiteState::Starting | SiteState::Idle | SiteState::Stopped => {
+            style::warning(state(site.state))
+        }
     };
     let _ = writeln!(text, "{}  {shown}", style::strong(&site.name));
     if let Some(problem) = &site.problem {
@@ -81,18 +83,28 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
         let _ = writeln!(text, "upstream   {}  {}", upstream.path, upstream.servers.join(", "));
     }
     if !site.workers.is_empty() {
-        let mut table = Columns::new(&["worker", "pid", "release", "threads", "started"]);
+        let names =
+            ["worker", "pid", "state", "release", "threads", "requests", "recycles", "started"];
+        let mut table = Columns::new(&names);
         for worker in &site.workers {
             table.row([
                 worker.name.clone(),
                 worker.pid.to_string(),
+                worker_state(worker.state).to_owned(),
                 worker.release.clone(),
                 worker.threads.to_string(),
+                worker.requests.to_string(),
+                worker.recycles.to_string(),
                 clock::ago(worker.started_ms, now_ms),
             ]);
         }
         text.push('\n');
         text.push_str(&table.render());
+        for worker in &site.workers {
+            if let (Some(reason), WorkerState::Running) = (&worker.last_recycle, worker.state) {
+                let _ = write!(text, "\n{} was replaced last because {reason}", worker.name);
+            }
+        }
     }
     text.trim_end().to_owned()
 }
@@ -102,8 +114,18 @@ fn state(state: SiteState) -> &'static str {
     match state {
         SiteState::Starting => "starting",
         SiteState::Running => "running",
+        SiteState::Idle => "idle",
         SiteState::Stopped => "stopped",
         SiteState::Failed => "failed",
+    }
+}
+
+/// `running` and the like, of a worker.
+fn worker_state(state: WorkerState) -> &'static str {
+    match state {
+        WorkerState::Starting => "starting",
+        WorkerState::Running => "running",
+        WorkerState::Finishing => "finishing",
     }
 }
 
@@ -128,7 +150,7 @@ pub(crate) fn with_scheme(addresses: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use onebox_supervisor::api::EngineStatus;
+    use onebox_supervisor::api::{EngineStatus, WorkerStatus};
 
     use super::*;
 
@@ -147,6 +169,20 @@ mod tests {
             python: Some("3.11.7".into()),
             upstreams: vec![],
             workers: vec![],
+        }
+    }
+
+    fn worker() -> WorkerStatus {
+        WorkerStatus {
+            name: "blog.1".into(),
+            pid: 4711,
+            release: "20261120-114213-3f2a".into(),
+            started_ms: 25_000,
+            threads: 4,
+            state: WorkerState::Running,
+            requests: 12,
+            recycles: 3,
+            last_recycle: Some("it has served 5000 requests (`max-requests`)".into()),
         }
     }
 
@@ -172,5 +208,14 @@ mod tests {
     #[test]
     fn a_site_is_shown_in_full() {
         insta::assert_snapshot!(plain(&site(&blog(), 30_000)));
+    }
+
+    #[test]
+    fn workers_are_listed_with_why_they_were_replaced() {
+        let finishing = WorkerStatus { pid: 4700, state: WorkerState::Finishing, ..worker() };
+        let workers = vec![worker(), finishing];
+        let state = SiteState::Running;
+        let site = SiteStatus { state, problem: None, workers, ..blog() };
+        insta::assert_snapshot!(plain(&super::site(&site, 30_000)));
     }
 }

@@ -67,19 +67,6 @@ fn wait_for_answer(appliance: &TestBox, host: &str, wanted: &str) {
     panic!("{host} never answers {wanted:?}, last {last}");
 }
 
-/// Asks for the status until it is that.
-fn wait_for_status(appliance: &TestBox, is_it: impl Fn(&Value) -> bool) -> Value {
-    let begun = Instant::now();
-    loop {
-        let status = appliance.site("hazard");
-        if is_it(&status) {
-            return status;
-        }
-        assert!(begun.elapsed() < DEADLINE, "{status}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn a_crash_fails_only_what_is_in_flight(mode: &str, configuration: &str) {
     let appliance = TestBox::start();
     let hazard = Hazard::new(configuration);
@@ -148,7 +135,7 @@ fn a_release_that_keeps_crashing_gives_way(configuration: &str) {
         }
     };
     // The last of the operation is that its workers are the only ones.
-    said(&wait_for_status(&appliance, |status| status["release"] == one.as_str()));
+    said(&appliance.wait_for_site("hazard", |status| status["release"] == one.as_str()));
     let log = appliance.cli(&["logs", "hazard"]).ok().stdout;
     assert!(log.contains(&format!("release {two} did not hold")), "{log}");
     let table = appliance.cli(&["status"]).ok().stdout;
@@ -157,7 +144,7 @@ fn a_release_that_keeps_crashing_gives_way(configuration: &str) {
     // It is known after the appliance was killed, too.
     drop(appliance);
     let appliance = TestBox::start_at(&state);
-    said(&wait_for_status(&appliance, |status| status["state"] == "running"));
+    said(&appliance.wait_for_site("hazard", |status| status["state"] == "running"));
     assert_eq!(get(appliance.http, "localhost", "/").text(), "one");
 
     // A restart tries the newer one, which is proven before anything is touched.
@@ -189,7 +176,7 @@ fn an_embedded_site_that_crashes_at_its_import_holds_up_no_other_and_comes_back(
     appliance.deploy(SiteFolder::fixture("static-only").path()).ok();
     hazard.tell("one", "abort");
     crash(&appliance, "kill");
-    let status = wait_for_status(&appliance, |status| status["state"] == "failed");
+    let status = appliance.wait_for_site("hazard", |status| status["state"] == "failed");
     assert_eq!(status["mode"], "isolated", "it was taken out of the engine");
     assert!(status["problem"].as_str().unwrap().contains("signal 6"), "{status}");
     let engine = appliance.engine_pid();
@@ -212,7 +199,7 @@ fn an_embedded_site_that_cannot_be_imported_for_a_while_comes_back() {
     hazard.release(&appliance, "one");
     hazard.tell("one", "raise");
     crash(&appliance, "exit");
-    let status = wait_for_status(&appliance, |status| status["state"] == "failed");
+    let status = appliance.wait_for_site("hazard", |status| status["state"] == "failed");
     assert!(status["problem"].as_str().unwrap().contains("raised on purpose"), "{status}");
     let answer = get(appliance.http, "localhost", "/");
     assert_eq!(answer.status, 503, "{}", answer.text());

@@ -46,3 +46,4 @@ mod upgrading;
 mod upstreams;
 mod webdav;
 mod websockets;
+mod workers;

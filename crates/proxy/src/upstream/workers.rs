@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 /// How long a worker that refused a connection is left alone.
@@ -34,6 +35,8 @@ pub struct WorkerAddress {
 /// The workers of a site and the requests that wait for them.
 pub struct WorkerGroup {
     queue_size: usize,
+    /// Told when a request waits and there is no worker that will take it.
+    wanting: Arc<Notify>,
     state: Mutex<State>,
     tasks: TaskTracker,
 }
@@ -71,9 +74,9 @@ struct Assignment {
 }
 
 impl WorkerGroup {
-    /// A group without workers whose queue holds `queue_size` requests.
-    pub fn new(queue_size: usize) -> Self {
-        Self { queue_size, state: Mutex::default(), tasks: TaskTracker::new() }
+    /// A group without workers whose queue holds `queue_size` requests; `wanting` is told when [`Self::wants_workers`].
+    pub fn new(queue_size: usize, wanting: Arc<Notify>) -> Self {
+        Self { queue_size, wanting, state: Mutex::default(), tasks: TaskTracker::new() }
     }
 
     /// From now on requests go to these workers. Those that are not named any more finish what they have: answers that have
@@ -120,6 +123,11 @@ impl WorkerGroup {
         Ok(stream)
     }
 
+    /// Whether requests wait and there is no worker that will take them.
+    pub fn wants_workers(&self) -> bool {
+        self.state.lock().wants_workers()
+    }
+
     /// How many requests wait for a worker.
     pub fn waiting(&self) -> usize {
         self.state.lock().queue.len()
@@ -160,7 +168,14 @@ impl WorkerGroup {
     /// Gives waiting requests to free workers.
     fn assign(self: &Arc<Self>) {
         loop {
-            let Some(assignment) = self.state.lock().next_assignment() else { return };
+            let mut state = self.state.lock();
+            let Some(assignment) = state.next_assignment() else {
+                if state.wants_workers() {
+                    self.wanting.notify_one();
+                }
+                return;
+            };
+            drop(state);
             let group = Arc::clone(self);
             self.tasks.spawn(async move { group.serve(assignment).await });
         }
@@ -216,6 +231,10 @@ impl State {
 
     fn worker(&mut self, id: u64) -> Option<&mut Worker> {
         self.workers.iter_mut().find(|worker| worker.id == id)
+    }
+
+    fn wants_workers(&self) -> bool {
+        !self.queue.is_empty() && self.workers.iter().all(|worker| worker.address.threads == 0)
     }
 
     fn has_free_worker(&self) -> bool {

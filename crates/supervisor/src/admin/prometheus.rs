@@ -12,6 +12,7 @@ use onebox_metrics::{HistogramSnapshot, SiteSnapshot};
 use super::{AdminError, AdminState};
 use crate::api::{ApplianceStatus, SiteState};
 use crate::history::Totals;
+use crate::workers::Recycles;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -25,15 +26,17 @@ pub(super) async fn metrics(
 ) -> Result<impl IntoResponse, AdminError> {
     let status = state.appliance.status().await?;
     let history = &state.appliance.history;
-    let text = exposition(&status, &history.totals(), history.lost());
+    let recycles = state.appliance.recycles();
+    let text = exposition(&status, &history.totals(), history.lost(), &recycles);
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
 }
 
 /// Everything, family by family.
-fn exposition(status: &ApplianceStatus, totals: &Totals, lost: u64) -> String {
+fn exposition(status: &ApplianceStatus, totals: &Totals, lost: u64, recycles: &Recycles) -> String {
     let mut page = Page::default();
     the_appliance(&mut page, status, lost);
     sites(&mut page, status, totals);
+    workers(&mut page, status, recycles);
     processes(&mut page, totals);
     the_box(&mut page, totals);
     page.text
@@ -62,7 +65,11 @@ fn sites(page: &mut Page, status: &ApplianceStatus, totals: &Totals) {
 
     page.family("onebox_site_up", "gauge", "Whether a site answers.");
     for site in &status.sites {
-        page.line("", &[("site", &site.name)], u8::from(site.state == SiteState::Running));
+        page.line(
+            "",
+            &[("site", &site.name)],
+            u8::from(matches!(site.state, SiteState::Running | SiteState::Idle)),
+        );
     }
     page.family("onebox_http_requests_total", "counter", "Answers by class of status.");
     for (site, counted) in &sites {
@@ -116,6 +123,21 @@ fn sites(page: &mut Page, status: &ApplianceStatus, totals: &Totals) {
             page.line("_sum", &labels, seconds_us(histogram.sum_us));
             page.line("_count", &labels, histogram.count);
         }
+    }
+}
+
+fn workers(page: &mut Page, status: &ApplianceStatus, recycles: &Recycles) {
+    page.family("onebox_site_processes", "gauge", "Processes that run a site's Python.");
+    for site in &status.sites {
+        page.line("", &[("site", &site.name)], site.workers.len());
+    }
+    page.family(
+        "onebox_worker_recycles_total",
+        "counter",
+        "Workers that were replaced, by reason.",
+    );
+    for ((site, reason), count) in recycles {
+        page.line("", &[("site", site), ("reason", reason)], count);
     }
 }
 

@@ -30,6 +30,8 @@ pub enum EventKind {
     Wedged,
     /// A worker ended by itself.
     WorkerCrash,
+    /// A worker was replaced, or killed, because of a limit of its site, or because it was wedged.
+    Recycle,
     /// A site that ended or wedged the engine again and again was moved to a process of its own.
     Isolation,
     /// A release did not hold, and an earlier one serves in its place.
@@ -42,7 +44,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Deploy,
         Self::DeployFailed,
         Self::Rollback,
@@ -55,6 +57,7 @@ impl EventKind {
         Self::Deadline,
         Self::Wedged,
         Self::WorkerCrash,
+        Self::Recycle,
         Self::Isolation,
         Self::Fallback,
         Self::ApplianceStart,
@@ -76,6 +79,7 @@ impl EventKind {
             Self::Deadline => "deadline",
             Self::Wedged => "wedged",
             Self::WorkerCrash => "worker-crash",
+            Self::Recycle => "recycle",
             Self::Isolation => "isolation",
             Self::Fallback => "fallback",
             Self::ApplianceStart => "appliance-start",

@@ -77,6 +77,7 @@ impl Appliance {
             access_logs: (!setup.in_place).then(|| paths.box_logs()),
             logs: Arc::clone(&logs),
             journal: Arc::clone(&journal),
+            wanted: Arc::default(),
         };
         Ok(Arc::new(Self {
             in_place: setup.in_place,

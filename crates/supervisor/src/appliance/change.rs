@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use onebox_config::site::Processes;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -310,7 +311,9 @@ fn starting(placed: &Placed) -> String {
         Mode::Proxied => format!("Passing on the requests for {}", release.site),
         Mode::Embedded => format!("Loading {} in a new engine", release.site),
         Mode::Isolated => match release.config.processes {
-            1 => format!("Starting a process of {}", release.site),
+            Processes::Fixed(1) | Processes::Auto => {
+                format!("Starting a process of {}", release.site)
+            }
             several => format!("Starting {several} processes of {}", release.site),
         },
     }

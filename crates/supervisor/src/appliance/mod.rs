@@ -38,7 +38,7 @@ use crate::logs::Logs;
 use crate::process::BackOff;
 use crate::site_sockets::SiteSockets;
 use crate::store::Store;
-use crate::workers::{Crew, Veteran, WorkerContext};
+use crate::workers::{Crew, Recycles, Veteran, WorkerContext};
 
 pub use boot::BootError;
 pub(crate) use boot::Setup;
@@ -235,6 +235,11 @@ impl Appliance {
         let veterans =
             veterans.map(|veteran| (format!("{}.veteran", veteran.site()), veteran.pid()));
         engines.chain(workers).chain(veterans).collect()
+    }
+
+    /// How often workers were replaced since the appliance started.
+    pub(crate) fn recycles(&self) -> Recycles {
+        self.workers.recycles()
     }
 
     /// Ends everything: what is in flight, transfers too, is finished within the mercy of the most patient site.

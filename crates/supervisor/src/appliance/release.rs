@@ -117,7 +117,7 @@ impl SiteRelease {
     pub(crate) fn facts(&self, unsteady: &Unsteady) -> Facts {
         let python = self.plan.interpreter.as_ref().map(|interpreter| PythonFacts {
             choice: self.config.isolation,
-            processes: self.config.processes,
+            own_processes: self.config.own_processes(),
             can_be_loaded: interpreter.libpython.is_some(),
             ends_engines: unsteady.contains(&self.site),
         });
@@ -196,7 +196,7 @@ impl SiteRelease {
     /// Where it has no Python.
     pub(crate) fn crew_spec(&self, library: PathBuf) -> io::Result<CrewSpec> {
         let (Some(interpreter), Some(spec)) =
-            (self.plan.interpreter.clone(), self.app_spec(self.config.processes > 1))
+            (self.plan.interpreter.clone(), self.app_spec(self.config.processes.may_be_several()))
         else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the site has no Python"));
         };
@@ -207,7 +207,9 @@ impl SiteRelease {
             interpreter,
             library,
             spec,
-            processes: self.config.processes.max(1),
+            processes: self.config.processes,
+            idle: self.config.idle,
+            limits: self.config.process_limits,
             mercy: self.config.reload_mercy,
             patience: self.patience(),
         })

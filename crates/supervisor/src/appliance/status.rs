@@ -3,7 +3,8 @@
 use super::fallback::fallback_of;
 use super::{Appliance, OperationError, Running, Settings, SiteRelease};
 use crate::api::{
-    ApplianceStatus, EngineStatus, Explanation, Mode, Release, SiteState, SiteStatus, WorkerStatus,
+    ApplianceStatus, EngineStatus, Explanation, Mode, Release, SiteState, SiteStatus, WorkerState,
+    WorkerStatus,
 };
 use crate::engine::{Generation, Loaded};
 use crate::listeners::ListenerSet;
@@ -112,6 +113,8 @@ impl Appliance {
         let mode = placed.map_or(Mode::Static, |placed| placed.mode);
         let (state, problem) = if row.stopped {
             (SiteState::Stopped, None)
+        } else if placed.is_some() && is_asleep(running, &row.name) {
+            (SiteState::Idle, fallback_of(&row))
         } else if placed.is_some() {
             let (state, problem) = to_state(load_state(running, &row.name, mode));
             (state, problem.or_else(|| fallback_of(&row)))
@@ -171,6 +174,10 @@ fn load_state(running: &Running, site: &str, mode: Mode) -> Loaded {
     }
 }
 
+fn is_asleep(running: &Running, site: &str) -> bool {
+    running.crews.get(site).is_some_and(|crew| crew.is_asleep())
+}
+
 fn to_state(loaded: Loaded) -> (SiteState, Option<String>) {
     match loaded {
         Loaded::Waiting => (SiteState::Starting, None),
@@ -193,6 +200,13 @@ fn workers(running: &Running, release: &SiteRelease, mode: Mode) -> Vec<WorkerSt
         release: release.release.clone(),
         started_ms: engine.started_ms,
         threads: release.config.threads,
+        state: match engine.load_state() {
+            Loaded::Ready => WorkerState::Running,
+            Loaded::Waiting | Loaded::Failed(_) => WorkerState::Starting,
+        },
+        requests: engine.usage().requests,
+        recycles: 0,
+        last_recycle: None,
     });
     worker.into_iter().collect()
 }

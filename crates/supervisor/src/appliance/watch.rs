@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use onebox_metrics::Snapshot;
 use tokio::time::timeout;
 
 use super::change::{Change, OBEDIENCE, Renew, nobody};
@@ -10,6 +11,7 @@ use super::{Appliance, Layout, Running};
 use crate::api::{EventKind, Mode};
 use crate::engine::Generation;
 use crate::logs::Source;
+use crate::workers::{Crew, Load};
 
 /// How long the end of an engine is held against the site that it embedded.
 const MEMORY: Duration = Duration::from_secs(600);
@@ -174,7 +176,20 @@ impl Appliance {
         self.workers.settle(change);
     }
 
-    /// Passes on to the engine which workers there are, whenever one comes or goes.
+    fn crew(&self, site: &str) -> Option<Arc<Crew>> {
+        self.running.lock().crews.get(site).cloned()
+    }
+
+    /// Gives every site as many processes as it shall have after a second in which this was counted.
+    pub(crate) fn adapt_crews(&self, counted: &Snapshot, memory_available: u64) {
+        let crews: Vec<_> = self.running.lock().crews.values().cloned().collect();
+        for crew in crews {
+            let in_flight = counted.sites.get(crew.site()).map_or(0, |site| site.in_flight);
+            crew.adapt(Load { in_flight, memory_available });
+        }
+    }
+
+    /// Passes on to the engine which workers there are, whenever one comes or goes; wakes sites that sleep.
     pub(super) fn watch_workers(self: &Arc<Self>) {
         let appliance = Arc::clone(self);
         self.tasks.spawn(async move {
@@ -183,6 +198,11 @@ impl Appliance {
                     () = appliance.workers.changed.notified() => {
                         appliance.publish_workers().await;
                         appliance.fall_back_where_due();
+                    }
+                    sites = appliance.engines.wanted.taken() => {
+                        for crew in sites.iter().filter_map(|site| appliance.crew(site)) {
+                            crew.wake();
+                        }
                     }
                     () = appliance.shutdown.cancelled() => return,
                 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use onebox_app_server::Usage;
 use onebox_config::{Limits, Paths};
 use onebox_metrics::Snapshot;
 use parking_lot::Mutex;
@@ -37,7 +38,7 @@ use crate::logs::{Logs, Source};
 use crate::process::{self, Exit, Output, Process, ProcessData, take_inherited};
 use crate::site_sockets::SiteSocket;
 use crate::takeover::Luggage;
-use heard::{Ears, Heard, LogWriter};
+use heard::{Ears, Heard, LogWriter, Wanted};
 pub(crate) use heard::{LoadFailure, Loaded};
 use orders::{Orders, Unsaid};
 
@@ -52,6 +53,8 @@ pub(crate) struct EngineContext {
     pub(crate) access_logs: Option<PathBuf>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) journal: Arc<Journal>,
+    /// Filled by every generation.
+    pub(crate) wanted: Arc<Wanted>,
 }
 
 /// What one generation is started with.
@@ -170,7 +173,7 @@ impl Generation {
         let probe = SocketFile(data.probe);
         let about = About { number: data.number, started_ms: data.started_ms, embedded, probe };
         let loaded = if data.is_loaded { Loaded::Ready } else { Loaded::Waiting };
-        let heard = Heard { configured: data.sequence, loaded, draining: false, wedged: None };
+        let heard = Heard { configured: data.sequence, loaded, ..Heard::NOTHING };
         let generation = Self::listen_to(context, about, child, (control, giver), heard)?;
         generation.sequence.store(data.sequence, Ordering::Relaxed);
         Ok(generation)
@@ -216,6 +219,7 @@ impl Generation {
             samples: Arc::clone(&samples),
             log: writer.clone(),
             journal: Arc::clone(&context.journal),
+            wanted: Arc::clone(&context.wanted),
         };
         let hearing = tokio::spawn(ears.listen(reader));
         tokio::spawn(writer.clone().capture(output.stdout, Source::App));
@@ -314,6 +318,11 @@ impl Generation {
         let mut heard = self.heard.clone();
         let heard = heard.wait_for(|heard| heard.wedged.is_some()).await.ok()?;
         heard.wedged.clone()
+    }
+
+    /// What its application does, as it told last.
+    pub(crate) fn usage(&self) -> Usage {
+        self.heard.borrow().usage
     }
 
     /// Lets it accept connections on the listeners for sites.

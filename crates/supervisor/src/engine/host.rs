@@ -265,6 +265,11 @@ impl Engine {
                 },
                 Some(given) = sockets.recv() => self.doors.take(&self.proxy, given),
                 Some(imported) = self.imports.1.recv() => self.imported(imported).await,
+                sites = self.routes.wanting() => {
+                    for site in sites {
+                        self.say(FromEngine::Wanted { site }).await;
+                    }
+                }
                 _ = second.tick() => self.say(FromEngine::Sample(self.metrics.snapshot())).await,
                 () = ended(&mut draining) => {
                     self.routes.close_embedded();

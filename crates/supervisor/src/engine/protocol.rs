@@ -111,6 +111,11 @@ pub(crate) enum FromEngine {
         /// What.
         notice: Notice,
     },
+    /// Requests of a site wait, and there is no worker that will take them: it may be asleep.
+    Wanted {
+        /// The site.
+        site: String,
+    },
     /// Totals since the engine started; each second.
     Sample(Snapshot),
     /// It drains: no connection will be accepted any more.

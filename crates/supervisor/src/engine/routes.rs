@@ -10,6 +10,7 @@ use onebox_proxy::{
     Backend, RouteTable, Site, StaticMount, UpstreamGroup, WorkerAddress, WorkerGroup,
 };
 use onebox_uwsgi::{Backlog, BufferLimits, Connector, channel};
+use tokio::sync::Notify;
 
 use super::protocol::{BackendData, EmbeddedData, EngineConfig, SiteData};
 
@@ -36,6 +37,8 @@ pub(super) struct Routes {
     embedded: Option<Embedded>,
     /// By site: what everybody sees.
     groups: HashMap<String, Group>,
+    /// Told when one of the groups wants workers.
+    wanting: Arc<Notify>,
     /// By site: candidates.
     candidate_groups: HashMap<String, Group>,
     /// Of live sites and candidates: what is known about servers, and connections to them, outlive a release.
@@ -61,6 +64,7 @@ impl Routes {
             config: EngineConfig::default(),
             embedded: None,
             groups: HashMap::new(),
+            wanting: Arc::default(),
             candidate_groups: HashMap::new(),
             upstreams: Vec::new(),
         }
@@ -110,6 +114,14 @@ impl Routes {
         if let Some(Embedded::Open(connector)) = &self.embedded {
             connector.close();
         }
+    }
+
+    /// Waits until requests of some sites wait and no worker will take them: which ones.
+    pub(super) async fn wanting(&self) -> Vec<String> {
+        self.wanting.notified().await;
+        let groups = self.groups.iter().chain(&self.candidate_groups);
+        let wanting = groups.filter(|(_, group)| group.workers.wants_workers());
+        wanting.map(|(site, _)| site.clone()).collect()
     }
 
     /// The public table, and the one for health checks. Needs a tokio runtime.
@@ -191,7 +203,7 @@ impl Routes {
                     Entrance::Public => &mut self.groups,
                     Entrance::Probe => &mut self.candidate_groups,
                 };
-                let group = group(groups, data);
+                let group = group(groups, data, &self.wanting);
                 let addresses = workers.iter().map(|worker| WorkerAddress {
                     socket: worker.socket.clone(),
                     threads: worker.threads,
@@ -210,14 +222,18 @@ enum Entrance {
 }
 
 /// The site's group; requests that wait in it stay in it whatever release its workers have.
-fn group(groups: &mut HashMap<String, Group>, data: &SiteData) -> Arc<WorkerGroup> {
+fn group(
+    groups: &mut HashMap<String, Group>,
+    data: &SiteData,
+    wanting: &Arc<Notify>,
+) -> Arc<WorkerGroup> {
     let known = groups.get_mut(&data.name).filter(|group| group.queue_size == data.queue_size);
     if let Some(group) = known {
         group.mercy = data.reload_mercy;
         return Arc::clone(&group.workers);
     }
     let capacity = usize::try_from(data.queue_size).unwrap_or(usize::MAX);
-    let workers = Arc::new(WorkerGroup::new(capacity));
+    let workers = Arc::new(WorkerGroup::new(capacity, Arc::clone(wanting)));
     let (queue_size, mercy) = (data.queue_size, data.reload_mercy);
     let group = Group { queue_size, mercy, workers: Arc::clone(&workers) };
     if let Some(old) = groups.insert(data.name.clone(), group) {

@@ -49,6 +49,7 @@ pub(crate) async fn run(appliance: Arc<Appliance>) {
         });
         let Ok((returned, taken)) = measured.await else { return };
         meters = returned;
+        appliance.adapt_crews(&counted, taken.memory_available());
         // Without a dashboard nobody listens, which is no error.
         appliance.events.send(Event::Sample(Arc::new(sample(&counted, &taken, lasted)))).ok();
         appliance.history.take(tick(&counted, taken, lasted));
@@ -71,6 +72,16 @@ struct Meters {
 struct Taken {
     processes: BTreeMap<String, ProcessFigures>,
     the_box: BoxFigures,
+}
+
+impl Taken {
+    /// What the machine could still give; without bound where it does not say.
+    fn memory_available(&self) -> u64 {
+        match self.the_box.memory_total {
+            0 => u64::MAX,
+            total => total.saturating_sub(self.the_box.memory.max),
+        }
+    }
 }
 
 impl Meters {

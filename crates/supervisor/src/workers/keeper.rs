@@ -1,17 +1,24 @@
-//! Keeps one worker running: a process that ends is started again with a pause, one that is wedged is replaced by a warm one.
+//! Keeps one worker running: a process that ends is started again with a pause, one that is due or wedged is replaced by a warm
+//! one, and one that is not needed any more ends when it has finished what it has.
 
+use std::future::pending;
 use std::io;
-use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use onebox_app_server::WorkerReport;
 use rustix::process::Signal;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::crew::Worker;
 use super::life::{Door, Life};
-use super::{CrewSpec, GRACE, Worker, WorkerContext, drain};
+use super::memory::{kill_above, resident_bytes};
+use super::recycling::{Due, Reason};
+use super::{CrewSpec, GRACE, WorkerContext, drain};
 use crate::api::EventKind;
 use crate::engine::{LoadFailure, Loaded};
 use crate::logs::Source;
@@ -23,14 +30,19 @@ const WAITED_FOR: Duration = Duration::from_secs(1);
 const OBEDIENCE: Duration = Duration::from_secs(20);
 /// After this another fresh worker is tried where the last one did not come up.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How often it is looked whether a process is due.
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// Keeps one worker of a crew.
 pub(super) struct Keeper {
     pub(super) context: Arc<WorkerContext>,
     pub(super) spec: CrewSpec,
     pub(super) worker: Arc<Worker>,
+    /// The end of the whole crew.
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
+    /// Who has it may replace a worker that could also wait.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How it went on with a process.
@@ -40,14 +52,25 @@ enum Outcome {
     Replaced(Door, Life),
 }
 
+/// A process that could take over.
+struct Fresh {
+    door: Door,
+    life: Life,
+    /// Held until it has.
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// One that is coming, or why not.
+type Relief<'a> = Pin<Box<dyn Future<Output = Result<Fresh, String>> + Send + 'a>>;
+
 impl Keeper {
-    /// Keeps the worker until the crew is dismissed.
+    /// Keeps the worker until it is dismissed.
     pub(super) async fn run(self, mut door: Door) {
         let mut back_off = BackOff::new();
         let mut life = self.start(&door);
         loop {
             let ended = match life {
-                Ok(running) => match self.keep(running).await {
+                Ok(running) => match self.keep(running, &door).await {
                     Outcome::Ended(exit) => Ok(exit),
                     Outcome::Replaced(fresh_door, fresh) => {
                         (door, life) = (fresh_door, Ok(fresh));
@@ -56,8 +79,8 @@ impl Keeper {
                 },
                 Err(error) => Err(error),
             };
-            *self.worker.current.lock() = None;
-            if self.stop.is_cancelled() {
+            self.worker.now.lock().process = None;
+            if self.worker.dismissed.is_cancelled() {
                 return;
             }
             let reason = match ended {
@@ -65,36 +88,51 @@ impl Keeper {
                 Err(error) => format!("could not be started: {error}"),
             };
             let pause = back_off.after_end(Instant::now());
-            *self.worker.keeps_ending.lock() =
+            self.worker.now.lock().keeps_ending =
                 back_off.is_a_loop().then(|| format!("the worker {reason}"));
             self.tell_end(&reason, pause);
             self.set(|loaded| after_end(loaded, &reason, pause));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.stop.cancelled() => return,
+                () = self.worker.dismissed.cancelled() => return,
             }
             life = self.start(&door);
         }
     }
 
+    /// Starts a process behind `door`; one that takes too much memory is killed, whatever it does by then.
     fn start(&self, door: &Door) -> io::Result<Life> {
-        Life::start(&self.context, &self.spec, door, &self.tasks)
+        let life = Life::start(&self.context, &self.spec, door, &self.tasks)?;
+        if let Some(limit) = self.spec.limits.memory_limit {
+            let (context, spec) = (Arc::clone(&self.context), self.spec.clone());
+            let (worker, process) = (Arc::clone(&self.worker), Arc::clone(&life.process));
+            self.tasks.spawn(async move {
+                let Some(taken) = kill_above(limit, &process).await else { return };
+                let reason = Reason::MemoryLimit(taken);
+                let text = format!(
+                    "worker {}: process {} is killed: {reason}",
+                    worker.name,
+                    process.pid()
+                );
+                tell(&context, &spec, &worker, &reason, &text);
+            });
+        }
+        Ok(life)
     }
 
     /// Keeps one process until its end, or until another one serves in its place.
-    async fn keep(&self, mut life: Life) -> Outcome {
-        *self.worker.current.lock() = Some((Arc::clone(&life.process), life.started_ms));
+    async fn keep(&self, mut life: Life, door: &Door) -> Outcome {
+        self.worker.now.lock().process = Some(life.about());
         let mut is_reported = *self.worker.loaded.borrow() == Loaded::Ready;
-        let mut wedged = None;
+        let due = Due::new(&self.spec.limits, rand::random());
+        let mut looks = tokio::time::interval(LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reason: Option<Reason> = None;
+        let mut relief: Relief<'_> = Box::pin(pending());
         loop {
-            let relief = async {
-                match &wedged {
-                    Some(_) => self.warm_up().await,
-                    None => std::future::pending().await,
-                }
-            };
             let ended = life.process.ended();
-            tokio::select! {
+            let found = tokio::select! {
+                biased;
                 () = ended => {
                     life.last_words().await;
                     return Outcome::Ended(life.process.exited().await);
@@ -103,36 +141,72 @@ impl Keeper {
                     let mercy = self.spec.mercy;
                     return Outcome::Ended(drain(&life.process, mercy, &self.context).await);
                 }
-                Some(heard) = life.says(), if wedged.is_none() => {
+                () = self.worker.dismissed.cancelled() => {
+                    return Outcome::Ended(self.withdraw(life, door).await);
+                }
+                Some(heard) = life.says() => {
                     if let (Some(report), false) = (heard.report, is_reported) {
                         is_reported = true;
                         self.hear(report);
                     }
-                    wedged = heard.wedged;
+                    heard.wedged.map(Reason::Wedged).or_else(|| self.reason(&life, &due))
                 }
-                fresh = relief => match fresh {
-                    Ok((fresh_door, fresh)) => {
-                        self.hand_over(life, fresh_door.path()).await;
-                        return Outcome::Replaced(fresh_door, fresh);
+                _ = looks.tick() => self.reason(&life, &due),
+                fresh = &mut relief => match fresh {
+                    Ok(Fresh { door, life: fresh, _turn }) => {
+                        self.hand_over(life, (&door, &fresh), reason).await;
+                        return Outcome::Replaced(door, fresh);
                     }
                     Err(error) => {
-                        let text = format!("no worker can take the place of one that is wedged: {error}");
+                        let text = format!(
+                            "worker {}: no fresh process can take its place: {error}",
+                            self.worker.name
+                        );
                         tracing::error!(site = self.spec.site, worker = self.worker.name, text);
                         self.log(&text);
-                        tokio::select! {
-                            () = tokio::time::sleep(AGAIN_AFTER) => {}
-                            () = self.stop.cancelled() => {}
-                            _ = life.process.exited() => {}
-                        }
+                        relief = self.relief(reason.as_ref(), AGAIN_AFTER);
+                        None
                     }
                 },
+            };
+            // What can't wait does not wait behind what can.
+            let is_news = reason.as_ref().is_none_or(Reason::can_wait);
+            if let Some(found) =
+                found.filter(|found| is_news && (reason.is_none() || !found.can_wait()))
+            {
+                relief = self.relief(Some(&found), Duration::ZERO);
+                reason = Some(found);
             }
         }
     }
+
+    /// Why a process is due to be replaced that takes requests.
+    fn reason(&self, life: &Life, due: &Due) -> Option<Reason> {
+        if *self.worker.loaded.borrow() != Loaded::Ready {
+            return None;
+        }
+        let rss = due.asks_for_memory().then(|| resident_bytes(life.process.pid())).flatten();
+        due.reason(life.usage().requests, life.started.elapsed(), rss)
+    }
+
+    /// Brings a process that could take over, after a pause and when it is its turn.
+    fn relief(&self, reason: Option<&Reason>, pause: Duration) -> Relief<'_> {
+        let can_wait = reason.is_none_or(Reason::can_wait);
+        Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            let turn = match can_wait {
+                true => Some(Arc::clone(&self.turn).lock_owned().await),
+                false => None,
+            };
+            let (door, life) = self.warm_up().await?;
+            Ok(Fresh { door, life, _turn: turn })
+        })
+    }
+
     /// Starts another process beside the one that serves and waits until it could take over.
     async fn warm_up(&self) -> Result<(Door, Life), String> {
         let door = Door::open(self.context.next_socket()).map_err(|error| error.to_string())?;
-        let started = Life::start(&self.context, &self.spec, &door, &self.tasks);
+        let started = self.start(&door);
         let mut fresh = Unproven(Some(started.map_err(|error| error.to_string())?));
         let limit = self.spec.patience;
         let said = match &mut fresh.0 {
@@ -150,33 +224,44 @@ impl Keeper {
         }
     }
 
-    /// Sends requests to the process behind `socket` from now on; the old one finishes what it has and ends, in the background.
-    async fn hand_over(&self, old: Life, socket: &Path) {
-        let text = format!(
-            "worker {}: a fresh process takes the place of {}",
-            self.worker.name,
-            old.process.pid()
-        );
-        self.log(&text);
-        tracing::warn!(site = self.spec.site, worker = self.worker.name, "worker replaced");
-        let left = std::mem::replace(&mut *self.worker.socket.lock(), socket.to_owned());
-        self.worker.left.lock().push(left.clone());
+    /// Sends requests to a fresh process from now on; the old one finishes what it has and ends, in the background.
+    async fn hand_over(&self, old: Life, (door, fresh): (&Door, &Life), reason: Option<Reason>) {
+        if let Some(reason) = reason {
+            let (name, pid) = (&self.worker.name, old.process.pid());
+            let text = format!("worker {name}: a fresh process takes the place of {pid}: {reason}");
+            tell(&self.context, &self.spec, &self.worker, &reason, &text);
+        }
+        let left = {
+            let mut now = self.worker.now.lock();
+            let left = std::mem::replace(&mut now.socket, door.path().to_owned());
+            now.left.push((left.clone(), old.about()));
+            now.process = Some(fresh.about());
+            left
+        };
         let change = self.context.tell_change();
         self.context.settled(change, OBEDIENCE).await;
         let (context, spec) = (Arc::clone(&self.context), self.spec.clone());
         let worker = Arc::clone(&self.worker);
         self.tasks.spawn(async move {
-            let deadlines = spec.spec.deadlines;
-            // As long as the last of its requests may take; the one that holds it up has no client any more.
-            tokio::select! {
-                _ = old.finish(deadlines.harakiri + deadlines.grace + GRACE) => {}
-                () = context.hurry.cancelled() => {
-                    old.finish(spec.mercy + GRACE).await;
-                }
-            }
-            worker.left.lock().retain(|socket| *socket != left);
+            finish(&old, &spec, &context).await;
+            worker.now.lock().left.retain(|(socket, _)| *socket != left);
             context.tell_change();
         });
+    }
+
+    /// Sends no more requests to a process that is not needed, and lets it finish what it has.
+    async fn withdraw(&self, life: Life, door: &Door) -> Exit {
+        {
+            let mut now = self.worker.now.lock();
+            now.process = None;
+            now.left.push((door.path().to_owned(), life.about()));
+        }
+        self.set(|loaded| *loaded = Loaded::Waiting);
+        let change = self.context.last_change();
+        self.context.settled(change, OBEDIENCE).await;
+        let exit = finish(&life, &self.spec, &self.context).await;
+        self.worker.now.lock().left.retain(|(socket, _)| socket != door.path());
+        exit
     }
 
     /// What the worker is now by its own word.
@@ -207,6 +292,30 @@ impl Keeper {
         self.worker.loaded.send_modify(change);
         self.context.tell_change();
     }
+}
+
+/// Lets a process that gets no more requests end, when the last of those it has may at the latest: the one that holds it up
+/// has no client any more.
+async fn finish(life: &Life, spec: &CrewSpec, context: &WorkerContext) -> Exit {
+    let deadlines = spec.spec.deadlines;
+    tokio::select! {
+        exit = life.finish(deadlines.harakiri + deadlines.grace + GRACE) => exit,
+        () = context.hurry.cancelled() => life.finish(spec.mercy + GRACE).await,
+    }
+}
+
+/// Counts that a process is replaced, and tells why.
+fn tell(context: &WorkerContext, spec: &CrewSpec, worker: &Worker, reason: &Reason, text: &str) {
+    let name = reason.name();
+    {
+        let mut now = worker.now.lock();
+        now.recycles += 1;
+        now.last_recycle = Some(reason.to_string());
+    }
+    *context.recycles.lock().entry((spec.site.clone(), name)).or_default() += 1;
+    tracing::warn!(site = spec.site, worker = worker.name, reason = name, "worker replaced");
+    context.logs.write(&spec.site, Source::Onebox, text);
+    context.journal.site(EventKind::Recycle, &spec.site, Some(&spec.release), text);
 }
 
 /// A process that may turn out to be of no use: dropped, it is killed.

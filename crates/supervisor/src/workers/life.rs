@@ -7,9 +7,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use onebox_app_server::{Notice, RuntimeLibrary, WorkerReport, worker_command};
+use onebox_app_server::{Notice, RuntimeLibrary, Usage, WorkerReport, worker_command};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
@@ -55,10 +55,19 @@ impl Door {
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) process: Arc<Process>,
-    pub(super) started_ms: i64,
+    started_ms: i64,
+    pub(super) started: Instant,
     heard: watch::Receiver<Heard>,
     /// Its output is being written down.
     written: JoinHandle<()>,
+}
+
+/// What others may know of a process while it runs.
+#[derive(Debug, Clone)]
+pub(super) struct About {
+    pub(super) process: Arc<Process>,
+    pub(super) started_ms: i64,
+    pub(super) heard: watch::Receiver<Heard>,
 }
 
 /// What a process said of itself.
@@ -67,6 +76,7 @@ pub(super) struct Heard {
     pub(super) report: Option<WorkerReport>,
     /// Why only a fresh process helps.
     pub(super) wedged: Option<String>,
+    pub(super) usage: Usage,
 }
 
 impl Life {
@@ -116,7 +126,19 @@ impl Life {
                 () = last_words => {}
             }
         });
-        Ok(Self { process: Arc::new(process), started_ms: now_ms(), heard, written })
+        let (process, started) = (Arc::new(process), Instant::now());
+        Ok(Self { process, started_ms: now_ms(), started, heard, written })
+    }
+
+    /// What others may know of it.
+    pub(super) fn about(&self) -> About {
+        let (process, heard) = (Arc::clone(&self.process), self.heard.clone());
+        About { process, started_ms: self.started_ms, heard }
+    }
+
+    /// What it said last of what it does.
+    pub(super) fn usage(&self) -> Usage {
+        self.heard.borrow().usage
     }
 
     /// After its end: waits until what it wrote last is written down.
@@ -162,8 +184,12 @@ async fn hear(status: pipe::Receiver, heard: &watch::Sender<Heard>, tell: impl F
             heard.send_modify(|heard| heard.report = Some(report));
         } else if let Some(notice) = Notice::parse(&line) {
             tell(&notice);
-            if let Notice::Wedged { reason } = notice {
-                heard.send_modify(|heard| heard.wedged = Some(reason));
+            match notice {
+                Notice::Wedged { reason } => {
+                    heard.send_modify(|heard| heard.wedged = Some(reason));
+                }
+                Notice::Usage(usage) => heard.send_modify(|heard| heard.usage = usage),
+                _ => {}
             }
         }
     }

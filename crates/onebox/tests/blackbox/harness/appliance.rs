@@ -168,6 +168,19 @@ impl TestBox {
         self.cli(&["status", name, "--json"]).ok().json()
     }
 
+    /// Asks for the status of a site until it is that.
+    pub(crate) fn wait_for_site(&self, name: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let status = self.site(name);
+            if is_it(&status) {
+                return status;
+            }
+            assert!(begun.elapsed() < DEADLINE, "{status}");
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// The process id of the engine.
     pub(crate) fn engine_pid(&self) -> i32 {
         i32::try_from(self.status()["engine"]["pid"].as_i64().expect("an engine runs")).unwrap()

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -28,6 +28,8 @@ pub(crate) struct Tally {
     pub(crate) bodies: BTreeMap<String, u64>,
     /// Everything else.
     pub(crate) failures: Vec<String>,
+    /// The longest time that an answer took.
+    pub(crate) longest: Duration,
 }
 
 /// How connections are used.
@@ -72,11 +74,13 @@ impl Poller {
             let mut tally = Tally::default();
             let mut connection = None;
             while !told.load(Ordering::Relaxed) {
+                let began = Instant::now();
                 let opened = match connection.take() {
                     Some(open) => Ok(open),
                     None => Connection::open(address, &host),
                 };
                 let asked = opened.and_then(|mut open| ask(&mut open).map(|answer| (open, answer)));
+                tally.longest = tally.longest.max(began.elapsed());
                 match asked {
                     Ok((open, answer)) if answer.status == 200 => {
                         *tally.bodies.entry(answer.text()).or_default() += 1;

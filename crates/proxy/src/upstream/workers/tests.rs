@@ -80,7 +80,7 @@ async fn status(mut stream: ResponseStream) -> Result<u16, AbortReason> {
 }
 
 fn group(queue_size: usize) -> Arc<WorkerGroup> {
-    Arc::new(WorkerGroup::new(queue_size))
+    Arc::new(WorkerGroup::new(queue_size, Arc::default()))
 }
 
 fn dispatch(group: &Arc<WorkerGroup>) -> Result<ResponseStream, DispatchError> {

@@ -1,15 +1,15 @@
 //! What an engine says: over the control socket, and by what it prints.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use onebox_app_server::Notice;
+use onebox_app_server::{Notice, Usage};
 use onebox_metrics::Snapshot;
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::OwnedReadHalf;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::super::logging::Told;
 use super::super::protocol::FromEngine;
@@ -61,12 +61,38 @@ pub(super) struct Heard {
     pub(super) draining: bool,
     /// Why its interpreter has to be replaced.
     pub(super) wedged: Option<String>,
+    pub(super) usage: Usage,
 }
 
 impl Heard {
     /// It has just been started.
-    pub(super) const NOTHING: Self =
-        Self { configured: 0, loaded: Loaded::Waiting, draining: false, wedged: None };
+    pub(super) const NOTHING: Self = Self {
+        configured: 0,
+        loaded: Loaded::Waiting,
+        draining: false,
+        wedged: None,
+        usage: Usage { requests: 0, running: 0, gil_wait_us: 0 },
+    };
+}
+
+/// Sites whose requests wait in an engine for workers.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    sites: Mutex<BTreeSet<String>>,
+    added: Notify,
+}
+
+impl Wanted {
+    fn add(&self, site: String) {
+        self.sites.lock().insert(site);
+        self.added.notify_one();
+    }
+
+    /// Waits for sites, and takes them.
+    pub(crate) async fn taken(&self) -> BTreeSet<String> {
+        self.added.notified().await;
+        std::mem::take(&mut *self.sites.lock())
+    }
 }
 
 /// Takes in what an engine says.
@@ -75,6 +101,7 @@ pub(super) struct Ears {
     pub(super) samples: Arc<Mutex<VecDeque<Snapshot>>>,
     pub(super) log: LogWriter,
     pub(super) journal: Arc<Journal>,
+    pub(super) wanted: Arc<Wanted>,
 }
 
 impl Ears {
@@ -115,10 +142,15 @@ impl Ears {
             FromEngine::Notice { site, release, notice } => {
                 let served = Served { site: &site, release: &release };
                 deadlines::tell(&self.log.logs, &self.journal, served, &notice);
-                if let Notice::Wedged { reason } = notice {
-                    self.heard.send_modify(|heard| heard.wedged = Some(reason));
+                match notice {
+                    Notice::Wedged { reason } => {
+                        self.heard.send_modify(|heard| heard.wedged = Some(reason));
+                    }
+                    Notice::Usage(usage) => self.heard.send_modify(|heard| heard.usage = usage),
+                    _ => {}
                 }
             }
+            FromEngine::Wanted { site } => self.wanted.add(site),
             FromEngine::Draining => self.heard.send_modify(|heard| heard.draining = true),
         }
     }
