@@ -226,11 +226,6 @@ impl Keeper {
 
     /// Sends requests to a fresh process from now on; the old one finishes what it has and ends, in the background.
     async fn hand_over(&self, old: Life, (door, fresh): (&Door, &Life), reason: Option<Reason>) {
-        if let Some(reason) = reason {
-            let (name, pid) = (&self.worker.name, old.process.pid());
-            let text = format!("worker {name}: a fresh process takes the place of {pid}: {reason}");
-            tell(&self.context, &self.spec, &self.worker, &reason, &text);
-        }
         let left = {
             let mut now = self.worker.now.lock();
             let left = std::mem::replace(&mut now.socket, door.path().to_owned());
@@ -240,6 +235,12 @@ impl Keeper {
         };
         let change = self.context.tell_change();
         self.context.settled(change, OBEDIENCE).await;
+        // Whoever is told finds the fresh one.
+        if let Some(reason) = reason {
+            let (name, pid) = (&self.worker.name, old.process.pid());
+            let text = format!("worker {name}: a fresh process takes the place of {pid}: {reason}");
+            tell(&self.context, &self.spec, &self.worker, &reason, &text);
+        }
         let (context, spec) = (Arc::clone(&self.context), self.spec.clone());
         let worker = Arc::clone(&self.worker);
         self.tasks.spawn(async move {
