@@ -110,6 +110,7 @@ fn a_process_above_its_memory_limit_is_killed_and_named() {
     let appliance = start("memory-limit = \"150MB\"");
     let visitors = visitors(&appliance);
     let before = get(appliance.http, "localhost", "/").text();
+    let pid: i64 = before.parse().unwrap();
     let mut greedy = Connection::open(appliance.http, "localhost").unwrap();
     // It may be answered before it is looked at.
     if let Ok(answer) = greedy.get("/grow/400") {
@@ -117,7 +118,7 @@ fn a_process_above_its_memory_limit_is_killed_and_named() {
     }
     let is_another = |site: &Value| {
         let worker = &site["workers"][0];
-        worker["state"] == "running" && worker["pid"].to_string() != before
+        worker["state"] == "running" && worker["pid"] != pid
     };
     let status = appliance.wait_for_site("recycled", is_another);
     assert_eq!(status["workers"][0]["recycles"], 1, "{status}");
