@@ -151,6 +151,7 @@ fn what_applications_start_is_started_safely_and_what_is_refused_is_said() {
                 "blocked": 0,
                 "forked": 7,
                 "chosen": 0,
+                "ticking": 100,
             });
             assert_eq!(seen, expected, "{log}");
             for name in ["SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGUSR1", "SIGUSR2"] {

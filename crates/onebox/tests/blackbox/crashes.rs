@@ -114,6 +114,56 @@ fn a_crash_of_a_worker_fails_only_what_is_in_flight() {
     a_crash_fails_only_what_is_in_flight("isolated", "isolation = \"process\"");
 }
 
+#[test]
+fn a_site_that_crashes_the_engine_twice_moves_out_of_it_under_load() {
+    let appliance = TestBox::start();
+    let hazard = Hazard::new("");
+    hazard.release(&appliance, "one");
+    assert_eq!(appliance.site("hazard")["mode"], "embedded");
+    let clients: Vec<_> =
+        (0..4).map(|_| Poller::keep_alive(appliance.http, "hazard.localhost", "/")).collect();
+    crash(&appliance, "abort");
+    wait_for_answer(&appliance, "hazard.localhost", "one");
+    crash(&appliance, "segfault");
+    // The last of the move is told when nobody is served by the engine any more.
+    appliance.wait_for_log("hazard", "moved to a process of its own");
+    assert_eq!(appliance.site("hazard")["mode"], "isolated");
+    let engine = appliance.engine_pid();
+    crash(&appliance, "segfault");
+    wait_for_answer(&appliance, "hazard.localhost", "one");
+    assert_eq!(appliance.engine_pid(), engine);
+    for client in clients {
+        let tally = client.stop();
+        // One request of a client can be in flight at each of the three crashes.
+        assert!(tally.failures.len() <= 3, "{:?}", tally.failures);
+        assert!(!tally.failures.concat().contains("refused"), "{:?}", tally.failures);
+    }
+    let explained = appliance.cli(&["explain", "hazard"]).ok().stdout;
+    assert!(explained.contains("twice in ten minutes"), "{explained}");
+}
+
+#[test]
+fn a_crash_of_one_isolated_site_is_noticed_by_nobody_else() {
+    let appliance = TestBox::start();
+    appliance.deploy(SiteFolder::fixture("recycled").path()).ok();
+    let hazard = Hazard::new("");
+    hazard.release(&appliance, "one");
+    let (engine, pid) =
+        (appliance.engine_pid(), get(appliance.http, "recycled.localhost", "/").text());
+    let visitors = [
+        Poller::keep_alive(appliance.http, "recycled.localhost", "/"),
+        Poller::start(appliance.http, "recycled.localhost", "/"),
+    ];
+    for _ in 0..3 {
+        crash(&appliance, "segfault");
+        wait_for_answer(&appliance, "hazard.localhost", "one");
+    }
+    for visitor in visitors {
+        assert!(visitor.all_well().bodies.into_keys().eq([pid.as_str()]));
+    }
+    assert_eq!(appliance.engine_pid(), engine);
+}
+
 fn a_release_that_keeps_crashing_gives_way(configuration: &str) {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");

@@ -32,7 +32,7 @@ fn every_python_of_the_machine_serves_embedded_and_isolated() {
 }
 
 /// One CPython for each minor version: pyenv's, then those on `PATH`.
-fn pythons() -> BTreeMap<u64, PathBuf> {
+pub(crate) fn pythons() -> BTreeMap<u64, PathBuf> {
     let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
     let root = root.or_else(|| std::env::home_dir().map(|home| home.join(".pyenv"))).unwrap();
     let versions = std::fs::read_dir(root.join("versions")).into_iter().flatten().flatten();

@@ -181,6 +181,19 @@ impl TestBox {
         }
     }
 
+    /// Reads the log of a site until it has that.
+    pub(crate) fn wait_for_log(&self, name: &str, text: &str) {
+        let begun = Instant::now();
+        loop {
+            let log = self.cli(&["logs", name]).ok().stdout;
+            if log.contains(text) {
+                return;
+            }
+            assert!(begun.elapsed() < DEADLINE, "{text:?} is not in {log}");
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// The process id of the engine.
     pub(crate) fn engine_pid(&self) -> i32 {
         i32::try_from(self.status()["engine"]["pid"].as_i64().expect("an engine runs")).unwrap()
