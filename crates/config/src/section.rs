@@ -132,6 +132,11 @@ impl Section {
         self.table.get(key).map(|item| item.origin.clone())
     }
 
+    /// Whether `key` has a value like this, as long as it was not read.
+    pub(crate) fn holds(&self, key: &str, is_it: impl FnOnce(&Value) -> bool) -> bool {
+        self.table.get(key).is_some_and(|item| is_it(&item.value))
+    }
+
     /// Notes a problem that is not one value's alone.
     pub(crate) fn refuse(&mut self, key: &str, origin: Origin, invalid: Invalid) {
         self.note::<()>(key, &origin, Err(invalid));

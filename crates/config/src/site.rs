@@ -3,6 +3,11 @@
 //! Meaning, unit, default and range of each key stand in `config/onebox.toml`, which a test holds to this code.
 
 mod check;
+mod password;
+mod pattern;
+mod route;
+mod rules;
+mod template;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -15,6 +20,10 @@ use ipnet::IpNet;
 
 use crate::{ConfigError, Origin, Problem, document};
 
+pub use pattern::{Matcher, Pattern};
+pub use route::{OwnAnswer, Route, RouteFiles, Routing};
+pub use rules::{Auth, ErrorPage, HeaderRules, Otherwise, Rules, TryFiles};
+pub use template::{Caught, Filling, Target, Template, encode_path};
 pub use upstream::{
     ActiveCheck, Balance, PassiveCheck, Protocol, Script, Server, ServerAddress, Upstream,
 };
@@ -78,6 +87,8 @@ pub struct SiteConfig {
     pub health: HealthCheck,
     /// `[hooks] release`; `None`: by detection (Django: migrate and collectstatic)
     pub release_hooks: Option<Vec<String>>,
+    /// `[[route]]`, and what the site says about every request
+    pub routing: Routing,
     /// `[[upstream]]`: what answers beside, or instead of, an application of its own
     pub upstreams: Vec<Upstream>,
 }
@@ -110,6 +121,7 @@ impl Default for SiteConfig {
             env: BTreeMap::new(),
             health: HealthCheck::default(),
             release_hooks: None,
+            routing: Routing::default(),
             upstreams: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a failed expectation is a failed test"
 )]
 
@@ -11,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onebox_config::site::{
-    ActiveCheck, Application, ProcessLimits, Protocol, PythonChoice, Script, Server, ServerAddress,
-    SocketAddress, SocketOwner, Upstream, UwsgiSockets,
+    ActiveCheck, Application, Auth, ErrorPage, HeaderRules, OwnAnswer, Pattern, ProcessLimits, Protocol,
+    PythonChoice, Route, RouteFiles, Routing, Rules, Script, Server, ServerAddress, SocketAddress,
+    SocketOwner, Upstream, UwsgiSockets,
 };
 use onebox_config::{BoxConfig, BoxFlags, ConfigError, SiteConfig, load_box, parse_site};
 
@@ -60,6 +62,61 @@ fn server(protocol: Protocol, address: ServerAddress) -> Server {
     Server { protocol, address, weight: 1, backup: false }
 }
 
+/// What the examples say about requests.
+fn routing() -> Routing {
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let target = |text: &str| {
+        let text = format!("[[route]]\npath = '/account'\nredirect = '{text}'");
+        let config = parse_site(&text, Path::new("onebox.toml")).unwrap();
+        match config.routing.routes.into_iter().next().unwrap().answer {
+            Some(OwnAnswer::Redirect(target, _)) => target,
+            other => panic!("{other:?}"),
+        }
+    };
+    let try_files = parse_site("try-files = ['$uri', '/index.html']", Path::new("onebox.toml"));
+    let page = |statuses, page: &str| ErrorPage { statuses, page: page.into() };
+    let hash =
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$WmXQ0RfnHGMFUS4GSM1hFWmXQ0RfnHGMFUS4GSM1hFU";
+    Routing {
+        canonical_host: Some("mysite.example.com".to_owned()),
+        maintenance: false,
+        maintenance_page: Some("maintenance.html".into()),
+        rules: Rules {
+            headers: HeaderRules {
+                remove: vec!["X-Powered-By".to_owned()],
+                set: vec![field("X-Frame-Options", "DENY")],
+                add: vec![
+                    field("Link", "</a.css>; rel=preload"),
+                    field("Link", "</b.css>; rel=preload"),
+                ],
+            },
+            request_headers: HeaderRules {
+                set: vec![field("X-Served-By", "onebox")],
+                ..HeaderRules::default()
+            },
+            auth: Some(Auth::Basic {
+                realm: "Restricted".to_owned(),
+                users: vec![field("ann", hash)],
+            }),
+            allow: Some(vec!["10.0.0.0/8".parse().unwrap(), "127.0.0.1/32".parse().unwrap()]),
+            index: Some(vec!["index.html".to_owned(), "index.htm".to_owned()]),
+            listing: Some(false),
+            try_files: try_files.unwrap().routing.rules.try_files,
+            errors: vec![page(404..=404, "errors/404.html"), page(500..=599, "errors/sorry.html")],
+        },
+        routes: vec![Route {
+            pattern: Pattern::Prefix("/account".to_owned()),
+            answer: Some(OwnAnswer::Redirect(target("https://login.example.com$request_uri"), 308)),
+            rewrite: None,
+            files: Some(RouteFiles::Folder("account/files".into())),
+            upstream: Some("accounts".to_owned()),
+            max_body: Some(1 << 30),
+            harakiri: Some(Duration::from_secs(600)),
+            rules: Rules { auth: Some(Auth::Open), ..Rules::default() },
+        }],
+    }
+}
+
 /// A `box.toml` read without any other source that a developer's machine could have.
 fn load(text: &str) -> Result<BoxConfig, ConfigError> {
     let folder = tempfile::tempdir().unwrap();
@@ -73,12 +130,17 @@ fn load(text: &str) -> Result<BoxConfig, ConfigError> {
 fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
     let text = annotated("onebox.toml");
     let unknown = "0123456789 = 1\n[health]\n0123456789 = 1\n[hooks]\n0123456789 = 1\n\
-                   [[upstream]]\nto = 'http://a'\n0123456789 = 1\n[upstream.health]\n0123456789 = 1\n";
+                   [[upstream]]\nto = 'http://a'\n0123456789 = 1\n[upstream.health]\n0123456789 = 1\n\
+                   [headers]\n0123456789 = 1\n[auth]\nusers = { a = '$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy' }\n0123456789 = 1\n\
+                   [[route]]\npath = '/a'\n0123456789 = 1\n";
     let mut expected = known(&parse_site(unknown, Path::new("onebox.toml")).unwrap_err());
-    for section in ["static", "env", "health", "hooks", "upstream"] {
+    for section in
+        ["env", "health", "hooks", "upstream", "headers", "request-headers", "errors", "route"]
+    {
         assert!(expected.remove(section), "{section}");
     }
-    expected.extend(["\"/static\"".to_owned(), "DJANGO_SETTINGS_MODULE".to_owned()]);
+    let own = ["\"/static\"", "DJANGO_SETTINGS_MODULE", "\"404\"", "\"5xx\"", "upstream"];
+    expected.extend(own.map(str::to_owned));
     assert_eq!(keys(&text), expected);
     assert_eq!(parse_site(&text, Path::new("onebox.toml")).unwrap(), SiteConfig::default());
 
@@ -111,12 +173,14 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
         persist: vec![PathBuf::from("db.sqlite3"), PathBuf::from("media")],
         static_folders: vec![("/static".to_owned(), PathBuf::from("static"))],
         env: [("DJANGO_SETTINGS_MODULE".to_owned(), "mysite.settings".to_owned())].into(),
+        routing: routing(),
         release_hooks: Some(vec![
             "python manage.py migrate --noinput".to_owned(),
             "python manage.py collectstatic --noinput".to_owned(),
         ]),
         upstreams: vec![Upstream {
-            path: "/api".to_owned(),
+            name: Some("accounts".to_owned()),
+            path: Some("/api".to_owned()),
             servers: vec![
                 server(Protocol::Http, ServerAddress::Tcp("127.0.0.1".to_owned(), 3000)),
                 Server {

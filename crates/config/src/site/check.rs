@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::route;
 use super::upstream::{self, Upstream};
 use super::{
     Application, HealthCheck, IsolationChoice, ProcessLimits, Processes, PythonChoice, SiteConfig,
@@ -50,6 +51,12 @@ const UNSUPPORTED: &Unsupported = &Unsupported {
         ("server-name", "domains", "nginx"),
         ("virtualenv", "python", "uWSGI"),
         ("home", "python", "uWSGI"),
+        ("location", "[[route]]", "nginx"),
+        ("rewrite", "[[route]]", "nginx"),
+        ("error-page", "[errors]", "nginx"),
+        ("auth-basic", "[auth]", "nginx"),
+        ("autoindex", "listing", "nginx"),
+        ("add-header", "[headers]", "nginx"),
         ("callable", "module = \"package.module:callable\"", "uWSGI"),
     ],
 };
@@ -69,9 +76,10 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
     let default = SiteConfig::default();
     let isolation_origin = top.origin_of("isolation");
     let application_origin = top.origin_of("module").or_else(|| top.origin_of("wsgi-file"));
+    let domains = read_domains(&mut top);
+    let upstreams = read_upstreams(&mut top, problems);
     let config = SiteConfig {
         name: top.read("name", text(SiteName::parse)).map(|name| name.to_string()),
-        domains: read_domains(&mut top),
         application: read_application(&mut top),
         python: top.read("python", python),
         isolation: top.read("isolation", text(isolation)).unwrap_or_default(),
@@ -105,11 +113,14 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
         env: read_env(top.section("env"), problems),
         health: read_health(top.section("health"), problems),
         release_hooks: read_hooks(top.section("hooks"), problems),
-        upstreams: read_upstreams(&mut top, problems),
+        routing: route::read(&mut top, &domains, &upstreams, problems),
+        upstreams,
+        domains,
     };
-    if let (Some(origin), true) =
-        (application_origin, config.upstreams.iter().any(|upstream| upstream.path == "/"))
-    {
+    if let (Some(origin), true) = (
+        application_origin,
+        config.upstreams.iter().any(|upstream| upstream.path.as_deref() == Some("/")),
+    ) {
         let invalid = Invalid::new("would never be asked: an upstream has every path")
             .hint("give the upstream a `path` of its own, or leave out the application");
         top.refuse("module", origin, invalid);
@@ -127,15 +138,21 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
     config
 }
 
-/// In the order of the file; of two with the same path only one could ever answer.
+/// In the order of the file; of two with the same path or name only one could ever answer.
 fn read_upstreams(top: &mut Section, problems: &mut Vec<Problem>) -> Vec<Upstream> {
     let mut upstreams: Vec<Upstream> = Vec::new();
     for (section, origin) in top.sections("upstream") {
         let Some(upstream) = upstream::read(section, &origin, problems) else { continue };
-        if upstreams.iter().any(|earlier| earlier.path == upstream.path) {
-            let invalid = Invalid::new(format!("\"{}\" has an upstream already", upstream.path))
+        let is_new = |earlier: &Upstream| {
+            (earlier.path.is_none() || earlier.path != upstream.path)
+                && (earlier.name.is_none() || earlier.name != upstream.name)
+        };
+        if !upstreams.iter().all(is_new) {
+            let shown = upstream.path.as_ref().or(upstream.name.as_ref());
+            let shown = shown.map_or("/", String::as_str);
+            let invalid = Invalid::new(format!("\"{shown}\" has an upstream already"))
                 .hint("name all servers in one `to`: they share the work");
-            top.refuse("upstream.path", origin, invalid);
+            top.refuse("upstream", origin, invalid);
             continue;
         }
         upstreams.push(upstream);
@@ -145,7 +162,7 @@ fn read_upstreams(top: &mut Section, problems: &mut Vec<Problem>) -> Vec<Upstrea
 
 fn read_domains(top: &mut Section) -> Vec<String> {
     let mut domains: Vec<String> = Vec::new();
-    let hosts = top.read_texts("domains", HostName::parse).unwrap_or_default();
+    let hosts = top.read_texts("domains", HostName::parse_domain).unwrap_or_default();
     for host in hosts.into_iter().map(HostName::into_string) {
         if !domains.contains(&host) {
             domains.push(host);
@@ -261,7 +278,7 @@ fn read_static(mut section: Section, problems: &mut Vec<Problem>) -> Vec<(String
     folders.into_iter().collect()
 }
 
-fn static_folder(text: &str) -> Result<PathBuf, Invalid> {
+pub(super) fn static_folder(text: &str) -> Result<PathBuf, Invalid> {
     let folder = site_path(text)?;
     let hidden = |path: &Path| path.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
     if hidden(&folder) {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::section::{NONE, Section, Unsupported};
-use crate::types::{Invalid, duration, must_be, number, server, text, truth, url_path, url_prefix};
+use crate::types::{
+    Invalid, SiteName, duration, must_be, number, server, text, truth, url_path, url_prefix,
+};
 use crate::value::Value;
 use crate::{Origin, Problem};
 
@@ -37,8 +39,10 @@ const UNSUPPORTED: &Unsupported = &Unsupported {
 /// Servers that share the requests below a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {
-    /// `path`: the beginning of the URLs, `/` for every one; without a slash at its end
-    pub path: String,
+    /// `name`, for routes
+    pub name: Option<String>,
+    /// `path`: the beginning of the URLs, `/` for every one; without a slash at its end; `None`: only routes lead here
+    pub path: Option<String>,
     /// `to`; never empty
     pub servers: Vec<Server>,
     /// `balance`
@@ -155,7 +159,8 @@ pub struct ActiveCheck {
 impl Default for Upstream {
     fn default() -> Self {
         Self {
-            path: "/".to_owned(),
+            name: None,
+            path: Some("/".to_owned()),
             servers: Vec::new(),
             balance: Balance::RoundRobin,
             connect_timeout: Duration::from_secs(5),
@@ -233,8 +238,12 @@ pub(super) fn read(
     let default = Upstream::default();
     let of_scripts =
         ["root", "index"].map(|key| section.origin_of(key).map(|origin| (key, origin)));
+    let name = section.read("name", text(SiteName::parse)).map(|name| name.to_string());
+    let path = section.read("path", text(url_prefix));
     let upstream = Upstream {
-        path: section.read("path", text(url_prefix)).unwrap_or(default.path),
+        // What has a name waits to be called.
+        path: path.or(if name.is_none() { default.path } else { None }),
+        name,
         servers: read_servers(&mut section, origin, problems),
         balance: section.read("balance", text(balance)).unwrap_or(default.balance),
         connect_timeout: section

@@ -69,10 +69,9 @@ impl HostName {
             return Err(refused.hint("write the host alone: \"www.example.com\""));
         }
         if text.starts_with('*') {
-            return Err(Invalid::new(format!(
-                "\"{text}\": patterns are not supported by this version of onebox"
-            ))
-            .hint("name each host"));
+            return Err(
+                refused.hint("write \"*.example.com\" for its subdomains, or name each host")
+            );
         }
         if text.contains(':') {
             return Err(refused
@@ -86,6 +85,19 @@ impl HostName {
             return Err(refused.hint("labels of a-z, 0-9 and -, separated by dots"));
         }
         Ok(Self(host.to_ascii_lowercase()))
+    }
+
+    /// Checks a host name, or `*.` and the host name whose subdomains are meant, at whatever depth.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_domain(text: &str) -> Result<Self, Invalid> {
+        match text.strip_prefix("*.") {
+            Some(rest) if rest.contains('.') || rest == "localhost" => {
+                Ok(Self(format!("*.{}", Self::parse(rest)?)))
+            }
+            _ => Self::parse(text),
+        }
     }
 
     /// The name as text.
@@ -145,6 +157,16 @@ mod tests {
     fn hosts_are_lower_cased_and_lose_their_last_dot() {
         assert_eq!(HostName::parse("WWW.Example.com.").unwrap().as_str(), "www.example.com");
         assert_eq!(HostName::parse("192.0.2.1").unwrap().as_str(), "192.0.2.1");
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_whole_labels_in_front() {
+        let domain = |text| HostName::parse_domain(text).map(HostName::into_string);
+        assert_eq!(domain("*.Example.com.").as_deref(), Ok("*.example.com"));
+        assert_eq!(domain("example.com").as_deref(), Ok("example.com"));
+        for text in ["*", "*.", "*.com", "a*.example.com", "*a.example.com", "a.*.com", "*.*.com"] {
+            assert!(domain(text).is_err(), "{text}");
+        }
     }
 
     #[test]

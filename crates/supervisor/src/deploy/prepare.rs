@@ -183,7 +183,7 @@ fn identify(app: &Path, query: &DeployQuery) -> Result<Identity, DeployProblem> 
     if let Some(domains) = &query.domains {
         let hosts = domains.split(',').map(str::trim).filter(|host| !host.is_empty());
         let hosts: Result<Vec<String>, _> =
-            hosts.map(|host| HostName::parse(host).map(|host| host.to_string())).collect();
+            hosts.map(|host| HostName::parse_domain(host).map(|host| host.to_string())).collect();
         config.domains = hosts.map_err(|error| DeployProblem::Domain(error.message))?;
     }
     Ok(Identity { name: name.to_string(), config, procfile })

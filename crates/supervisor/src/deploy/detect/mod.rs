@@ -55,7 +55,7 @@ pub(crate) fn detect(
     config: &SiteConfig,
     web: Option<&str>,
 ) -> Result<Found, DeployProblem> {
-    if config.upstreams.iter().any(|upstream| upstream.path == "/") {
+    if config.upstreams.iter().any(|upstream| upstream.path.as_deref() == Some("/")) {
         return Ok(of_upstreams(folder, config));
     }
     let project = django::find(folder, &config.env);
@@ -200,7 +200,7 @@ fn label(kind: Kind) -> &'static str {
 
 /// A site that has no Python, or whose Python would never be asked.
 fn of_upstreams(folder: &Path, config: &SiteConfig) -> Found {
-    let paths: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.path.as_str()).collect();
+    let paths: Vec<&str> = config.upstreams.iter().filter_map(|upstream| upstream.path.as_deref()).collect();
     Found {
         kind: Kind::Proxied,
         application: None,
