@@ -7,6 +7,7 @@
 mod box_config;
 mod document;
 mod error;
+mod hosts;
 mod paths;
 pub mod procfile;
 mod section;
@@ -16,6 +17,7 @@ mod value;
 
 pub use box_config::{BoxConfig, BoxFlags, Limits, MetricsSettings, load_box};
 pub use error::{ConfigError, Origin, Problem};
+pub use hosts::Hosts;
 pub use paths::Paths;
 pub use site::{PRIVATE_FILES, SITE_FILE, SiteConfig, load_site, parse_site};
 pub use types::{HostName, Invalid, SiteName};

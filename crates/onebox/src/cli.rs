@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// One binary that puts Python sites on line.
 #[derive(Debug, Parser)]
@@ -62,8 +62,12 @@ pub(crate) enum Verb {
     Rm(RmArgs),
     /// Show, set and unset a site's environment variables
     Env(EnvArgs),
-    /// Say how a site runs, and why
-    Explain(SiteJsonArgs),
+    /// Say how a site runs and why, or what happens to a request
+    Explain(ExplainArgs),
+    /// Give everybody the maintenance page of a site, or the site again
+    Maintenance(MaintenanceArgs),
+    /// Hash a password for `[auth]` in onebox.toml
+    HashPassword,
     /// Check onebox.toml, or box.toml, and list every problem
     Check(CheckArgs),
     /// Write an annotated onebox.toml for a folder
@@ -188,6 +192,37 @@ pub(crate) struct SiteJsonArgs {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `onebox explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A site's name, or the URL of a request: http://HOST/PATH, or HOST/PATH
+    #[arg(value_name = "SITE|URL")]
+    pub(crate) what: String,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `onebox maintenance`
+#[derive(Debug, Args)]
+pub(crate) struct MaintenanceArgs {
+    /// The site's name
+    #[arg(value_name = "SITE")]
+    pub(crate) site: String,
+    /// Begin or end it
+    #[arg(value_name = "on|off")]
+    pub(crate) switch: Switch,
+}
+
+/// Whether something shall be so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// It shall.
+    On,
+    /// It shall not.
+    Off,
 }
 
 /// `onebox rollback`

@@ -62,6 +62,9 @@ pub(crate) enum Failure {
     /// The command's own runtime.
     #[error("the command could not start")]
     Runtime(#[source] std::io::Error),
+    /// A password can't be read or hashed.
+    #[error("no password: {0}")]
+    Password(#[source] std::io::Error),
 }
 
 /// The errors below another one, outermost first.

@@ -27,6 +27,21 @@ pub(crate) enum ProxyError {
     /// There is no such file, and no application to ask.
     #[error("no such file")]
     NotFound,
+    /// The configuration lets nothing but this status out.
+    #[error("answered with {0} by the configuration")]
+    Configured(u16),
+    /// A name and a password are needed.
+    #[error("no right name and password for {realm:?}")]
+    Unauthorized {
+        /// What browsers show.
+        realm: String,
+    },
+    /// More passwords wait for their check than ever should.
+    #[error("too many passwords to check")]
+    TooManyChecks,
+    /// The site is being worked on.
+    #[error("the site is in maintenance")]
+    Maintenance,
     /// The request's body could not be read.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -98,6 +113,8 @@ impl ProxyError {
             | Self::Packet(PacketRefusal::Truncated | PacketRefusal::Malformed(_))
             | Self::Body(BodyError::Malformed | BodyError::ClientGone) => 400,
             Self::NotFound => 404,
+            Self::Configured(status) => *status,
+            Self::Unauthorized { .. } => 401,
             Self::Body(BodyError::TimedOut) | Self::Packet(PacketRefusal::TooSlow) => 408,
             Self::Body(BodyError::TooLarge { .. }) => 413,
             Self::VarsTooLarge(_) => 431,
@@ -105,7 +122,9 @@ impl ProxyError {
             | Self::Stopped
             | Self::Failed(_)
             | Self::Replaced(_)
-            | Self::NoServer => 503,
+            | Self::NoServer
+            | Self::TooManyChecks
+            | Self::Maintenance => 503,
             Self::Aborted(AbortReason::Application(_)) => 500,
             Self::Aborted(_) | Self::NoHead => 502,
             Self::Upstream { error, .. } if error.is_timeout() => 504,
@@ -150,6 +169,13 @@ impl ProxyError {
             Self::BadPacket(_) => "The request is not complete.".into(),
             Self::Packet(refusal) => format!("What came over uwsgi can't be served: {refusal}."),
             Self::NotFound => "There is no page at this address.".into(),
+            Self::Configured(403) => "This page is not for you.".into(),
+            Self::Configured(404) => "There is no page at this address.".into(),
+            Self::Configured(410) => "This page is gone for good.".into(),
+            Self::Configured(_) => "This page is not shown.".into(),
+            Self::Unauthorized { .. } => "This page needs a name and a password.".into(),
+            Self::TooManyChecks => "The server is busy; please try again in a moment.".into(),
+            Self::Maintenance => "This site is being worked on; please come back later.".into(),
             Self::Body(BodyError::TooLarge { limit }) => {
                 format!("The request is larger than the {limit} bytes this site takes.")
             }
@@ -193,7 +219,17 @@ impl ProxyError {
 
     /// Seconds after which the client may try again.
     pub(crate) fn retry_after_s(&self) -> Option<u32> {
-        matches!(self, Self::NotTaken(_) | Self::Replaced(_) | Self::NoServer).then_some(1)
+        match self {
+            Self::NotTaken(_) | Self::Replaced(_) | Self::NoServer | Self::TooManyChecks => Some(1),
+            Self::Maintenance => Some(60),
+            _ => None,
+        }
+    }
+
+    /// What the client is to prove, for `WWW-Authenticate` (RFC 7617 §2).
+    pub(crate) fn challenge(&self) -> Option<String> {
+        let Self::Unauthorized { realm } = self else { return None };
+        Some(format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
     }
 
     /// Whether the rest of the request can't be read any more.
@@ -249,6 +285,10 @@ mod tests {
             (ProxyError::DeadlineExceeded(Duration::from_secs(1)), 504, Origin::Upstream),
             (ProxyError::Replaced(Duration::from_secs(1)), 503, Origin::Upstream),
             (ProxyError::TaskLost, 500, Origin::Internal),
+            (ProxyError::Configured(403), 403, Origin::Downstream),
+            (ProxyError::Unauthorized { realm: "x".into() }, 401, Origin::Downstream),
+            (ProxyError::TooManyChecks, 503, Origin::Upstream),
+            (ProxyError::Maintenance, 503, Origin::Upstream),
             (ProxyError::NoServer, 503, Origin::Upstream),
             (upstream(UpstreamError::Malformed("x")), 502, Origin::Upstream),
             (upstream(UpstreamError::Ended("x")), 502, Origin::Upstream),

@@ -6,7 +6,7 @@ use crate::message::{RequestHead, Response, ResponseBody};
 use crate::request_id::RequestId;
 
 /// The page: colours follow the visitor's choice of light or dark; nothing is loaded.
-const STYLE: &str = "\
+pub(crate) const STYLE: &str = "\
 :root{color-scheme:light dark}\
 body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:18vh auto 0;padding:0 1.5rem}\
 h1{font-size:1.25rem;margin:0}small{opacity:.65}code{font-size:inherit}";
@@ -75,7 +75,7 @@ fn title(status: u16) -> &'static str {
     http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error")
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -15,6 +15,7 @@ mod message;
 mod path;
 mod request_id;
 mod route;
+mod rules;
 mod server_method;
 mod service;
 mod spool;
@@ -41,6 +42,7 @@ pub use access_log::AccessLog;
 pub use http1::fuzzing::parse_request_head;
 pub use lifecycle::Heir;
 pub use listener::let_nobody_in;
+pub use path::decode_path;
 pub use route::{Backend, RouteTable, Site, StaticMount};
 pub use upstream::{UpstreamGroup, WorkerAddress, WorkerGroup};
 #[cfg(feature = "fuzzing")]

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::http1::{self, Handler, Socket};
 use crate::lifecycle::{Heir, Lifecycle};
-use crate::message::{ConnectionInfo, Entrance};
+use crate::message::{ConnectionInfo, Entrance, Scheme};
 use crate::uwsgi_server::{self, Door};
 
 /// How long accepting pauses when descriptors or memory have run out; doubled up to [`MAX_PAUSE`].
@@ -82,7 +82,10 @@ impl Listener {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let accepted = rustix::net::accept_with(listener, flags).ok()?;
         let stream = UnixStream::from_std(accepted.into()).ok()?;
-        Some((Socket::Unix(stream), ConnectionInfo { peer: None, local: None, entrance }))
+        Some((
+            Socket::Unix(stream),
+            ConnectionInfo { peer: None, local: None, scheme: Scheme::Http, entrance },
+        ))
     }
 
     async fn accept(&self, entrance: Entrance) -> io::Result<(Socket, ConnectionInfo)> {
@@ -92,11 +95,15 @@ impl Listener {
                 // Answers go out whole; waiting for more to send would only delay them.
                 stream.set_nodelay(true)?;
                 let local = stream.local_addr().ok();
-                Ok((Socket::Tcp(stream), ConnectionInfo { peer: Some(peer), local, entrance }))
+                Ok((
+                    Socket::Tcp(stream),
+                    ConnectionInfo { peer: Some(peer), local, scheme: Scheme::Http, entrance },
+                ))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let connection = ConnectionInfo { peer: None, local: None, entrance };
+                let connection =
+                    ConnectionInfo { peer: None, local: None, scheme: Scheme::Http, entrance };
                 Ok((Socket::Unix(stream), connection))
             }
         }

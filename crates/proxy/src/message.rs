@@ -2,6 +2,7 @@
 //!
 //! Must not know sockets, routes or applications.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Instant;
@@ -18,8 +19,35 @@ pub(crate) struct ConnectionInfo {
     pub(crate) peer: Option<SocketAddr>,
     /// Our end; `None` on a Unix socket.
     pub(crate) local: Option<SocketAddr>,
+    /// Whether it is encrypted.
+    pub(crate) scheme: Scheme,
     /// Which routes apply.
     pub(crate) entrance: Entrance,
+}
+
+/// The scheme of the URLs that are asked for over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    /// As it stands in URLs.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that goes without saying.
+    pub(crate) const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 /// Through which door a connection came.
@@ -63,6 +91,24 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
+    /// Path and query, as whoever answers shall see them.
+    pub(crate) fn path_and_query(&self) -> Cow<'_, [u8]> {
+        match &self.query {
+            None => Cow::Borrowed(&self.path),
+            Some(query) => Cow::Owned([&self.path[..], b"?", query].concat()),
+        }
+    }
+
+    /// The host that was asked for, as it was written, with its port.
+    pub(crate) fn authority(&self) -> Option<String> {
+        match (&self.host, self.port) {
+            (Some(host), Some(port)) => Some(format!("{host}:{port}")),
+            (Some(host), None) => Some(host.clone()),
+            // A packet's host is the web server's in front; it is passed on as a header.
+            (None, _) => std::str::from_utf8(self.header("host")?).ok().map(str::to_owned),
+        }
+    }
+
     /// The first value of a header, by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value.as_ref())

@@ -35,6 +35,11 @@ pub(crate) fn decode(path: &[u8]) -> Result<Cow<'_, [u8]>, ProxyError> {
     }
 }
 
+/// The same for whoever only wants to know; `None`: it can't be decoded.
+pub fn decode_path(path: &[u8]) -> Option<Cow<'_, [u8]>> {
+    decode(path).ok()
+}
+
 fn hex_digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),

@@ -1,4 +1,4 @@
-//! Which site answers to a host.
+//! Which site answers to a host, and which of its routes to a path.
 //!
 //! A table is built when sites change and never altered: requests read it through an `ArcSwap`.
 
@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use onebox_config::Hosts;
+use onebox_config::site::{Caught, Matcher, Pattern, Route, RouteFiles, Routing, Rules};
 use onebox_metrics::SiteMetrics;
 use onebox_uwsgi::{BufferLimits, Connector};
 
+use crate::rules::Ruled;
 use crate::static_files::Mount;
 use crate::upstream::{UpstreamGroup, WorkerGroup};
 
@@ -28,7 +31,9 @@ pub struct Site {
     pub statics: Vec<StaticMount>,
     /// A static site: `index.html`, redirects to the trailing slash, `404.html`.
     pub index: bool,
-    /// Servers that answer below a path in its place.
+    /// What its configuration says about requests; all paths absolute.
+    pub routing: Arc<Routing>,
+    /// Servers that answer below a path in its place, or on a route.
     pub upstreams: Vec<Arc<UpstreamGroup>>,
     /// Who makes the other answers.
     pub backend: Backend,
@@ -78,22 +83,107 @@ pub enum Backend {
 /// Every site by its hosts.
 #[derive(Default)]
 pub struct RouteTable {
-    by_host: HashMap<String, Arc<RoutedSite>>,
+    by_host: Hosts<Arc<RoutedSite>>,
     by_name: HashMap<String, Arc<RoutedSite>>,
-    catch_all: Option<Arc<RoutedSite>>,
 }
 
-/// A site in a table.
+/// A site in a table; or one of its routes, which is the same site with settings of its own.
 pub(crate) struct RoutedSite {
     pub(crate) site: Site,
     /// Longest prefix first.
     pub(crate) mounts: Vec<Mount>,
+    /// The files shown for a folder, the first that is there.
+    pub(crate) index: Vec<Vec<u8>>,
+    /// Whether folders without one show their names.
+    pub(crate) listing: bool,
+    /// The servers that a route names.
+    upstream: Option<Arc<UpstreamGroup>>,
+    /// What is to be done besides serving; `None`: nothing.
+    pub(crate) ruled: Option<Box<Ruled>>,
+    routes: Option<Box<Routes>>,
+}
+
+/// The routes of a site.
+struct Routes {
+    matcher: Matcher,
+    /// By the matcher's numbers.
+    sites: Vec<Arc<RoutedSite>>,
 }
 
 impl RoutedSite {
-    /// The servers for a path, decoded: those with the longest prefix.
+    fn new(mut site: Site) -> Arc<Self> {
+        site.upstreams.sort_by_key(|group| std::cmp::Reverse(group.prefix().len()));
+        let routing = Arc::clone(&site.routing);
+        let sites = routing.routes.iter().map(|route| Arc::new(Self::of_route(&site, route)));
+        let sites: Vec<_> = sites.collect();
+        let routes = Routes { matcher: routing.matcher(), sites };
+        let routes = (!routes.sites.is_empty()).then(|| Box::new(routes));
+        let ruled = Ruled::of_site(&routing, &site.domains);
+        Arc::new(Self { routes, ..Self::with_rules(site, ruled, &routing.rules) })
+    }
+
+    /// The site as a route has it.
+    fn of_route(site: &Site, route: &Route) -> Self {
+        let routing = &site.routing;
+        let mut site = site.clone();
+        site.max_body = route.max_body.unwrap_or(site.max_body);
+        site.harakiri = route.harakiri.unwrap_or(site.harakiri);
+        match &route.files {
+            None => {}
+            Some(RouteFiles::None) => site.statics.clear(),
+            Some(RouteFiles::Folder(folder)) => {
+                let url = match &route.pattern {
+                    Pattern::Prefix(path) => path.clone(),
+                    Pattern::Exact(_) | Pattern::Regex(_) => "/".to_owned(),
+                };
+                site.statics = vec![StaticMount { url, folders: vec![folder.clone()] }];
+            }
+        }
+        let named = |group: &&Arc<UpstreamGroup>| {
+            route.upstream.is_some() && group.name() == route.upstream.as_deref()
+        };
+        let upstream = site.upstreams.iter().find(named).cloned();
+        let rules = route.rules.within(&routing.rules);
+        let ruled = Ruled::of_route(routing, &site.domains, route, &rules);
+        Self { upstream, ..Self::with_rules(site, ruled, &rules) }
+    }
+
+    fn with_rules(site: Site, ruled: Option<Ruled>, rules: &Rules) -> Self {
+        let mut mounts: Vec<Mount> = site.statics.iter().map(Mount::new).collect();
+        mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix().len()));
+        let index = match &rules.index {
+            Some(names) => names.iter().map(|name| name.clone().into_bytes()).collect(),
+            None if site.index => vec![b"index.html".to_vec()],
+            None => Vec::new(),
+        };
+        Self {
+            mounts,
+            index,
+            listing: rules.listing.unwrap_or_default(),
+            upstream: None,
+            ruled: ruled.map(Box::new),
+            routes: None,
+            site,
+        }
+    }
+
+    /// Whether every request is simply served.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.ruled.is_none() && self.routes.is_none()
+    }
+
+    /// The route of a path, decoded, with what its pattern has caught; else the site itself.
+    pub(crate) fn at(self: &Arc<Self>, path: &[u8]) -> (Arc<Self>, Caught) {
+        let found = self.routes.as_ref().and_then(|routes| {
+            let (index, caught) = routes.matcher.find(path)?;
+            Some((Arc::clone(routes.sites.get(index)?), caught))
+        });
+        found.unwrap_or_else(|| (Arc::clone(self), Caught::default()))
+    }
+
+    /// The servers for a path, decoded: the route's own, else those with the longest prefix.
     pub(crate) fn upstream(&self, path: &[u8]) -> Option<&Arc<UpstreamGroup>> {
-        self.site.upstreams.iter().find(|group| group.has(path))
+        self.upstream.as_ref().or_else(|| self.site.upstreams.iter().find(|group| group.has(path)))
     }
 
     /// Whether a path below this mount is an upstream's all the same: its prefix is longer, or the path is a script.
@@ -112,18 +202,14 @@ impl RouteTable {
     /// The table of these sites. Of two that claim a host, or every host, the first one has it.
     pub fn new(sites: Vec<Site>) -> Self {
         let mut table = Self::default();
-        for mut site in sites {
-            site.upstreams.sort_by_key(|group| std::cmp::Reverse(group.prefix().len()));
-            let mut mounts: Vec<Mount> = site.statics.iter().map(Mount::new).collect();
-            mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix().len()));
-            let routed = Arc::new(RoutedSite { site, mounts });
+        for site in sites {
+            let routed = RoutedSite::new(site);
             table.by_name.entry(routed.site.name.clone()).or_insert_with(|| Arc::clone(&routed));
             for domain in &routed.site.domains {
-                let host = domain.trim_end_matches('.').to_ascii_lowercase();
-                table.by_host.entry(host).or_insert_with(|| Arc::clone(&routed));
+                table.by_host.insert(domain, Arc::clone(&routed));
             }
-            if routed.site.catch_all && table.catch_all.is_none() {
-                table.catch_all = Some(routed);
+            if routed.site.catch_all {
+                table.by_host.insert_anyone(routed);
             }
         }
         table
@@ -136,8 +222,7 @@ impl RouteTable {
 
     /// The site that answers to `host` (lower case, without port): its own, else the one that takes every host.
     pub(crate) fn site(&self, host: Option<&str>) -> Option<&Arc<RoutedSite>> {
-        host.and_then(|host| self.by_host.get(host.strip_suffix('.').unwrap_or(host)))
-            .or(self.catch_all.as_ref())
+        self.by_host.get(host)
     }
 }
 

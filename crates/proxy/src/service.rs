@@ -20,9 +20,11 @@ use crate::http1::{Refusal, RequestBody};
 use crate::lifecycle::Lifecycle;
 use crate::message::{ConnectionInfo, Entrance, RequestHead, Response};
 use crate::route::{RouteTable, RoutedSite, Site};
+use crate::rules::Passwords;
 use crate::spool::{self, SpoolLimits};
 use crate::static_files::StaticFiles;
 use crate::upstream::{AppRequest, Passed, Upgrades};
+use crate::uwsgi_server::PacketRequest;
 use crate::{ProxySettings, path, server_method, upstream, vars};
 
 /// Everything that answers need and connections share.
@@ -32,6 +34,7 @@ pub(crate) struct Service {
     routes: ArcSwap<RouteTable>,
     probe_routes: ArcSwapOption<RouteTable>,
     static_files: StaticFiles,
+    passwords: Passwords,
     access_log: AccessLog,
     metrics: Arc<Registry>,
     lifecycle: Arc<Lifecycle>,
@@ -50,6 +53,7 @@ impl Service {
             routes: ArcSwap::default(),
             probe_routes: ArcSwapOption::default(),
             static_files: StaticFiles::default(),
+            passwords: Passwords::default(),
             access_log,
             metrics,
             lifecycle,
@@ -96,29 +100,46 @@ impl Service {
         connection: &ConnectionInfo,
         exchange: &mut Exchange,
     ) -> Result<Response, ProxyError> {
-        let routed = self.route(head, connection)?;
-        exchange.belongs_to(&routed);
+        let site = self.site(head, connection)?;
+        exchange.belongs_to(&site);
         if let Some(own) = own_answer(head, exchange) {
             return Ok(own);
         }
         let path = path::decode(&head.path)?;
-        if let Some(file) = self.static_files.answer(&routed, head, &path, exchange).await? {
+        let asked = Asked { head, path: &path, connection, packet: None };
+        if site.is_plain() {
+            return self.serve(&site, asked, body, exchange).await;
+        }
+        // Boxed, so that sites without rules do not carry the room for them.
+        Box::pin(self.serve_by_rules(&site, asked, body, exchange)).await
+    }
+
+    /// The steps that find whoever answers: files, upstreams, the application.
+    async fn serve(
+        &self,
+        routed: &RoutedSite,
+        asked: Asked<'_>,
+        body: &mut RequestBody<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Response, ProxyError> {
+        let Asked { head, path, .. } = asked;
+        if let Some(file) = self.static_files.answer(routed, head, path, exchange).await? {
             return Ok(file);
         }
-        if let Some(group) = routed.upstream(&path) {
-            let passed = passed(&routed.site, head, &path, connection, exchange);
+        if let Some(group) = routed.upstream(path) {
+            let passed = asked.passed(&routed.site, exchange);
             let limits = self.spool_limits(&routed.site);
             // Boxed, so that requests to applications do not carry the room for it.
             let response = Box::pin(group.answer(&passed, body, &limits, exchange)).await?;
-            return Ok(compress::apply(head, response).await);
+            return Ok(asked.compressed(response).await);
         }
         upstream::check_open(&routed.site)?;
         let body = self.read_body(&routed.site, head, body, exchange).await?;
-        let vars = request_vars(&routed.site, head, &path, &body, connection, exchange)?;
+        let vars = asked.vars(&routed.site, &body, exchange)?;
         let request = Request { vars, body, deadline: None };
-        let asked = AppRequest { request, method: &head.method, lifecycle: &self.lifecycle };
-        let response = upstream::answer(&routed.site, asked, exchange).await?;
-        Ok(compress::apply(head, response).await)
+        let request = AppRequest { request, method: &head.method, lifecycle: &self.lifecycle };
+        let response = upstream::answer(&routed.site, request, exchange).await?;
+        Ok(asked.compressed(response).await)
     }
 
     /// The answer to a message that is no request: it was refused, and the connection ends.
@@ -132,7 +153,7 @@ impl Service {
         (last_page(&exchange, refusal.status, refusal.reason), exchange)
     }
 
-    fn route(
+    fn site(
         &self,
         head: &RequestHead,
         connection: &ConnectionInfo,
@@ -167,35 +188,63 @@ impl Service {
     }
 }
 
-/// A request of a client, for servers of an upstream.
-fn passed<'a>(
-    site: &Site,
+/// A request, as whoever answers shall see it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
     head: &'a RequestHead,
+    /// The path, decoded.
     path: &'a [u8],
     connection: &'a ConnectionInfo,
-    exchange: &Exchange,
-) -> Passed<'a> {
-    let (request_id, buffer_size) = (exchange.request_id, site.buffer_size);
-    Passed { head, path, connection, request_id, buffer_size, upgrades: Upgrades::Allowed }
+    /// Where it came over uwsgi: the packet, and whether the head is still what it says.
+    packet: Option<(&'a PacketRequest, Head)>,
+}
+
+/// Whether rules have changed a head.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Head {
+    AsItCame,
+    Altered,
+}
+
+impl<'a> Asked<'a> {
+    /// The request for servers of an upstream.
+    fn passed(&self, site: &Site, exchange: &Exchange) -> Passed<'a> {
+        Passed {
+            head: self.head,
+            path: self.path,
+            connection: self.connection,
+            request_id: exchange.request_id,
+            buffer_size: site.buffer_size,
+            upgrades: if self.packet.is_some() { Upgrades::Refused } else { Upgrades::Allowed },
+        }
+    }
+
+    /// The variables for the application.
+    fn vars(&self, site: &Site, body: &Body, exchange: &Exchange) -> Result<Vars, ProxyError> {
+        let (request_id, body_bytes) = (exchange.request_id, body.size());
+        if let Some((packet, head)) = self.packet {
+            let altered = (head == Head::Altered).then_some(self.head);
+            let seen = (self.path, altered);
+            return Ok(packet.vars(seen, body_bytes, request_id, site.buffer_size)?);
+        }
+        let (head, path, connection) = (self.head, self.path, self.connection);
+        let parts = vars::Parts { head, path, body_bytes, connection, request_id };
+        Ok(vars::build(&parts, site.buffer_size)?)
+    }
+
+    /// The answer in the coding that the client prefers; of a web server in front that is its own business.
+    async fn compressed(&self, response: Response) -> Response {
+        match self.packet {
+            None => compress::apply(self.head, response).await,
+            Some(_) => response,
+        }
+    }
 }
 
 fn own_answer(head: &RequestHead, exchange: &mut Exchange) -> Option<Response> {
     let response = server_method::answer(head)?;
     exchange.answered(response.status, ServedBy::Proxy);
     Some(response)
-}
-
-fn request_vars(
-    site: &Site,
-    head: &RequestHead,
-    path: &[u8],
-    body: &Body,
-    connection: &ConnectionInfo,
-    exchange: &Exchange,
-) -> Result<Vars, ProxyError> {
-    let request_id = exchange.request_id;
-    let parts = vars::Parts { head, path, body_bytes: body.size(), connection, request_id };
-    Ok(vars::build(&parts, site.buffer_size)?)
 }
 
 fn error_response(error: &ProxyError, head: &RequestHead, exchange: &mut Exchange) -> Response {
@@ -207,7 +256,16 @@ fn error_response(error: &ProxyError, head: &RequestHead, exchange: &mut Exchang
         retry_after_s: error.retry_after_s(),
         close: error.breaks_connection(),
     };
-    page.into_response(Some(head))
+    let mut response = page.into_response(Some(head));
+    challenge(&mut response, error);
+    response
+}
+
+/// A 401 says what would be right (RFC 9110 §15.5.2).
+fn challenge(response: &mut Response, error: &ProxyError) {
+    if let Some(challenge) = error.challenge() {
+        response.headers.push((Bytes::from_static(b"WWW-Authenticate"), challenge.into()));
+    }
 }
 
 /// The page for what is no request; the connection ends with it.
@@ -228,6 +286,7 @@ fn name_request(response: &mut Response, exchange: &Exchange) {
     }
 }
 
+mod by_rules;
 mod uwsgi;
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use onebox_metrics::SiteMetrics;
 use onebox_uwsgi::BufferLimits;
 
-use crate::message::{ConnectionInfo, Entrance, RequestHead, Response, ResponseBody, Version};
+use crate::message::{
+    ConnectionInfo, Entrance, RequestHead, Response, ResponseBody, Scheme, Version,
+};
 use crate::request_id::RequestId;
 use crate::route::{Backend, Site};
 use crate::upstream::{Passed, Upgrades};
@@ -21,6 +23,7 @@ pub(crate) fn site(name: &str) -> Site {
         catch_all: false,
         statics: Vec::new(),
         index: false,
+        routing: Arc::default(),
         upstreams: Vec::new(),
         backend: Backend::None,
         harakiri: Duration::from_secs(60),
@@ -38,6 +41,7 @@ pub(crate) fn connection() -> ConnectionInfo {
     ConnectionInfo {
         peer: "192.0.2.7:50000".parse().ok(),
         local: "192.0.2.1:80".parse().ok(),
+        scheme: Scheme::Http,
         entrance: Entrance::Public,
     }
 }

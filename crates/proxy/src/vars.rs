@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use onebox_uwsgi::{EncodeError, Vars, VarsBuilder, key};
 
-use crate::message::{ConnectionInfo, RequestHead, Version};
+use crate::message::{ConnectionInfo, RequestHead, Scheme, Version};
 use crate::request_id::RequestId;
 
 const HTTP_HOST: &[u8] = b"HTTP_HOST";
@@ -37,7 +37,7 @@ pub(crate) fn build(parts: &Parts<'_>, buffer_size: usize) -> Result<Vars, Encod
     vars.push(key::PATH_INFO, parts.path)?;
     vars.push(key::QUERY_STRING, head.query.as_deref().unwrap_or_default())?;
     vars.push(key::SERVER_PROTOCOL, protocol(head.version))?;
-    vars.push(key::REQUEST_SCHEME, b"http")?;
+    push_scheme(&mut vars, parts.connection.scheme)?;
     push_server(&mut vars, head, parts.connection)?;
     push_client(&mut vars, parts.connection.peer)?;
     vars.push(key::REQUEST_ID, parts.request_id.as_bytes())?;
@@ -48,10 +48,15 @@ pub(crate) fn build(parts: &Parts<'_>, buffer_size: usize) -> Result<Vars, Encod
 
 /// The target without scheme and host, as nginx's `$request_uri` has it, so that applications need to know one form only.
 pub(crate) fn origin_form(head: &RequestHead) -> Cow<'_, [u8]> {
-    match &head.query {
-        _ if is_origin_form(&head.target) => Cow::Borrowed(&head.target),
-        None => Cow::Borrowed(&head.path),
-        Some(query) => Cow::Owned([&head.path[..], b"?", query].concat()),
+    if is_origin_form(&head.target) { Cow::Borrowed(&head.target) } else { head.path_and_query() }
+}
+
+/// `HTTPS` is what CGI programs and many frameworks look at; it is there where it is true.
+fn push_scheme(vars: &mut VarsBuilder, scheme: Scheme) -> Result<(), EncodeError> {
+    vars.push(key::REQUEST_SCHEME, scheme.as_str().as_bytes())?;
+    match scheme {
+        Scheme::Http => Ok(()),
+        Scheme::Https => vars.push(b"HTTPS", b"on"),
     }
 }
 
@@ -73,7 +78,7 @@ fn push_server(
         (None, Some(local)) => vars.push(key::SERVER_NAME, address(local).as_bytes())?,
         (None, None) => vars.push(key::SERVER_NAME, b"localhost")?,
     }
-    let port = head.port.or(connection.local.map(|local| local.port())).unwrap_or(80);
+    let port = effective_port(head, connection);
     vars.push(key::SERVER_PORT, itoa::Buffer::new().format(port).as_bytes())?;
     // RFC 9112 §3.2.2: the host of an absolute target replaces the header.
     match (&head.host, head.header("host")) {
@@ -84,6 +89,12 @@ fn push_server(
         },
         (None, _) => Ok(()),
     }
+}
+
+/// The port of the URL that was asked for, else the one that was reached.
+pub(crate) fn effective_port(head: &RequestHead, connection: &ConnectionInfo) -> u16 {
+    let reached = connection.local.map(|local| local.port());
+    head.port.or(reached).unwrap_or(connection.scheme.default_port())
 }
 
 fn is_origin_form(target: &[u8]) -> bool {
@@ -122,7 +133,7 @@ fn push_body(
 }
 
 /// `HTTP_*`: each header once, repeated ones joined (RFC 9110 §5.3; Cookie: RFC 6265 §5.4).
-fn push_headers(vars: &mut VarsBuilder, head: &RequestHead) -> Result<(), EncodeError> {
+pub(crate) fn push_headers(vars: &mut VarsBuilder, head: &RequestHead) -> Result<(), EncodeError> {
     let mut variable = Vec::with_capacity(64);
     for (index, (name, value)) in head.headers.iter().enumerate() {
         let earlier = head.headers.get(..index).unwrap_or_default();

@@ -43,6 +43,7 @@ fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
         catch_all: false,
         statics: Vec::new(),
         index: false,
+        routing: Arc::default(),
         upstreams: Vec::new(),
         backend,
         harakiri: Duration::from_secs(10),

@@ -50,6 +50,7 @@ fn front(config: &str, statics: Vec<StaticMount>) -> Front {
         catch_all: true,
         statics,
         index: false,
+        routing: Arc::default(),
         upstreams: groups.map(|settings| UpstreamGroup::new(settings, "localhost")).collect(),
         backend: Backend::None,
         harakiri: Duration::from_secs(10),

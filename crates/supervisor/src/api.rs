@@ -80,8 +80,10 @@ pub enum Mode {
 /// An `[[upstream]]` of a site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamRoute {
-    /// The beginning of its URLs.
-    pub path: String,
+    /// The beginning of its URLs; `None`: routes lead to it.
+    pub path: Option<String>,
+    /// What routes call it.
+    pub name: Option<String>,
     /// Its servers, as they stand in `to`.
     pub servers: Vec<String>,
 }
@@ -93,6 +95,8 @@ pub struct SiteStatus {
     pub name: String,
     /// What it is doing.
     pub state: SiteState,
+    /// Whether everybody gets its maintenance page.
+    pub maintenance: bool,
     /// Why it is not running, or what runs in the place of its newest release and why, in one line; `None` while it is well.
     pub problem: Option<String>,
     /// How it runs.
@@ -258,6 +262,26 @@ pub struct Explanation {
     pub upstreams: Vec<UpstreamRoute>,
     /// Every path that lives in `shared/`.
     pub persistent: Vec<String>,
+}
+
+/// Query of `GET /api/v1/explain`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UrlQuery {
+    /// `http://host/path?query`, or without the scheme.
+    pub url: String,
+}
+
+/// `GET /api/v1/explain`: what happens to a request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UrlExplanation {
+    /// The site that has the host; `None`: nobody has it.
+    pub site: Option<String>,
+    /// The route that has the path, as `path /a`, `exact /a` or `regex ^/a`.
+    pub route: Option<String>,
+    /// Routes whose pattern matches too, and that come after it.
+    pub other_routes: Vec<String>,
+    /// What is done, a step each, in order.
+    pub steps: Vec<String>,
 }
 
 /// One `sample` event of `GET /api/v1/events` (server-sent events), each second.

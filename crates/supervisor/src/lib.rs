@@ -30,6 +30,7 @@ mod takeover;
 mod workers;
 
 pub use activation::ActivationError;
+pub use admin::hash_password;
 pub use appliance::BootError;
 pub use engine::{EngineError, engine_main};
 pub use first_process::leave_orphans_to_another;

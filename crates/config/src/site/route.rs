@@ -135,6 +135,7 @@ pub(super) fn read(
     let canonical_host = top.read("canonical-host", text(HostName::parse));
     let canonical_host = canonical_host.map(HostName::into_string);
     if let (Some(host), Some(origin)) = (&canonical_host, canonical_origin)
+        && !domains.is_empty()
         && !domains.contains(host)
     {
         let invalid = Invalid::new(format!("\"{host}\" is not one of the `domains`"));
@@ -355,6 +356,7 @@ fn next_path(target: &Target, path: &[u8], caught: &Caught) -> Option<Vec<u8>> {
     if !target.as_str().starts_with(['/', '$']) || target.as_str().starts_with("$scheme") {
         return None;
     }
-    let filling = Filling { path, caught, request_uri: path, query: None, host: "", scheme: "" };
+    let filling =
+        Filling { path, uri: path, caught, request_uri: path, query: None, host: "", scheme: "" };
     Some(target.to_rewritten(&filling).0).filter(|next| !next.starts_with(b"//"))
 }

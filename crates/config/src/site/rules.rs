@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::password;
-use super::template::Template;
+use super::template::{Target, Template};
 use crate::Problem;
 use crate::section::{NONE, Section, Unsupported};
 use crate::types::{Invalid, must_be, network, site_path, text, truth};
@@ -74,8 +74,8 @@ pub struct TryFiles {
 /// The last entry of `try-files`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Otherwise {
-    /// The request goes on with this path.
-    Path(Template),
+    /// The request goes on with this path, and perhaps a query of its own.
+    Path(Target),
     /// It is answered with this status.
     Status(u16),
 }
@@ -315,13 +315,12 @@ fn try_files(value: &Value, groups: &[Option<String>]) -> Result<TryFiles, Inval
     let [files @ .., last] = texts.as_slice() else {
         return Err(Invalid::new("names no file").hint("try-files = [\"$uri\", \"/index.html\"]"));
     };
-    let path = |text: &String| {
-        if !text.starts_with('/') && !text.starts_with("$uri") {
-            return Err(Invalid::new(format!("\"{text}\" is not the path of a URL"))
-                .hint("begin with a slash or with $uri; only the last entry may be \"=404\""));
-        }
-        Template::parse(text, groups)
+    let begins = |text: &str| match text.starts_with('/') || text.starts_with("$uri") {
+        true => Ok(()),
+        false => Err(Invalid::new(format!("\"{text}\" is not the path of a URL"))
+            .hint("begin with a slash or with $uri; only the last entry may be \"=404\"")),
     };
+    let path = |text: &String| begins(text).and_then(|()| Template::parse(text, groups));
     let otherwise = match last.strip_prefix('=') {
         Some(digits) => match digits.parse() {
             Ok(status @ 400..=599) => Otherwise::Status(status),
@@ -330,7 +329,10 @@ fn try_files(value: &Value, groups: &[Option<String>]) -> Result<TryFiles, Inval
                     .hint("400 to 599: \"=404\""));
             }
         },
-        None => Otherwise::Path(path(last)?),
+        None => {
+            begins(last)?;
+            Otherwise::Path(Target::parse(last, groups)?)
+        }
     };
     Ok(TryFiles { files: files.iter().map(path).collect::<Result<_, _>>()?, otherwise })
 }

@@ -39,9 +39,11 @@ pub struct Target {
 /// What a request puts in place of the placeholders.
 #[derive(Debug, Clone, Copy)]
 pub struct Filling<'a> {
-    /// The path, decoded.
+    /// The path that the route's pattern was compared with, decoded.
     pub path: &'a [u8],
-    /// What the route's pattern has caught of it.
+    /// The path as it is now: a rewrite may have changed it.
+    pub uri: &'a [u8],
+    /// What the pattern has caught of the first.
     pub caught: &'a Caught,
     /// The target as the client sent it.
     pub request_uri: &'a [u8],
@@ -125,7 +127,7 @@ impl Template {
                     let rest = filling.path.get(filling.caught.rest..).unwrap_or_default();
                     push(&mut out, rest, escape);
                 }
-                Part::Uri => push(&mut out, filling.path, escape),
+                Part::Uri => push(&mut out, filling.uri, escape),
                 // These are as the client encoded them.
                 Part::RequestUri => out.extend_from_slice(filling.request_uri),
                 Part::Args => out.extend_from_slice(filling.query.unwrap_or_default()),
@@ -134,6 +136,11 @@ impl Template {
             }
         }
         out
+    }
+
+    /// Whether what comes out ends with a slash of the template's own.
+    pub fn ends_with_slash(&self) -> bool {
+        matches!(self.parts.last(), Some(Part::Text(text)) if text.ends_with('/'))
     }
 
     fn has_request_uri(&self) -> bool {
@@ -278,6 +285,7 @@ mod tests {
         };
         let filling = Filling {
             path: path.as_bytes(),
+            uri: path.as_bytes(),
             caught: &caught,
             request_uri: b"/as%20sent?q",
             query: query.map(str::as_bytes),
@@ -335,6 +343,7 @@ mod tests {
         let caught = Caught { groups: Vec::new(), rest: 2 };
         let filling = Filling {
             path: b"/a/b c",
+            uri: b"/a/b c",
             caught: &caught,
             request_uri: b"/a/b%20c?x",
             query: Some(b"x"),

@@ -1,4 +1,4 @@
-//! `onebox restart`, `stop`, `start`, `rollback` and `shutdown`: one request each.
+//! `onebox restart`, `stop`, `start`, `maintenance`, `rollback` and `shutdown`: one request each.
 
 use std::os::fd::OwnedFd;
 
@@ -9,7 +9,7 @@ use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::de::IgnoredAny;
 
-use crate::cli::RollbackArgs;
+use crate::cli::{MaintenanceArgs, RollbackArgs, Switch};
 use crate::client::{Client, segment};
 use crate::cmd::operation::{self, Show};
 use crate::print::style;
@@ -58,6 +58,22 @@ pub(crate) async fn start(client: &Client, site: &str) -> Result<(), Failure> {
         )
         .await?;
     done(&format!("started {site}"));
+    Ok(())
+}
+
+/// Gives everybody the maintenance page, or the site again.
+pub(crate) async fn maintenance(
+    client: &Client,
+    arguments: MaintenanceArgs,
+) -> Result<(), Failure> {
+    let site = arguments.site;
+    let (method, text) = match arguments.switch {
+        Switch::On => (Method::POST, format!("{site} is in maintenance")),
+        Switch::Off => (Method::DELETE, format!("the maintenance of {site} has ended")),
+    };
+    let path = format!("/api/v1/sites/{}/maintenance", segment(&site));
+    client.call::<IgnoredAny>(method, &path, None::<&()>).await?;
+    done(&text);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod completions;
 mod deploy;
 mod env;
 mod explain;
+mod hash_password;
 mod init;
 mod lifecycle;
 mod logs;
@@ -33,6 +34,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Run(arguments) => run::run(&appliance, arguments),
         Verb::Check(arguments) => check::check(arguments),
         Verb::Init(arguments) => init::init(arguments),
+        Verb::HashPassword => hash_password::hash_password(),
         Verb::Version(arguments) => version::version(arguments),
         Verb::Completions(arguments) => {
             completions::completions(arguments);
@@ -63,6 +65,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             Verb::Rm(arguments) => rm::rm(&client, arguments).await,
             Verb::Env(arguments) => env::env(&client, arguments.action).await,
             Verb::Explain(arguments) => explain::explain(&client, arguments).await,
+            Verb::Maintenance(arguments) => lifecycle::maintenance(&client, arguments).await,
             Verb::Password(arguments) => password::password(&client, arguments).await,
             Verb::Shutdown => lifecycle::shutdown(&client).await,
             // Chosen by `dispatch` already.
@@ -70,6 +73,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             | Verb::Run(_)
             | Verb::Check(_)
             | Verb::Init(_)
+            | Verb::HashPassword
             | Verb::Version(_)
             | Verb::Completions(_)
             | Verb::Engine => Ok(()),

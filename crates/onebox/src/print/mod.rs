@@ -11,6 +11,7 @@ pub(crate) mod table;
 
 use std::io::IsTerminal;
 
+use onebox_supervisor::api::UpstreamRoute;
 use serde::Serialize;
 
 use crate::report::Failure;
@@ -21,6 +22,11 @@ pub(crate) fn terminal_width() -> Option<u16> {
     let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(stdout))?;
     let columns = size.map_or(0, |size| size.ws_col);
     Some(if columns == 0 { 80 } else { columns.max(40) })
+}
+
+/// Where an upstream's requests come from: its path, else the routes that name it.
+pub(crate) fn upstream_place(upstream: &UpstreamRoute) -> &str {
+    upstream.path.as_deref().or(upstream.name.as_deref()).unwrap_or_default()
 }
 
 /// Prints a value as indented JSON.

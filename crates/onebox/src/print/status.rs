@@ -44,6 +44,9 @@ pub(crate) fn appliance(status: &ApplianceStatus, now_ms: i64) -> String {
     }
     text.push_str(&table.render());
     for site in &status.sites {
+        if site.maintenance {
+            let _ = write!(text, "\n{} {}: in maintenance", style::warning("!"), site.name);
+        }
         if let Some(problem) = &site.problem {
             let _ = write!(text, "\n{} {}: {problem}", style::bad("✗"), site.name);
         }
@@ -62,6 +65,9 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
         }
     };
     let _ = writeln!(text, "{}  {shown}", style::strong(&site.name));
+    if site.maintenance {
+        let _ = writeln!(text, "{}", style::warning("in maintenance: everybody gets 503"));
+    }
     if let Some(problem) = &site.problem {
         let _ = writeln!(text, "problem    {problem}");
     }
@@ -80,7 +86,8 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
         let _ = writeln!(text, "address    {}", style::address(url));
     }
     for upstream in &site.upstreams {
-        let _ = writeln!(text, "upstream   {}  {}", upstream.path, upstream.servers.join(", "));
+        let (place, servers) = (super::upstream_place(upstream), upstream.servers.join(", "));
+        let _ = writeln!(text, "upstream   {place}  {servers}");
     }
     if !site.workers.is_empty() {
         let names =
@@ -158,6 +165,7 @@ mod tests {
         SiteStatus {
             name: "blog".into(),
             state: SiteState::Failed,
+            maintenance: false,
             problem: Some("ModuleNotFoundError: No module named 'flask'".into()),
             mode: Mode::Embedded,
             release: Some("20261120-114213-3f2a".into()),

@@ -37,6 +37,7 @@ mod nasty;
 mod persistence;
 mod pythons;
 mod reloading;
+mod routing;
 mod run;
 mod signals;
 mod static_files;

@@ -1,13 +1,11 @@
 //! The pipeline for a request that came as a uwsgi packet: its site is known, and compression is the web server's in front.
 
-use super::{Service, error_response, last_page, name_request, own_answer, passed};
+use super::{Asked, Head, Service, error_response, last_page, name_request, own_answer};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::http1::RequestBody;
 use crate::message::{ConnectionInfo, Response};
-use crate::upstream::{self, AppRequest, Passed, Upgrades};
 use crate::uwsgi_server::PacketRequest;
-use onebox_uwsgi::Request;
 
 impl Service {
     /// The answer to a request for `site`.
@@ -34,26 +32,21 @@ impl Service {
         body: &mut RequestBody<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response, ProxyError> {
-        let (head, path) = (&request.head, &request.path);
-        let routed = self.routes.load().site_named(site).cloned().ok_or(ProxyError::Stopped)?;
-        exchange.belongs_to(&routed);
-        if let Some(own) = own_answer(head, exchange) {
+        let site = self.routes.load().site_named(site).cloned().ok_or(ProxyError::Stopped)?;
+        exchange.belongs_to(&site);
+        if let Some(own) = own_answer(&request.head, exchange) {
             return Ok(own);
         }
-        if let Some(file) = self.static_files.answer(&routed, head, path, exchange).await? {
-            return Ok(file);
+        let asked = Asked {
+            head: &request.head,
+            path: &request.path,
+            connection: &request.connection,
+            packet: Some((request, Head::AsItCame)),
+        };
+        if site.is_plain() {
+            return self.serve(&site, asked, body, exchange).await;
         }
-        if let Some(group) = routed.upstream(path) {
-            let passed = passed(&routed.site, head, path, &request.connection, exchange);
-            let passed = Passed { upgrades: Upgrades::Refused, ..passed };
-            return group.answer(&passed, body, &self.spool_limits(&routed.site), exchange).await;
-        }
-        upstream::check_open(&routed.site)?;
-        let body = self.read_body(&routed.site, head, body, exchange).await?;
-        let vars = request.vars(body.size(), exchange.request_id, routed.site.buffer_size)?;
-        let request = Request { vars, body, deadline: None };
-        let asked = AppRequest { request, method: &head.method, lifecycle: &self.lifecycle };
-        upstream::answer(&routed.site, asked, exchange).await
+        Box::pin(self.serve_by_rules(&site, asked, body, exchange)).await
     }
 
     /// The answer to a packet that describes no request.

@@ -74,19 +74,20 @@ pub(super) fn file(
     Response { body: body(content, offset, size), ..empty(status, headers) }
 }
 
-/// What the file says about a page that does not exist: a site's own `404.html`.
-pub(super) fn not_found_page(facts: &Facts, content: Content) -> Response {
+/// What the file says in place of the page that was asked for: a site's own `404.html`, or a page of its configuration.
+pub(super) fn error_page(status: u16, facts: &Facts, content: Content) -> Response {
     let headers = vec![
         (name("Content-Type"), facts.content_type.clone()),
         (name("X-Content-Type-Options"), name("nosniff")),
     ];
-    Response { body: body(content, 0, facts.size), ..empty(404, headers) }
+    Response { body: body(content, 0, facts.size), ..empty(status, headers) }
 }
 
-/// To the same path with a slash, where a folder is.
-pub(super) fn to_folder(head: &RequestHead) -> Response {
-    let mut location = head.path.to_vec();
-    location.push(b'/');
+/// To the path (as it stands in a URL) with a slash behind it, where a folder is.
+pub(super) fn to_folder(head: &RequestHead, path: &[u8]) -> Response {
+    // Two slashes in front would name another host (RFC 3986 §4.2).
+    let slashes = path.iter().take_while(|byte| **byte == b'/').count();
+    let mut location = [b"/", path.get(slashes..).unwrap_or_default(), b"/"].concat();
     if let Some(query) = &head.query {
         location.push(b'?');
         location.extend_from_slice(query);
@@ -127,7 +128,7 @@ fn body(content: Content, offset: u64, size: u64) -> ResponseBody {
     }
 }
 
-fn empty(status: u16, headers: Vec<(Bytes, Bytes)>) -> Response {
+pub(super) fn empty(status: u16, headers: Vec<(Bytes, Bytes)>) -> Response {
     Response {
         status,
         reason: None,
@@ -139,6 +140,6 @@ fn empty(status: u16, headers: Vec<(Bytes, Bytes)>) -> Response {
     }
 }
 
-fn name(text: &'static str) -> Bytes {
+pub(super) fn name(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }

@@ -20,7 +20,7 @@ pub(super) enum Loaded {
     Open(Facts, File),
     /// The state that is known already.
     Unchanged,
-    Folder,
+    Folder(File),
     Nothing,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn load(
 ) -> io::Result<Loaded> {
     let (mut file, metadata) = match find(folders, relative)? {
         Found::File(file, metadata) => (file, metadata),
-        Found::Folder => return Ok(Loaded::Folder),
+        Found::Folder(folder) => return Ok(Loaded::Folder(folder)),
         Found::Nothing => return Ok(Loaded::Nothing),
     };
     if known == Some(Identity::of(&metadata)) {

@@ -7,6 +7,7 @@
 mod answer;
 mod conditions;
 mod facts;
+mod listing;
 mod load;
 mod memory;
 mod mount;
@@ -15,7 +16,7 @@ mod range;
 mod serve;
 
 pub(crate) use mount::Mount;
-pub(crate) use serve::StaticFiles;
+pub(crate) use serve::{Page, StaticFiles, Tried};
 
 #[cfg(test)]
 mod tests;

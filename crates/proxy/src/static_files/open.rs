@@ -18,7 +18,8 @@ use rustix::io::Errno;
 /// What a name below the folders is.
 pub(super) enum Found {
     File(File, Metadata),
-    Folder,
+    /// Open, for the names in it.
+    Folder(File),
     Nothing,
 }
 
@@ -42,7 +43,7 @@ pub(super) fn find(folders: &[PathBuf], relative: &[u8]) -> io::Result<Found> {
                     return Ok(Found::File(file, metadata));
                 }
                 if metadata.is_dir() {
-                    return Ok(Found::Folder);
+                    return Ok(Found::Folder(file));
                 }
             }
             Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP | Errno::NXIO) => {}
@@ -107,7 +108,7 @@ mod tests {
                 file.read_to_string(&mut text).unwrap();
                 Some(text)
             }
-            Found::Folder => Some("folder".into()),
+            Found::Folder(_) => Some("folder".into()),
             Found::Nothing => None,
         }
     }

@@ -1,12 +1,16 @@
 //! The step of the pipeline: from a path to the answer of a file, through the mounts of a site.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use http::Method;
+use onebox_config::site::encode_path;
 use onebox_metrics::{Phase, ServedBy};
 
 use super::answer::{self, Content};
 use super::facts::Facts;
+use super::listing;
 use super::load::{Loaded, load};
 use super::memory::{FileMemory, HotFile, Remembered};
 use super::mount::{Mount, Target};
@@ -14,10 +18,9 @@ use crate::compress::{self, Coding};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::message::{RequestHead, Response};
-use crate::route::RoutedSite;
+use crate::route::{RoutedSite, StaticMount};
 
-/// The file a site without an application shows for a folder, and for what it has not.
-const INDEX: &[u8] = b"index.html";
+/// What a static site shows for what it has not.
 const NOT_FOUND: &[u8] = b"404.html";
 
 /// The static files of all sites.
@@ -26,11 +29,45 @@ pub(crate) struct StaticFiles {
     pub(super) memory: FileMemory,
 }
 
+/// A file that a configuration names as a page.
+pub(crate) struct Page {
+    mount: Mount,
+    name: Vec<u8>,
+}
+
+impl Page {
+    /// The file at an absolute path.
+    pub(crate) fn new(path: &Path) -> Option<Self> {
+        let mount = StaticMount { url: "/".to_owned(), folders: vec![path.parent()?.to_owned()] };
+        let name = path.file_name()?.as_encoded_bytes().to_vec();
+        Some(Self { mount: Mount::new(&mount), name })
+    }
+}
+
+/// A path that is looked for among the files of a site.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    head: &'a RequestHead,
+    /// Decoded.
+    path: &'a [u8],
+    /// Below the mount, without slashes at its ends.
+    relative: &'a [u8],
+    folder: bool,
+}
+
+/// A path of `try-files`.
+#[derive(Clone, Copy)]
+pub(crate) enum Tried<'a> {
+    File(&'a [u8]),
+    /// With a slash at its end.
+    Folder(&'a [u8]),
+}
+
 /// What a name below a mount is.
 enum Item {
     Hot(Arc<HotFile>),
-    Large(Facts, std::fs::File),
-    Folder,
+    Large(Facts, File),
+    Folder(File),
     Nothing,
 }
 
@@ -55,18 +92,57 @@ impl StaticFiles {
                 Target::Refused if mount.prefix().is_empty() && goes_on => None,
                 Target::Refused => Some(self.not_found(routed, mount, head).await?),
                 Target::Named { relative, wants_folder } => {
-                    match self.named(routed, mount, head, relative, wants_folder).await? {
+                    let wanted = Wanted { head, path, relative, folder: wants_folder };
+                    match self.named(routed, mount, wanted).await? {
                         None if !goes_on => Some(self.not_found(routed, mount, head).await?),
                         answer => answer,
                     }
                 }
             };
             let Some(response) = answer else { break };
-            exchange.clock.mark(Phase::App);
-            exchange.answered(response.status, ServedBy::Static);
-            return Ok(Some(response));
+            return Ok(Some(served(response, exchange)));
         }
         Ok(None)
+    }
+
+    /// The answer where a path of `try-files` is what is looked for.
+    ///
+    /// # Errors
+    /// [`ProxyError::File`] where the file system fails.
+    pub(crate) async fn tried(
+        &self,
+        routed: &RoutedSite,
+        head: &RequestHead,
+        tried: Tried<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Response>, ProxyError> {
+        let (path, is_folder) = match tried {
+            Tried::File(path) => (path, false),
+            // As nginx does it: the slash is what the redirect adds.
+            Tried::Folder(path) => (path.strip_suffix(b"/").unwrap_or(path), true),
+        };
+        let path = if path.is_empty() { b"/" } else { path };
+        for mount in &routed.mounts {
+            match mount.target(path, &head.path) {
+                Target::Elsewhere => continue,
+                Target::Named { relative, wants_folder }
+                    if is_folder || !(wants_folder || relative.is_empty()) =>
+                {
+                    let wanted = Wanted { head, path, relative, folder: wants_folder };
+                    if is_folder != self.is_folder(mount, relative).await? {
+                        return Ok(None);
+                    }
+                    let answer = self.named(routed, mount, wanted).await?;
+                    return Ok(answer.map(|response| served(response, exchange)));
+                }
+                Target::Named { .. } | Target::Refused => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn is_folder(&self, mount: &Mount, relative: &[u8]) -> Result<bool, ProxyError> {
+        Ok(matches!(self.item(mount, relative).await?, Item::Folder(_)))
     }
 
     /// `None`: it names no file.
@@ -74,37 +150,97 @@ impl StaticFiles {
         &self,
         routed: &RoutedSite,
         mount: &Mount,
-        head: &RequestHead,
-        relative: &[u8],
-        wants_folder: bool,
+        wanted: Wanted<'_>,
     ) -> Result<Option<Response>, ProxyError> {
+        let Wanted { head, relative, .. } = wanted;
         if routed.site.index && is_private(relative) {
             return Ok(None);
         }
-        let index: Vec<u8>;
-        let name = match (wants_folder, routed.site.index) {
-            (false, _) => relative,
-            (true, true) if relative.is_empty() => INDEX,
-            (true, true) => {
-                index = [relative, b"/", INDEX].concat();
-                &index
+        if wanted.folder {
+            return self.folder(routed, mount, wanted).await;
+        }
+        let item = self.item(mount, relative).await?;
+        match item {
+            Item::Nothing => Ok(None),
+            Item::Folder(_) if routed.index.is_empty() && !routed.listing => Ok(None),
+            Item::Folder(_) if is_read(head) => {
+                Ok(Some(answer::to_folder(head, &encode_path(wanted.path))))
             }
-            (true, false) => return Ok(None),
+            Item::Folder(_) => Ok(Some(answer::method_not_allowed())),
+            item => Ok(self.file(mount, head, relative, item).await),
+        }
+    }
+
+    /// A folder's index file, else the names in it where they may be seen.
+    async fn folder(
+        &self,
+        routed: &RoutedSite,
+        mount: &Mount,
+        wanted: Wanted<'_>,
+    ) -> Result<Option<Response>, ProxyError> {
+        for index in &routed.index {
+            let name = match wanted.relative {
+                [] => index.clone(),
+                folder => [folder, b"/", index].concat(),
+            };
+            let item = self.item(mount, &name).await?;
+            if let Some(response) = self.file(mount, wanted.head, &name, item).await {
+                return Ok(Some(response));
+            }
+        }
+        if !routed.listing {
+            return Ok(None);
+        }
+        let Item::Folder(folder) = self.item(mount, wanted.relative).await? else {
+            return Ok(None);
         };
-        let item = self.item(mount, name).await?;
-        let is_read = matches!(head.method, Method::GET | Method::HEAD);
-        Ok(Some(match item {
-            Item::Nothing => return Ok(None),
-            Item::Folder if !routed.site.index || wants_folder => {
-                return Ok(None);
-            }
-            _ if !is_read => answer::method_not_allowed(),
-            Item::Folder => answer::to_folder(head),
+        if !is_read(wanted.head) {
+            return Ok(Some(answer::method_not_allowed()));
+        }
+        let hides = wanted.relative.is_empty() && routed.site.index;
+        let path = wanted.path.to_vec();
+        let listed = move || listing::page(&folder, &path, |name| hides && is_private(name));
+        let page = tokio::task::spawn_blocking(listed).await.map_err(|_| ProxyError::TaskLost)?;
+        Ok(Some(page.map_err(ProxyError::File)?))
+    }
+
+    /// `None`: it is no file.
+    async fn file(
+        &self,
+        mount: &Mount,
+        head: &RequestHead,
+        name: &[u8],
+        item: Item,
+    ) -> Option<Response> {
+        match item {
+            Item::Folder(_) | Item::Nothing => None,
+            _ if !is_read(head) => Some(answer::method_not_allowed()),
             Item::Large(facts, file) => {
-                answer::file(head, &facts, Content::Disk(file), Coding::Identity)
+                Some(answer::file(head, &facts, Content::Disk(file), Coding::Identity))
             }
-            Item::Hot(file) => self.hot(mount, head, name, &file).await,
-        }))
+            Item::Hot(file) => Some(self.hot(mount, head, name, &file).await),
+        }
+    }
+
+    /// A page in place of the one that was asked for; `None`: it is not there.
+    ///
+    /// # Errors
+    /// [`ProxyError::File`] where the file system fails.
+    pub(crate) async fn page(
+        &self,
+        page: &Page,
+        status: u16,
+    ) -> Result<Option<Response>, ProxyError> {
+        Ok(match self.item(&page.mount, &page.name).await? {
+            Item::Hot(file) => {
+                let content = Content::Memory(file.content.clone());
+                Some(answer::error_page(status, &file.facts, content))
+            }
+            Item::Large(facts, file) => {
+                Some(answer::error_page(status, &facts, Content::Disk(file)))
+            }
+            Item::Folder(_) | Item::Nothing => None,
+        })
     }
 
     /// A file from memory, in the coding that the client prefers.
@@ -134,15 +270,18 @@ impl StaticFiles {
         mount: &Mount,
         head: &RequestHead,
     ) -> Result<Response, ProxyError> {
-        if !routed.site.index || !matches!(head.method, Method::GET | Method::HEAD) {
+        // What the configuration names as the page for a 404 comes from further up.
+        let has_other = routed.ruled.as_ref().is_some_and(|ruled| ruled.page(404).is_some());
+        if !routed.site.index || has_other || !is_read(head) {
             return Err(ProxyError::NotFound);
         }
         match self.item(mount, NOT_FOUND).await? {
             Item::Hot(file) => {
-                Ok(answer::not_found_page(&file.facts, Content::Memory(file.content.clone())))
+                let content = Content::Memory(file.content.clone());
+                Ok(answer::error_page(404, &file.facts, content))
             }
-            Item::Large(facts, file) => Ok(answer::not_found_page(&facts, Content::Disk(file))),
-            Item::Folder | Item::Nothing => Err(ProxyError::NotFound),
+            Item::Large(facts, file) => Ok(answer::error_page(404, &facts, Content::Disk(file))),
+            Item::Folder(_) | Item::Nothing => Err(ProxyError::NotFound),
         }
     }
 
@@ -170,12 +309,22 @@ impl StaticFiles {
                 }
                 match loaded {
                     Loaded::Open(facts, file) => Item::Large(facts, file),
-                    Loaded::Folder => Item::Folder,
+                    Loaded::Folder(folder) => Item::Folder(folder),
                     _ => Item::Nothing,
                 }
             }
         })
     }
+}
+
+fn served(response: Response, exchange: &mut Exchange) -> Response {
+    exchange.clock.mark(Phase::App);
+    exchange.answered(response.status, ServedBy::Static);
+    response
+}
+
+fn is_read(head: &RequestHead) -> bool {
+    matches!(head.method, Method::GET | Method::HEAD)
 }
 
 /// A static site is served from its root, where its configuration lies too.

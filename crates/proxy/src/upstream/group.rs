@@ -48,8 +48,9 @@ impl UpstreamGroup {
                 tasks.spawn(health::watch(Arc::clone(peer), settings.clone(), host.to_owned()));
             }
         }
+        let prefix = settings.path.as_deref().unwrap_or_default().trim_end_matches('/');
         Arc::new(Self {
-            prefix: settings.path.trim_end_matches('/').to_owned(),
+            prefix: prefix.to_owned(),
             chooser: Chooser::new(settings.balance.clone(), peers.len()),
             settings,
             peers,
@@ -57,15 +58,21 @@ impl UpstreamGroup {
         })
     }
 
+    /// What routes call it.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.settings.name.as_deref()
+    }
+
     /// Where its paths begin; empty for every path.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// Whether a path, decoded, is below its own.
+    /// Whether a path, decoded, is below its own; one without a path has none but what routes give it.
     pub(crate) fn has(&self, path: &[u8]) -> bool {
-        path.strip_prefix(self.prefix.as_bytes())
-            .is_some_and(|rest| matches!(rest, [] | [b'/', ..]) || self.prefix.is_empty())
+        let rest =
+            path.strip_prefix(self.prefix.as_bytes()).filter(|_| self.settings.path.is_some());
+        rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]) || self.prefix.is_empty())
     }
 
     /// Whether a path names a script of its servers, whose text is nobody's to read.

@@ -12,7 +12,7 @@ use super::passed::{Passed, Upgrades};
 use super::server::Peer;
 use super::upload::{Source, Whole};
 use crate::http1::RequestBody;
-use crate::message::{ConnectionInfo, Entrance, RequestHead, Version};
+use crate::message::{ConnectionInfo, Entrance, RequestHead, Scheme, Version};
 use crate::request_id::RequestId;
 
 /// Room for the vars of a check.
@@ -71,7 +71,8 @@ async fn ask(
     host: &str,
 ) -> Option<String> {
     let head = request(&check.path, host);
-    let connection = ConnectionInfo { peer: None, local: None, entrance: Entrance::Probe };
+    let connection =
+        ConnectionInfo { peer: None, local: None, scheme: Scheme::Http, entrance: Entrance::Probe };
     let passed = Passed {
         head: &head,
         path: &head.path,

@@ -122,7 +122,7 @@ impl Passed<'_> {
     fn http(&self, manner: &Manner<'_>, body_bytes: Option<u64>) -> (BytesMut, BodyFraming) {
         let head = self.head;
         let mut out = BytesMut::with_capacity(1024);
-        for part in [head.method.as_str().as_bytes(), b" ", &vars::origin_form(head)] {
+        for part in [head.method.as_str().as_bytes(), b" ", &head.path_and_query()] {
             out.put_slice(part);
         }
         out.put_slice(b" HTTP/1.1\r\n");
@@ -181,7 +181,7 @@ impl Passed<'_> {
 
     /// Who asks for what, in both languages. Written, never appended: what a client says about itself is worth nothing.
     fn forwarded(&self, out: &mut BytesMut) {
-        const PROTO: &str = "http";
+        let proto = self.connection.scheme.as_str();
         let client = self.connection.peer.map(|peer| peer.ip().to_canonical());
         let host = self.client_host();
         let mut forwarded = match client {
@@ -195,7 +195,7 @@ impl Passed<'_> {
         if let Some(host) = shown.filter(|host| !host.contains(['"', '\\'])) {
             forwarded.push_str(&format!(";host=\"{host}\""));
         }
-        forwarded.push_str(&format!(";proto={PROTO}"));
+        forwarded.push_str(&format!(";proto={proto}"));
         field(out, b"Forwarded", forwarded.as_bytes());
         if let Some(client) = client {
             field(out, b"X-Forwarded-For", client.to_string().as_bytes());
@@ -203,7 +203,7 @@ impl Passed<'_> {
         if let Some(host) = host {
             field(out, b"X-Forwarded-Host", &host);
         }
-        field(out, b"X-Forwarded-Proto", PROTO.as_bytes());
+        field(out, b"X-Forwarded-Proto", proto.as_bytes());
         let port = self.head.port.or(self.connection.local.map(|local: SocketAddr| local.port()));
         if let Some(port) = port {
             field(out, b"X-Forwarded-Port", itoa::Buffer::new().format(port).as_bytes());

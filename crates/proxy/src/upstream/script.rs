@@ -50,7 +50,7 @@ fn choose(root: &Path, candidates: Vec<Target>) -> Result<Target, ProxyError> {
 /// What could be run, the best first.
 fn candidates(upstream: &Upstream, path: &[u8]) -> Vec<Target> {
     let index = upstream.script.index.as_bytes();
-    let prefix = upstream.path.trim_end_matches('/').as_bytes();
+    let prefix = upstream.path.as_deref().unwrap_or_default().trim_end_matches('/').as_bytes();
     let behind = path.strip_prefix(prefix).unwrap_or_default();
     let front = Target { name: [prefix, b"/", index].concat(), path_info: behind.to_vec() };
     if let Some(at) = split(path, extension(&upstream.script)) {
@@ -157,7 +157,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_front_is_below_the_path_of_its_upstream() {
-        let upstream = Upstream { path: "/php".into(), ..upstream(Path::new("/nonexistent")) };
+        let upstream =
+            Upstream { path: Some("/php".into()), ..upstream(Path::new("/nonexistent")) };
         let target = find(&upstream, b"/php/pretty").await.ok().unwrap();
         assert_eq!(
             (&target.name[..], &target.path_info[..]),

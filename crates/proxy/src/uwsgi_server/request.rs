@@ -80,22 +80,25 @@ impl PacketRequest {
             received_at,
         };
         let peer = client(&vars).or(connection.peer);
-        let connection = ConnectionInfo { peer, ..connection.clone() };
+        let scheme = vars::scheme(&vars);
+        let connection = ConnectionInfo { peer, scheme, ..connection.clone() };
         Ok(Self { head, path, connection, has_length: length.is_some(), vars })
     }
 
-    /// The variables for the application.
+    /// The variables for the application, which sees `path`; `altered` is the head where rules have changed it.
     ///
     /// # Errors
     /// [`EncodeError`] where they are larger than `buffer_size`.
     pub(crate) fn vars(
         &self,
+        (path, altered): (&[u8], Option<&RequestHead>),
         body_bytes: u64,
         request_id: RequestId,
         buffer_size: usize,
     ) -> Result<Vars, EncodeError> {
         let body_bytes = self.has_length.then_some(body_bytes);
-        let known = Known { path: &self.path, target: &self.head.target, body_bytes, request_id };
+        let target = &self.head.target;
+        let known = Known { path, target, body_bytes, request_id, altered };
         vars::adopt(&self.vars, &known, buffer_size)
     }
 }
@@ -222,7 +225,7 @@ mod tests {
         ) {
             let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
             if let Ok(request) = request(&pairs, strip) {
-                let _ = request.vars(0, RequestId::random(), 4096);
+                let _ = request.vars((&request.path, None), 0, RequestId::random(), 4096);
             }
         }
     }

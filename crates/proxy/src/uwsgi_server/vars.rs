@@ -7,7 +7,9 @@ use std::collections::HashMap;
 
 use onebox_uwsgi::{EncodeError, Vars, VarsBuilder, key};
 
+use crate::message::{RequestHead, Scheme};
 use crate::request_id::RequestId;
+use crate::vars::push_headers;
 
 /// What is known better than the packet says it.
 pub(super) struct Known<'a> {
@@ -18,6 +20,8 @@ pub(super) struct Known<'a> {
     /// The size of the body that was read; `None`: the request has none.
     pub(super) body_bytes: Option<u64>,
     pub(super) request_id: RequestId,
+    /// The head, where rules of the site have changed its query or its headers.
+    pub(super) altered: Option<&'a RequestHead>,
 }
 
 /// The variables for the application, at most `buffer_size` bytes of them. Fields of HTTP that come twice are joined, of other
@@ -33,7 +37,7 @@ pub(super) fn adopt(
     let mut vars = VarsBuilder::new(buffer_size.min(VarsBuilder::MAX_BLOCK_BYTES));
     vars.push(key::REQUEST_URI, known.target)?;
     vars.push(key::PATH_INFO, known.path)?;
-    vars.push(key::REQUEST_SCHEME, scheme(packet))?;
+    vars.push(key::REQUEST_SCHEME, scheme(packet).as_str().as_bytes())?;
     let required: [(&[u8], &[u8]); 5] = [
         (key::SCRIPT_NAME, b""),
         (key::QUERY_STRING, b""),
@@ -42,15 +46,21 @@ pub(super) fn adopt(
         (key::SERVER_PORT, b"80"),
     ];
     for (name, default) in required {
-        if packet.get(name).is_none_or(|value| value.is_empty()) {
+        let is_altered = known.altered.is_some() && name == key::QUERY_STRING;
+        if !is_altered && packet.get(name).is_none_or(|value| value.is_empty()) {
             vars.push(name, default)?;
         }
     }
     for (name, value) in merged(packet) {
         let is_default = required.iter().any(|(required, _)| *required == name);
-        if is_passed_on(name) && !(is_default && value.is_empty()) {
+        let is_altered = known.altered.is_some() && (name == key::QUERY_STRING || is_field(name));
+        if is_passed_on(name) && !is_altered && !(is_default && value.is_empty()) {
             vars.push(name, &value)?;
         }
+    }
+    if let Some(head) = known.altered {
+        vars.push(key::QUERY_STRING, head.query.as_deref().unwrap_or_default())?;
+        push_headers(&mut vars, head)?;
     }
     if let Some(body_bytes) = known.body_bytes {
         vars.push(key::CONTENT_LENGTH, itoa::Buffer::new().format(body_bytes).as_bytes())?;
@@ -63,13 +73,18 @@ pub(super) fn adopt(
 }
 
 /// uWSGI's order: its own variable, then HTTPS, which an nginx behind a TLS proxy is told to send though it speaks HTTP itself.
-fn scheme(packet: &Vars) -> &'static [u8] {
+pub(super) fn scheme(packet: &Vars) -> Scheme {
     let is_https = match (packet.get(b"UWSGI_SCHEME"), packet.get(b"HTTPS")) {
         (Some(scheme @ (b"http" | b"https")), _) => scheme == b"https",
         (_, Some(b"on" | b"1" | b"https")) => true,
         _ => packet.get(key::REQUEST_SCHEME) == Some(b"https"),
     };
-    if is_https { b"https" } else { b"http" }
+    if is_https { Scheme::Https } else { Scheme::Http }
+}
+
+/// Whether a variable is a field of the request that rules may have changed.
+fn is_field(name: &[u8]) -> bool {
+    name.starts_with(b"HTTP_") && name != b"HTTP_HOST"
 }
 
 /// Every variable once, in the order in which they first come.
@@ -136,7 +151,7 @@ mod tests {
 
     fn adopted(packet: &Vars, limit: usize) -> Result<Vars, EncodeError> {
         let request_id = RequestId::random();
-        let known = Known { path: b"/", target: b"/", body_bytes: None, request_id };
+        let known = Known { path: b"/", target: b"/", body_bytes: None, request_id, altered: None };
         adopt(packet, &known, limit)
     }
 

@@ -31,6 +31,7 @@ use crate::appliance::Appliance;
 pub(crate) use auth::Operator;
 pub(crate) use error::AdminError;
 pub(crate) use password::first_password;
+pub use password::hash_password;
 use rate_limit::RateLimit;
 
 /// Bodies of everything but a deploy are small.
@@ -75,6 +76,9 @@ fn routes() -> Router<AdminState> {
         .route("/api/v1/sites/{site}/rollback", post(deploy::rollback))
         .route("/api/v1/sites/{site}/stop", post(sites::stop))
         .route("/api/v1/sites/{site}/start", post(sites::start))
+        .route("/api/v1/sites/{site}/maintenance", post(sites::begin_maintenance))
+        .route("/api/v1/sites/{site}/maintenance", delete(sites::end_maintenance))
+        .route("/api/v1/explain", get(sites::explain_url))
         .route("/api/v1/sites/{site}/env", get(sites::variables))
         .route("/api/v1/sites/{site}/env", put(sites::set_variables))
         .route("/api/v1/sites/{site}/env/{variable}", delete(sites::remove_variable))

@@ -40,7 +40,7 @@ pub(super) async fn reset(store: &Store) -> Result<String, StoreError> {
 async fn made() -> std::io::Result<(String, String)> {
     let work = || {
         let password = random_password();
-        let hashed = hash(&password)?;
+        let hashed = hash_password(&password)?;
         Ok((password, hashed))
     };
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
@@ -53,8 +53,11 @@ fn random_password() -> String {
     characters.map(|byte| char::from(*byte)).collect()
 }
 
-/// Hashes a password; takes some 20 ms and 19 MB.
-fn hash(password: &str) -> std::io::Result<String> {
+/// Hashes a password with argon2id; takes some 20 ms and 19 MB.
+///
+/// # Errors
+/// Where the system gives no random bytes.
+pub fn hash_password(password: &str) -> std::io::Result<String> {
     let hash = Argon2::default().hash_password(password.as_bytes());
     hash.map(|hash| hash.to_string()).map_err(|error| std::io::Error::other(error.to_string()))
 }
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn only_the_right_password_is_right() {
-        let hashed = hash("sesame").unwrap();
+        let hashed = hash_password("sesame").unwrap();
         assert!(hashed.starts_with("$argon2id$"), "{hashed}");
         assert!(is_right("sesame", Some(&hashed)));
         assert!(!is_right("Sesame", Some(&hashed)));

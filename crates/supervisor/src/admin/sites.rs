@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 
 use super::{AdminError, AdminState};
-use crate::api::{ApplianceStatus, EnvVariable, Explanation, Release, SiteStatus};
+use crate::api::{
+    ApplianceStatus, EnvVariable, Explanation, Release, SiteStatus, UrlExplanation, UrlQuery,
+};
 
 type Answer<T> = Result<Json<T>, AdminError>;
 type Done = Result<StatusCode, AdminError>;
@@ -59,6 +61,14 @@ pub(super) async fn explain(
     Ok(Json(state.appliance.explain(&site).await?))
 }
 
+/// `GET /api/v1/explain?url=…`
+pub(super) async fn explain_url(
+    State(state): State<AdminState>,
+    Query(query): Query<UrlQuery>,
+) -> Answer<UrlExplanation> {
+    Ok(Json(state.appliance.explain_url(&query.url)?))
+}
+
 /// `POST /api/v1/sites/{site}/stop`
 pub(super) async fn stop(State(state): State<AdminState>, Path(site): Path<String>) -> Done {
     run(async move { state.appliance.stop(&site).await }).await
@@ -67,6 +77,22 @@ pub(super) async fn stop(State(state): State<AdminState>, Path(site): Path<Strin
 /// `POST /api/v1/sites/{site}/start`
 pub(super) async fn start(State(state): State<AdminState>, Path(site): Path<String>) -> Done {
     run(async move { state.appliance.start_site(&site).await }).await
+}
+
+/// `POST /api/v1/sites/{site}/maintenance`
+pub(super) async fn begin_maintenance(
+    State(state): State<AdminState>,
+    Path(site): Path<String>,
+) -> Done {
+    run(async move { state.appliance.set_maintenance(&site, true).await }).await
+}
+
+/// `DELETE /api/v1/sites/{site}/maintenance`
+pub(super) async fn end_maintenance(
+    State(state): State<AdminState>,
+    Path(site): Path<String>,
+) -> Done {
+    run(async move { state.appliance.set_maintenance(&site, false).await }).await
 }
 
 /// `GET /api/v1/sites/{site}/env`

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::change::{Change, Renew, step};
-use super::release::resolve_upstreams;
+use super::release::resolve_paths;
 use super::{Appliance, OperationError, OperationFailure, SiteRelease};
 use crate::api::{DeployEvent, DeployQuery, EventKind, ReleaseState};
 use crate::deploy::archive::ArchiveLimits;
@@ -135,7 +135,7 @@ impl Appliance {
         events: &EventSink,
     ) -> Result<(), OperationError> {
         let Prepared { site, release_id, mut config, plan } = prepared;
-        resolve_upstreams(&mut config, &self.paths, &site, &release_id);
+        resolve_paths(&mut config, &self.paths, &site, &release_id);
         let Hosts { domains, catch_all } = hosts;
         let release = SiteRelease {
             site: site.clone(),
@@ -145,6 +145,7 @@ impl Appliance {
             domains: domains.clone(),
             catch_all,
             stopped: false,
+            maintenance: self.store.site(&site).await?.is_some_and(|row| row.maintenance),
             variables: self.store.variables(&site).await?,
         };
         // New code has a clean record.

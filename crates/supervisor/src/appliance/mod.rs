@@ -6,6 +6,7 @@
 mod boot;
 mod change;
 mod deploys;
+mod explain_url;
 mod failure;
 mod fallback;
 mod fleet;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::change::{Change, Renew, nobody};
+use super::change::{Change, Renew, nobody, obeyed};
 use super::{Appliance, Layout, OperationError, SiteRelease, Unsteady};
 use crate::api::{DeployEvent, EnvVariable, EventKind, ReleaseState};
 use crate::deploy::events::EventSink;
@@ -132,6 +132,36 @@ impl Appliance {
             true => self.tell(EventKind::Stop, site, None, "stopped"),
             false => self.tell(EventKind::Start, site, None, "started"),
         }
+        Ok(())
+    }
+
+    /// Begins or ends the maintenance of a site; it stays so over deploys and restarts of the appliance. Nothing is started or
+    /// asked: a site may be out of order then.
+    ///
+    /// # Errors
+    /// [`OperationError`] where there is no such site.
+    pub(crate) async fn set_maintenance(
+        self: &Arc<Self>,
+        site: &str,
+        maintenance: bool,
+    ) -> Result<(), OperationError> {
+        let _one_at_a_time = self.operation.lock().await;
+        self.row(site).await?;
+        self.store.set_maintenance(site, maintenance).await?;
+        let releases = self.layout().releases().into_iter().map(|release| {
+            if release.site == site {
+                Arc::new(SiteRelease { maintenance, ..SiteRelease::clone(&release) })
+            } else {
+                release
+            }
+        });
+        let target = Layout::at_any_rate(releases.collect(), &self.unsteady());
+        self.running.lock().layout = target;
+        if let Some((engine, sequence)) = self.publish() {
+            obeyed(&engine, sequence).await?;
+        }
+        let text = if maintenance { "maintenance began" } else { "maintenance ended" };
+        self.tell(EventKind::Configuration, site, None, text);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onebox_app_server::{AppSpec, Deadlines};
-use onebox_config::site::{SocketAddress, Upstream};
+use onebox_config::site::{Routing, SocketAddress, Upstream};
 use onebox_config::{Paths, SiteConfig, SiteName};
 
 use super::OperationFailure;
@@ -35,6 +35,7 @@ pub(crate) struct SiteRelease {
     pub(crate) domains: Vec<String>,
     pub(crate) catch_all: bool,
     pub(crate) stopped: bool,
+    pub(crate) maintenance: bool,
     /// What `onebox env` says.
     pub(crate) variables: Vec<(String, String)>,
 }
@@ -66,7 +67,7 @@ impl SiteRelease {
         let plan = RunPlan::read(&dir).map_err(|error| failed(error.to_string()))?;
         let mut config = onebox_config::load_site(&dir.join("app"), None)
             .map_err(|error| failed(error.to_string()))?;
-        resolve_upstreams(&mut config, paths, &row.name, release);
+        resolve_paths(&mut config, paths, &row.name, release);
         Ok(Self {
             site: row.name.clone(),
             release: release.to_owned(),
@@ -75,6 +76,7 @@ impl SiteRelease {
             domains: row.domains.clone(),
             catch_all: row.catch_all,
             stopped: row.stopped,
+            maintenance: row.maintenance,
             variables,
         })
     }
@@ -109,6 +111,7 @@ impl SiteRelease {
             plan,
             catch_all: true,
             stopped: false,
+            maintenance: false,
             variables: Vec::new(),
         })
     }
@@ -127,7 +130,11 @@ impl SiteRelease {
     /// The host that health checks ask for: the first domain, else the one it surely answers to.
     pub(crate) fn probe_host(&self) -> String {
         match self.domains.first() {
-            Some(domain) => domain.clone(),
+            Some(domain) => match domain.strip_prefix("*.") {
+                // One of those that the pattern means.
+                Some(rest) => format!("onebox.{rest}"),
+                None => domain.clone(),
+            },
             None if self.catch_all => "localhost".to_owned(),
             None => format!("{}.localhost", self.site),
         }
@@ -143,6 +150,7 @@ impl SiteRelease {
         let upstreams = self.config.upstreams.iter();
         let route = |upstream: &Upstream| UpstreamRoute {
             path: upstream.path.clone(),
+            name: upstream.name.clone(),
             servers: upstream.servers.iter().map(ToString::to_string).collect(),
         };
         upstreams.map(route).collect()
@@ -231,18 +239,34 @@ impl SiteRelease {
         sockets.addresses.iter().map(data).collect()
     }
 
-    /// What the engine needs to route to it.
-    pub(crate) fn site_data(&self, backend: BackendData) -> SiteData {
+    /// What holds for its requests now.
+    pub(crate) fn routing(&self) -> Routing {
+        if self.stopped {
+            return Routing::default();
+        }
+        let mut routing = self.config.routing.clone();
+        routing.maintenance |= self.maintenance;
+        routing
+    }
+
+    /// Every host it answers to, but those that nobody has.
+    pub(crate) fn hosts(&self) -> Vec<String> {
         let mut hosts = self.domains.clone();
         hosts.push(format!("{}.localhost", self.site));
+        hosts
+    }
+
+    /// What the engine needs to route to it.
+    pub(crate) fn site_data(&self, backend: BackendData) -> SiteData {
         SiteData {
             name: self.site.clone(),
             release: self.release.clone(),
-            hosts,
+            hosts: self.hosts(),
             catch_all: self.catch_all,
             // A stopped site is off line with all it has.
             statics: if self.stopped { Vec::new() } else { self.plan.statics.clone() },
             index: self.is_static(),
+            routing: self.routing(),
             upstreams: if self.stopped { Vec::new() } else { self.config.upstreams.clone() },
             backend,
             sockets: self.socket_data(),
@@ -258,8 +282,8 @@ impl SiteRelease {
     }
 }
 
-/// From here on no path of an upstream counts from a folder that only the release knows.
-pub(super) fn resolve_upstreams(config: &mut SiteConfig, paths: &Paths, site: &str, release: &str) {
+/// From here on no path counts from a folder that only the release knows.
+pub(super) fn resolve_paths(config: &mut SiteConfig, paths: &Paths, site: &str, release: &str) {
     let root = paths.releases(site).join(release).join("app");
     resolve(config, &root, &paths.shared(site));
 }
@@ -267,4 +291,5 @@ pub(super) fn resolve_upstreams(config: &mut SiteConfig, paths: &Paths, site: &s
 fn resolve(config: &mut SiteConfig, root: &Path, shared: &Path) {
     let upstreams = std::mem::take(&mut config.upstreams).into_iter();
     config.upstreams = upstreams.map(|upstream| upstream.resolved(root, shared)).collect();
+    config.routing = std::mem::take(&mut config.routing).resolved(root);
 }

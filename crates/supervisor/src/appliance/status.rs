@@ -104,6 +104,8 @@ impl Appliance {
             hosts.push("localhost".to_owned());
         }
         hosts.push(format!("{site}.localhost"));
+        // A pattern is no address.
+        hosts.retain(|host| !host.starts_with("*."));
         hosts.into_iter().map(|host| url(&host, port)).collect()
     }
 
@@ -128,6 +130,8 @@ impl Appliance {
         let interpreter = release.and_then(|release| release.plan.interpreter.as_ref());
         SiteStatus {
             state,
+            maintenance: row.maintenance
+                || release.is_some_and(|release| release.config.routing.maintenance),
             problem,
             mode,
             urls: self.urls_of(&row.name, &row.domains, row.catch_all),
@@ -155,6 +159,7 @@ fn row_in_place(release: &SiteRelease) -> SiteRow {
         live_release: Some(release.release.clone()),
         live_ms: None,
         stopped: false,
+        maintenance: release.maintenance,
         catch_all: release.catch_all,
         domains: release.domains.clone(),
         fallback: None,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use onebox_app_server::{AppSpec, Interpreter, Notice};
 use onebox_config::Limits;
-use onebox_config::site::Upstream;
+use onebox_config::site::{Routing, Upstream};
 use onebox_metrics::Snapshot;
 use onebox_proxy::Heir;
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,8 @@ pub(crate) struct SiteData {
     pub(crate) statics: Vec<(String, Vec<PathBuf>)>,
     /// Whether folders have an `index.html`: a static site.
     pub(crate) index: bool,
+    /// What holds for its requests; all paths absolute.
+    pub(crate) routing: Routing,
     /// What other servers answer; all paths absolute.
     pub(crate) upstreams: Vec<Upstream>,
     /// Who makes the other answers.

@@ -151,6 +151,7 @@ impl Routes {
                 .map(|(url, folders)| StaticMount { url: url.clone(), folders: folders.clone() })
                 .collect(),
             index: data.index,
+            routing: Arc::new(data.routing.clone()),
             upstreams: self.upstreams(data),
             backend: self.backend(data, entrance),
             harakiri: data.harakiri,

@@ -257,6 +257,7 @@ mod tests {
             catch_all: true,
             statics: Vec::new(),
             index: false,
+            routing: onebox_config::site::Routing::default(),
             upstreams: Vec::new(),
             backend: BackendData::None,
             sockets: vec![data],

@@ -15,6 +15,7 @@ pub(crate) struct SiteRow {
     pub(crate) live_release: Option<String>,
     pub(crate) live_ms: Option<i64>,
     pub(crate) stopped: bool,
+    pub(crate) maintenance: bool,
     pub(crate) catch_all: bool,
     /// Its hosts, the first one first.
     pub(crate) domains: Vec<String>,
@@ -43,7 +44,7 @@ impl Store {
         }
         let mut fallbacks = self.fallbacks().await?;
         sqlx::query(
-            "SELECT name, live_release, live_ms, stopped, catch_all FROM sites ORDER BY name",
+            "SELECT name, live_release, live_ms, stopped, maintenance, catch_all FROM sites ORDER BY name",
         )
         .fetch_all(&self.pool)
         .await?
@@ -122,6 +123,21 @@ impl Store {
         Ok(())
     }
 
+    /// Remembers that an operator began or ended the maintenance of the site.
+    pub(crate) async fn set_maintenance(
+        &self,
+        name: &str,
+        maintenance: bool,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sites SET maintenance = ?2 WHERE name = ?1")
+            .bind(name)
+            .bind(maintenance)
+            .execute(&self.pool)
+            .await?;
+        self.note_change();
+        Ok(())
+    }
+
     /// Forgets the site with all its releases, hosts and variables.
     pub(crate) async fn remove_site(&self, name: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM sites WHERE name = ?1").bind(name).execute(&self.pool).await?;
@@ -170,6 +186,7 @@ fn to_site(row: &SqliteRow, name: String, domains: Vec<String>) -> Result<SiteRo
         live_release: row.try_get("live_release")?,
         live_ms: row.try_get("live_ms")?,
         stopped: row.try_get("stopped")?,
+        maintenance: row.try_get("maintenance")?,
         catch_all: row.try_get("catch_all")?,
         domains,
         fallback: None,
@@ -192,6 +209,7 @@ mod tests {
         store.add_release("blog", "r1").await.unwrap();
         store.set_stopped("blog", true).await.unwrap();
         assert!(store.site("blog").await.unwrap().unwrap().stopped);
+        store.set_maintenance("blog", true).await.unwrap();
         let domains = hosts(&["b.example", "a.example"]);
         let commit = Commit { site: "blog", release: "r1", domains: &domains, catch_all: true };
         store.make_live(&commit).await.unwrap();
@@ -199,6 +217,7 @@ mod tests {
         assert_eq!(site.live_release.as_deref(), Some("r1"));
         assert_eq!(site.domains, domains);
         assert!(site.catch_all && !site.stopped && site.live_ms.is_some());
+        assert!(site.maintenance, "a deploy does not end it");
     }
 
     #[tokio::test]

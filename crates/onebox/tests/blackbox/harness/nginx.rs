@@ -33,12 +33,19 @@ impl Nginx {
 
     /// Starts one; each of `locations` is what stands in `location / { }`.
     pub(crate) fn start(locations: &[String]) -> Self {
+        let servers = locations.iter().map(|location| format!("location / {{ {location} }}"));
+        Self::serve(&servers.collect::<Vec<_>>())
+    }
+
+    /// Starts one; each of `servers` is what stands in `server { }` beside the address.
+    pub(crate) fn serve(servers: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().display();
-        let addresses: Vec<SocketAddr> = locations.iter().map(|_| free_address()).collect();
-        let servers = addresses.iter().zip(locations).map(|(address, location)| {
-            format!("server {{ listen {address}; location / {{ {location} }} }}\n")
-        });
+        let addresses: Vec<SocketAddr> = servers.iter().map(|_| free_address()).collect();
+        let servers = addresses
+            .iter()
+            .zip(servers)
+            .map(|(address, server)| format!("server {{ listen {address}; {server} }}\n"));
         let temporary = ["client_body", "proxy", "uwsgi", "fastcgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {root}/{kind};\n"));
         // As root it would give its work to a user who can't open the test's sockets.

@@ -200,7 +200,8 @@ fn label(kind: Kind) -> &'static str {
 
 /// A site that has no Python, or whose Python would never be asked.
 fn of_upstreams(folder: &Path, config: &SiteConfig) -> Found {
-    let paths: Vec<&str> = config.upstreams.iter().filter_map(|upstream| upstream.path.as_deref()).collect();
+    let paths: Vec<&str> =
+        config.upstreams.iter().filter_map(|upstream| upstream.path.as_deref()).collect();
     Found {
         kind: Kind::Proxied,
         application: None,

@@ -1,0 +1,121 @@
+//! What the configuration says about a request besides who serves it, in the form in which requests need it.
+//!
+//! Compiled once for each site and route; a site that says nothing has none of it ([`crate::route::RoutedSite::ruled`]).
+//! `gate` answers in place of the site, `headers` alters what passes, `passwords` checks credentials.
+
+mod gate;
+mod headers;
+mod passwords;
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use ipnet::IpNet;
+use onebox_config::Hosts;
+use onebox_config::site::{Auth, OwnAnswer, Route, Routing, Rules, Target, TryFiles};
+
+use crate::static_files::Page;
+
+pub(crate) use gate::Visit;
+pub(crate) use headers::HeaderPatch;
+pub(crate) use passwords::Passwords;
+
+/// What is to be done to the requests of a site or of one of its routes.
+pub(crate) struct Ruled {
+    /// Everybody gets 503.
+    maintenance: bool,
+    maintenance_page: Option<Page>,
+    canonical: Option<Canonical>,
+    allow: Vec<IpNet>,
+    basic: Option<Basic>,
+    answer: Option<OwnAnswer>,
+    pub(crate) rewrite: Option<Target>,
+    pub(crate) try_files: Option<TryFiles>,
+    pub(crate) request_headers: HeaderPatch,
+    pub(crate) headers: HeaderPatch,
+    errors: Vec<(RangeInclusive<u16>, Page)>,
+}
+
+/// The host that requests for the others are sent to.
+struct Canonical {
+    host: String,
+    others: Hosts<()>,
+}
+
+/// Names and hashed passwords.
+struct Basic {
+    realm: String,
+    users: Vec<(String, String)>,
+}
+
+impl Ruled {
+    /// What holds where no route does; `None`: nothing.
+    pub(crate) fn of_site(routing: &Routing, domains: &[String]) -> Option<Self> {
+        let is_silent = routing.rules == Rules::default()
+            && !routing.maintenance
+            && routing.canonical_host.is_none();
+        (!is_silent).then(|| Self::new((routing, domains), &routing.rules, None))
+    }
+
+    /// What holds on a route, whose `rules` are completed with the site's; `None`: nothing.
+    pub(crate) fn of_route(
+        routing: &Routing,
+        domains: &[String],
+        route: &Route,
+        rules: &Rules,
+    ) -> Option<Self> {
+        let is_silent = *rules == Rules::default()
+            && route.answer.is_none()
+            && route.rewrite.is_none()
+            && !routing.maintenance
+            && routing.canonical_host.is_none();
+        (!is_silent).then(|| Self::new((routing, domains), rules, Some(route)))
+    }
+
+    fn new(
+        (routing, domains): (&Routing, &[String]),
+        rules: &Rules,
+        route: Option<&Route>,
+    ) -> Self {
+        let canonical = routing.canonical_host.as_ref().map(|host| {
+            let mut others = Hosts::default();
+            // NAME.localhost is for whoever sits at this machine.
+            let is_other = |domain: &&String| *domain != host && !domain.ends_with(".localhost");
+            for domain in domains.iter().filter(is_other) {
+                others.insert(domain, ());
+            }
+            Canonical { host: host.clone(), others }
+        });
+        let basic = match &rules.auth {
+            Some(Auth::Basic { realm, users }) => {
+                Some(Basic { realm: realm.clone(), users: users.clone() })
+            }
+            Some(Auth::Open) | None => None,
+        };
+        let page = |path: &Path| Page::new(path);
+        let errors = rules.errors.iter();
+        Self {
+            maintenance: routing.maintenance,
+            maintenance_page: routing.maintenance_page.as_deref().and_then(page),
+            canonical,
+            allow: rules.allow.clone().unwrap_or_default(),
+            basic,
+            answer: route.and_then(|route| route.answer.clone()),
+            rewrite: route.and_then(|route| route.rewrite.clone()),
+            try_files: rules.try_files.clone(),
+            request_headers: HeaderPatch::of_requests(&rules.request_headers),
+            headers: HeaderPatch::of_answers(&rules.headers),
+            errors: errors
+                .filter_map(|error| Some((error.statuses.clone(), page(&error.page)?)))
+                .collect(),
+        }
+    }
+
+    /// The page for an error of ours: of those that name its status, the one that names the fewest.
+    pub(crate) fn page(&self, status: u16) -> Option<&Page> {
+        let named = self.errors.iter().filter(|(statuses, _)| statuses.contains(&status));
+        let page = named.min_by_key(|(statuses, _)| statuses.end() - statuses.start());
+        let own = self.maintenance_page.as_ref().filter(|_| self.maintenance && status == 503);
+        own.or(page.map(|(_, page)| page))
+    }
+}
