@@ -30,13 +30,15 @@ export type SiteState = 'starting' | 'running' | 'idle' | 'stopped' | 'failed';
 export type Mode = 'embedded' | 'isolated' | 'static' | 'proxied';
 
 export interface UpstreamRoute {
-  path: string;
+  path: string | null;
+  name: string | null;
   servers: string[];
 }
 
 export interface SiteStatus {
   name: string;
   state: SiteState;
+  maintenance: boolean;
   problem: string | null;
   mode: Mode;
   release: string | null;
