@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onebox_config::site::{
-    ActiveCheck, Application, Auth, ErrorPage, HeaderRules, OwnAnswer, Pattern, ProcessLimits, Protocol,
-    PythonChoice, Route, RouteFiles, Routing, Rules, Script, Server, ServerAddress, SocketAddress,
-    SocketOwner, Upstream, UwsgiSockets,
+    ActiveCheck, Application, Auth, ErrorPage, HeaderRules, OwnAnswer, Pattern, ProcessLimits,
+    Protocol, PythonChoice, Route, RouteFiles, Routing, Rules, Script, Server, ServerAddress,
+    SocketAddress, SocketOwner, Upstream, UwsgiSockets,
 };
 use onebox_config::{BoxConfig, BoxFlags, ConfigError, SiteConfig, load_box, parse_site};
 

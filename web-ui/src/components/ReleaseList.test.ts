@@ -8,6 +8,7 @@ import ReleaseList from './ReleaseList.svelte';
 const site: SiteStatus = {
   name: 'blog',
   state: 'running',
+  maintenance: false,
   problem: null,
   mode: 'embedded',
   release: 'r3',
