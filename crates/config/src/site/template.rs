@@ -194,11 +194,10 @@ impl Target {
             return None;
         }
         let mut query = own.render(filling, Escape::Query);
-        if let Some(asked) = filling.query.filter(|asked| !asked.is_empty()) {
-            if !own.parts.contains(&Part::Args) {
-                query.push(b'&');
-                query.extend_from_slice(asked);
-            }
+        let asked = filling.query.filter(|asked| !asked.is_empty());
+        if let Some(asked) = asked.filter(|_| !own.parts.contains(&Part::Args)) {
+            query.push(b'&');
+            query.extend_from_slice(asked);
         }
         Some(query)
     }

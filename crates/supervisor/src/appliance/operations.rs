@@ -157,7 +157,7 @@ impl Appliance {
         });
         let target = Layout::at_any_rate(releases.collect(), &self.unsteady());
         self.running.lock().layout = target;
-        if let Some((engine, sequence)) = self.publish() {
+        if let Some((engine, sequence)) = self.publish()? {
             obeyed(&engine, sequence).await?;
         }
         let text = if maintenance { "maintenance began" } else { "maintenance ended" };
