@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use onebox_config::Account;
 use onebox_config::site::PythonChoice;
 
 use crate::{Interpreter, PythonError};
@@ -11,13 +12,14 @@ use crate::{Interpreter, PythonError};
 pub(crate) fn find(
     choice: Option<&PythonChoice>,
     site_root: &Path,
+    user: Option<&Account>,
 ) -> Result<Interpreter, PythonError> {
     match choice {
-        Some(PythonChoice::Path(path)) => Interpreter::inspect(&site_root.join(path)),
-        Some(PythonChoice::Version(text)) => by_version(&Wanted::parse(text, "python")?),
+        Some(PythonChoice::Path(path)) => Interpreter::inspect(&site_root.join(path), user),
+        Some(PythonChoice::Version(text)) => by_version(&Wanted::parse(text, "python")?, user),
         None => match version_file(site_root)? {
-            Some(wanted) => by_version(&wanted),
-            None => first_python3(),
+            Some(wanted) => by_version(&wanted, user),
+            None => first_python3(user),
         },
     }
 }
@@ -70,11 +72,11 @@ fn version_file(site_root: &Path) -> Result<Option<Wanted>, PythonError> {
         .transpose()
 }
 
-fn by_version(wanted: &Wanted) -> Result<Interpreter, PythonError> {
+fn by_version(wanted: &Wanted, user: Option<&Account>) -> Result<Interpreter, PythonError> {
     let mut found = Vec::new();
     let mut too_old = None;
     for candidate in candidates(wanted) {
-        match Interpreter::inspect(&candidate) {
+        match Interpreter::inspect(&candidate, user) {
             Ok(interpreter) if wanted.is_met_by(&interpreter) => return Ok(interpreter),
             Ok(interpreter) => {
                 let version = interpreter.version_text();
@@ -127,10 +129,10 @@ fn pyenv_versions(wanted: &Wanted) -> Vec<PathBuf> {
     versions.into_iter().map(|(_, path)| path).collect()
 }
 
-fn first_python3() -> Result<Interpreter, PythonError> {
+fn first_python3(user: Option<&Account>) -> Result<Interpreter, PythonError> {
     let mut first_error = None;
     for candidate in on_path("python3").filter(|candidate| candidate.is_file()) {
-        match Interpreter::inspect(&candidate) {
+        match Interpreter::inspect(&candidate, user) {
             Ok(interpreter) => return Ok(interpreter),
             Err(error) => first_error = first_error.or(Some(error)),
         }
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn a_version_file_that_names_no_version_is_an_error() {
         let site = site("latest\n");
-        let error = find(None, site.path()).unwrap_err();
+        let error = find(None, site.path(), None).unwrap_err();
         assert_eq!(
             error.to_string(),
             ".python-version says \"latest\", which is no Python version like 3.11 or 3.11.7"
@@ -168,14 +170,14 @@ mod tests {
     #[test]
     fn a_version_that_nobody_has_is_named() {
         let choice = PythonChoice::Version("3.99".into());
-        let error = find(Some(&choice), Path::new("/")).unwrap_err();
+        let error = find(Some(&choice), Path::new("/"), None).unwrap_err();
         assert!(error.to_string().starts_with("no Python 3.99 was found on PATH"), "{error}");
     }
 
     #[test]
     fn an_absent_path_is_named() {
         let choice = PythonChoice::Path("venv/bin/python".into());
-        let error = find(Some(&choice), Path::new("/nowhere")).unwrap_err();
+        let error = find(Some(&choice), Path::new("/nowhere"), None).unwrap_err();
         assert_eq!(error.to_string(), "there is no Python at /nowhere/venv/bin/python");
     }
 
@@ -186,7 +188,7 @@ mod tests {
         fs::create_dir_all(venv.join("bin")).unwrap();
         std::os::unix::fs::symlink("/gone/bin/python3.8", venv.join("bin/python")).unwrap();
         fs::write(venv.join("pyvenv.cfg"), "home = /gone/bin\nversion = 3.8.20\n").unwrap();
-        let error = find(Some(&PythonChoice::Path("venv".into())), site.path()).unwrap_err();
+        let error = find(Some(&PythonChoice::Path("venv".into())), site.path(), None).unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains("was made with Python 3.8.20, which is no longer at /gone/bin"),

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use onebox_config::Account;
 use serde::Deserialize;
 
 use crate::{Interpreter, PythonError, libpython, unblock_signals};
@@ -39,7 +41,7 @@ impl Answer {
     }
 }
 
-pub(crate) fn inspect(path: &Path) -> Result<Interpreter, PythonError> {
+pub(crate) fn inspect(path: &Path, user: Option<&Account>) -> Result<Interpreter, PythonError> {
     let executable = if path.is_dir() { path.join("bin/python") } else { path.to_path_buf() };
     let venv = VenvConfig::of(&executable);
     if !executable.exists() {
@@ -52,7 +54,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Interpreter, PythonError> {
             None => PythonError::Absent(executable),
         });
     }
-    let answer = ask(&executable)?;
+    let answer = ask(&executable, user)?;
     check(&executable, &answer)?;
     if let Some(venv) = venv
         && !venv.is_of(&answer)
@@ -91,12 +93,15 @@ fn check(executable: &Path, answer: &Answer) -> Result<(), PythonError> {
     Ok(())
 }
 
-fn ask(executable: &Path) -> Result<Answer, PythonError> {
+fn ask(executable: &Path, user: Option<&Account>) -> Result<Answer, PythonError> {
     let not_runnable =
         |source| PythonError::NotRunnable { executable: executable.to_path_buf(), source };
     let mut command = Command::new(executable);
     command.args(["-I", "-c", QUESTION]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
+    }
     unblock_signals(&mut command);
     let mut child = command.spawn().map_err(not_runnable)?;
     let output = read_within(&mut child, TIMEOUT);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use onebox_config::Account;
 use onebox_config::site::PythonChoice;
 use serde::{Deserialize, Serialize};
 
@@ -23,21 +24,26 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
-    /// Asks `executable`, a python or a virtual environment's folder, what it is. Blocks, 20 seconds at most.
+    /// Asks `executable`, a python or a virtual environment's folder, what it is. It runs as `user`, else as this process
+    /// does. Blocks, 20 seconds at most.
     ///
     /// # Errors
     /// [`PythonError`] where it does not run, does not answer, or can't be used.
-    pub fn inspect(executable: &Path) -> Result<Self, PythonError> {
-        inspect::inspect(executable)
+    pub fn inspect(executable: &Path, user: Option<&Account>) -> Result<Self, PythonError> {
+        inspect::inspect(executable, user)
     }
 
-    /// Finds the Python of a site: its choice, else `.python-version` in `site_root`, else the first `python3` on PATH.
-    /// Blocks.
+    /// Finds the Python of a site: its choice, else `.python-version` in `site_root`, else the first `python3` on PATH;
+    /// one that `user` can run. Blocks.
     ///
     /// # Errors
     /// [`PythonError`] where there is none, or none that can be used.
-    pub fn find(choice: Option<&PythonChoice>, site_root: &Path) -> Result<Self, PythonError> {
-        find::find(choice, site_root)
+    pub fn find(
+        choice: Option<&PythonChoice>,
+        site_root: &Path,
+        user: Option<&Account>,
+    ) -> Result<Self, PythonError> {
+        find::find(choice, site_root, user)
     }
 
     /// Whether it can be loaded into a process.

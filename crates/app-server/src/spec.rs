@@ -35,8 +35,10 @@ pub struct AppSpec {
     pub site: String,
     /// Where the callable is.
     pub application: Application,
-    /// The application's folder: working directory and first entry of `sys.path`.
+    /// The application's folder: first entry of `sys.path`.
     pub root: PathBuf,
+    /// The working folder (`chdir`); `None`: the application's.
+    pub chdir: Option<PathBuf>,
     /// Further entries of `sys.path`, behind the root.
     pub python_path: Vec<PathBuf>,
     /// The number of threads that serve requests; at least 1.
@@ -71,6 +73,8 @@ impl AppSpec {
             }
         }
         vars.push(abi::spec::ROOT, self.root.as_os_str().as_bytes())?;
+        let folder = self.chdir.as_ref().unwrap_or(&self.root);
+        vars.push(abi::spec::CHDIR, folder.as_os_str().as_bytes())?;
         for path in &self.python_path {
             vars.push(abi::spec::PYTHON_PATH, path.as_os_str().as_bytes())?;
         }

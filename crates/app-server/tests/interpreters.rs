@@ -16,11 +16,11 @@ fn every_version_is_found_by_its_number_and_by_a_version_file() {
     for python in &pythons {
         let (major, minor, _) = python.version;
         let by_minor = PythonChoice::Version(format!("{major}.{minor}"));
-        let found = Interpreter::find(Some(&by_minor), Path::new("/")).unwrap();
+        let found = Interpreter::find(Some(&by_minor), Path::new("/"), None).unwrap();
         assert_eq!((found.version.0, found.version.1), (major, minor));
         let site = tempfile::tempdir().unwrap();
         fs::write(site.path().join(".python-version"), python.version_text()).unwrap();
-        let found = Interpreter::find(None, site.path()).unwrap();
+        let found = Interpreter::find(None, site.path(), None).unwrap();
         assert_eq!(found.version, python.version);
     }
 }
@@ -32,7 +32,7 @@ fn a_program_that_is_no_python_is_named_with_what_it_says() {
     fs::write(&program, "#!/bin/sh\necho 'pyenv: python: command not found' >&2\nexit 127\n")
         .unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let error = Interpreter::inspect(&program).unwrap_err().to_string();
+    let error = Interpreter::inspect(&program, None).unwrap_err().to_string();
     assert!(error.ends_with("is no usable Python: pyenv: python: command not found"), "{error}");
 }
 
@@ -43,6 +43,6 @@ fn an_old_python_is_refused_with_its_version() {
     let answer = r#"{"executable":"/x","implementation":"CPython","version":[3,8,18],"prefix":"/x","base_prefix":"/x","free_threaded":false,"library_dir":null,"library_names":[],"multiarch":null}"#;
     fs::write(&program, format!("#!/bin/sh\necho '{answer}'\n")).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let error = Interpreter::inspect(&program).unwrap_err().to_string();
+    let error = Interpreter::inspect(&program, None).unwrap_err().to_string();
     assert!(error.ends_with("is Python 3.8.18; onebox needs Python 3.9 or newer"), "{error}");
 }

@@ -97,7 +97,7 @@ fn a_virtual_environment_is_itself_both_ways_under_every_python() {
             .status()
             .unwrap();
         assert!(made.success());
-        let python = Interpreter::inspect(&venv).unwrap();
+        let python = Interpreter::inspect(&venv, None).unwrap();
         assert_eq!((&python.prefix, &python.base_prefix), (&venv, &base.base_prefix));
         let questions = [get("/process"), get("/process"), get("/process")];
         let spec = harness::spec("site_of_fixtures");
@@ -113,7 +113,7 @@ fn a_virtual_environment_is_itself_both_ways_under_every_python() {
         let minor = format!("{}.{}", python.version.0, python.version.1);
         let config = fs::read_to_string(venv.join("pyvenv.cfg")).unwrap();
         fs::write(venv.join("pyvenv.cfg"), config.replace(&minor, "3.1")).unwrap();
-        let error = Interpreter::inspect(&venv).unwrap_err().to_string();
+        let error = Interpreter::inspect(&venv, None).unwrap_err().to_string();
         assert!(error.contains("was made with Python 3.1"), "{error}");
         assert!(error.contains(&format!("its python is now {minor}")), "{error}");
     }

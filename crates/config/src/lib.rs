@@ -4,6 +4,7 @@
 //! state directory ([`Paths`]) and the names that others must keep ([`SiteName`], [`HostName`]). Everything that is
 //! wrong is told at once, with its place and a hint ([`ConfigError`]). Must not know what the settings do.
 
+mod accounts;
 mod box_config;
 mod document;
 mod error;
@@ -15,6 +16,7 @@ pub mod site;
 mod types;
 mod value;
 
+pub use accounts::{Account, group_number, user_number};
 pub use box_config::{BoxConfig, BoxFlags, Limits, MetricsSettings, load_box};
 pub use error::{ConfigError, Origin, Problem};
 pub use hosts::Hosts;

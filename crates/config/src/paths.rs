@@ -74,6 +74,11 @@ impl Paths {
         self.site_dir(name).join("shared")
     }
 
+    /// `sites/NAME/home/`: the home of a site's user that has none of its own.
+    pub fn home(&self, name: &str) -> PathBuf {
+        self.site_dir(name).join("home")
+    }
+
     /// `logs/NAME/`: what a site wrote and answered.
     pub fn logs(&self, name: &str) -> PathBuf {
         self.box_logs().join(name)

@@ -5,6 +5,7 @@
 mod check;
 mod password;
 mod pattern;
+mod process;
 mod route;
 mod rules;
 mod template;
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 use crate::{ConfigError, Origin, Problem, document};
 
 pub use pattern::{Matcher, Pattern};
+pub use process::ProcessProperties;
 pub use route::{OwnAnswer, Route, RouteFiles, Routing};
 pub use rules::{Auth, ErrorPage, HeaderRules, Otherwise, Rules, TryFiles};
 pub use template::{Caught, Filling, Target, Template, encode_path};
@@ -81,6 +83,8 @@ pub struct SiteConfig {
     pub persist: Vec<PathBuf>,
     /// `[static]`: URL prefix and folder below the site's root
     pub static_folders: Vec<(String, PathBuf)>,
+    /// `uid`, `umask`, `limit-as` and the like
+    pub process: ProcessProperties,
     /// `[env]`
     pub env: BTreeMap<String, String>,
     /// `[health]`
@@ -118,6 +122,7 @@ impl Default for SiteConfig {
             sockets: UwsgiSockets::default(),
             persist: Vec::new(),
             static_folders: Vec::new(),
+            process: ProcessProperties::default(),
             env: BTreeMap::new(),
             health: HealthCheck::default(),
             release_hooks: None,
@@ -141,7 +146,8 @@ impl SiteConfig {
             (reload_on_rss.is_some(), "`reload-on-rss`"),
             (memory_limit.is_some(), "`memory-limit`"),
         ];
-        settings.iter().filter(|(is_set, _)| *is_set).map(|(_, name)| (*name).to_owned()).collect()
+        let settings = settings.into_iter().chain(self.process.of_own_processes());
+        settings.filter(|(is_set, _)| *is_set).map(|(_, name)| name.to_owned()).collect()
     }
 }
 

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use onebox_config::site::{
     ActiveCheck, Application, Auth, ErrorPage, HeaderRules, OwnAnswer, Pattern, ProcessLimits,
-    Protocol, PythonChoice, Route, RouteFiles, Routing, Rules, Script, Server, ServerAddress,
-    SocketAddress, SocketOwner, Upstream, UwsgiSockets,
+    ProcessProperties, Protocol, PythonChoice, Route, RouteFiles, Routing, Rules, Script, Server,
+    ServerAddress, SocketAddress, SocketOwner, Upstream, UwsgiSockets,
 };
-use onebox_config::{BoxConfig, BoxFlags, ConfigError, SiteConfig, load_box, parse_site};
+use onebox_config::{
+    Account, BoxConfig, BoxFlags, ConfigError, SiteConfig, group_number, load_box, parse_site,
+};
 
 fn annotated(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
@@ -145,6 +147,9 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
     assert_eq!(parse_site(&text, Path::new("onebox.toml")).unwrap(), SiteConfig::default());
 
     let shown = parse_site(&switched_on(&text), Path::new("onebox.toml")).unwrap();
+    let mut account = Account::find("www-data").expect("this test needs Debian's www-data");
+    account.groups.push(group_number("adm").expect("and its group adm"));
+    account.groups.sort_unstable();
     // What has no default is shown as an example; everything else must be the default.
     let expected = SiteConfig {
         name: Some("mysite".to_owned()),
@@ -172,6 +177,16 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
         },
         persist: vec![PathBuf::from("db.sqlite3"), PathBuf::from("media")],
         static_folders: vec![("/static".to_owned(), PathBuf::from("static"))],
+        process: ProcessProperties {
+            account: Some(account),
+            chdir: Some("data".into()),
+            umask: Some(0o027),
+            nice: Some(5),
+            limit_nofile: Some(4096),
+            limit_as: Some(2 << 30),
+            limit_nproc: Some(512),
+            read_only_system: false,
+        },
         env: [("DJANGO_SETTINGS_MODULE".to_owned(), "mysite.settings".to_owned())].into(),
         routing: routing(),
         release_hooks: Some(vec![

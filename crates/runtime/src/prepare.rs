@@ -14,7 +14,7 @@ use crate::spec::Spec;
 pub(crate) fn load(py: Python<'_>, spec: &Spec) -> PyResult<Gateway> {
     // On some versions the thread that imports it first is the main thread.
     py.import("threading")?;
-    std::env::set_current_dir(&spec.root)?;
+    std::env::set_current_dir(&spec.chdir)?;
     let sys = py.import("sys")?;
     sys.setattr("argv", ["onebox"])?;
     extend_path(&sys.getattr("path")?.cast_into::<PyList>()?, spec)?;

@@ -21,6 +21,7 @@ pub(crate) enum Target {
 pub(crate) struct Spec {
     pub(crate) target: Target,
     pub(crate) root: PathBuf,
+    pub(crate) chdir: PathBuf,
     pub(crate) python_path: Vec<PathBuf>,
     pub(crate) threads: usize,
     pub(crate) multiprocess: bool,
@@ -61,11 +62,13 @@ impl Spec {
             ),
             (None, None) => return Err(SpecError::Missing("module and file")),
         };
+        let chdir = path(vars.get(abi::spec::CHDIR).ok_or(SpecError::Missing("chdir"))?);
         let root = path(vars.get(abi::spec::ROOT).ok_or(SpecError::Missing("root"))?);
         let threads = vars.get(abi::spec::THREADS).map(text).and_then(|text| text.parse().ok());
         Ok(Self {
             target,
             root,
+            chdir,
             python_path: vars
                 .iter()
                 .filter(|(key, _)| *key == abi::spec::PYTHON_PATH)

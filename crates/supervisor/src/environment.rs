@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::users::RunAs;
+
 /// Variables that are the supervisor's business alone.
 const PRIVATE: [&str; 6] = [
     "NOTIFY_SOCKET",
@@ -48,9 +50,18 @@ fn use_utf8(environment: &mut Environment) {
     }
 }
 
-/// The environment of a site whose Python is `executable`: its folder comes first on `PATH`, and `variables` over all.
-pub(crate) fn for_site(executable: &Path, variables: &[(String, String)]) -> Environment {
-    laid_over(inherited(), executable, variables)
+/// The environment of a site whose Python is `executable`: its folder comes first on `PATH`; who it runs as and then
+/// `variables` are laid over all.
+pub(crate) fn for_site(
+    executable: &Path,
+    user: Option<&RunAs>,
+    variables: &[(String, String)],
+) -> Environment {
+    let mut environment = inherited();
+    for (name, value) in user.into_iter().flat_map(RunAs::variables) {
+        environment.insert(name.into(), value.into());
+    }
+    laid_over(environment, executable, variables)
 }
 
 fn laid_over(

@@ -28,6 +28,8 @@ pub(crate) struct PythonFacts {
     pub(crate) choice: IsolationChoice,
     /// The settings that only processes of its own can have, as they stand in its configuration.
     pub(crate) own_processes: Vec<String>,
+    /// Whom it runs as, where that is not the engine's user.
+    pub(crate) runs_as: Option<String>,
     /// Whether its interpreter has a shared library that can be loaded into a process.
     pub(crate) can_be_loaded: bool,
     /// Whether engines that embedded it ended by themselves or were wedged again and again.
@@ -132,6 +134,9 @@ fn needs_processes(python: &PythonFacts) -> Vec<String> {
             others => format!("{} and {last} need a process of its own", others.join(", ")),
         });
     }
+    if let Some(user) = &python.runs_as {
+        reasons.push(format!("it runs as {user}, and the engine does not"));
+    }
     if !python.can_be_loaded {
         reasons
             .push("its Python has no shared library that could be loaded into the engine".into());
@@ -166,6 +171,7 @@ mod tests {
         let python = PythonFacts {
             choice: IsolationChoice::Auto,
             own_processes: Vec::new(),
+            runs_as: None,
             can_be_loaded: true,
             ends_engines: false,
         };
@@ -208,13 +214,14 @@ mod tests {
     fn what_a_site_asks_for_isolates_it_with_every_reason() {
         let site = with("blog", |python| {
             python.own_processes = vec!["`processes = 2`".to_owned()];
+            python.runs_as = Some("www-data".to_owned());
             python.can_be_loaded = false;
             python.ends_engines = true;
             python.choice = IsolationChoice::Process;
         });
         let placement = &derive(&[site]).unwrap()["blog"];
         assert_eq!(placement.mode, Mode::Isolated);
-        assert_eq!(placement.reasons.len(), 4);
+        assert_eq!(placement.reasons.len(), 5);
     }
 
     #[test]

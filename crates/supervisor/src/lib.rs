@@ -6,6 +6,7 @@ mod admin;
 pub mod api;
 mod appliance;
 mod clock;
+mod confinement;
 mod control;
 mod deadlines;
 mod deploy;
@@ -27,6 +28,7 @@ mod signals;
 mod site_sockets;
 mod store;
 mod takeover;
+mod users;
 mod workers;
 
 pub use activation::ActivationError;

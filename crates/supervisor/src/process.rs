@@ -24,6 +24,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
+use crate::confinement::Confinement;
 use crate::takeover::Luggage;
 
 /// Descriptors are parked above this number before they are put where the child expects them.
@@ -82,14 +83,16 @@ pub(crate) struct Output {
 
 /// Starts a child in a process group of its own, so that a terminal's Ctrl-C reaches only the supervisor. Each of `inherited`
 /// is a descriptor and the number it has in the child; what is closed at exec is not there, and that is everything else after
-/// [`keep_inherited_descriptors`].
+/// [`keep_inherited_descriptors`]. The child is held to `confinement`.
 ///
 /// # Errors
 /// Where the program can't be started, or the kernel has no pidfds (before Linux 5.4).
 pub(crate) fn spawn(
     mut command: Command,
     inherited: &[(BorrowedFd<'_>, RawFd)],
+    confinement: &Confinement,
 ) -> io::Result<(Process, Output)> {
+    confinement.hold(&mut command)?;
     let mut parked = Vec::with_capacity(inherited.len());
     for (descriptor, number) in inherited {
         parked.push((rustix::io::fcntl_dupfd_cloexec(descriptor, PARKING_FLOOR)?, *number));
@@ -386,9 +389,10 @@ mod tests {
 
     #[tokio::test]
     async fn status_and_signal_are_told_apart() {
-        let (process, _output) = spawn(shell("exit 7"), &[]).unwrap();
+        let (process, _output) = spawn(shell("exit 7"), &[], &Confinement::default()).unwrap();
         assert_eq!(process.exited().await, Exit::Status(7));
-        let (process, _output) = spawn(shell("kill -KILL $$"), &[]).unwrap();
+        let (process, _output) =
+            spawn(shell("kill -KILL $$"), &[], &Confinement::default()).unwrap();
         assert_eq!(process.exited().await, Exit::Signal(9));
         assert_eq!(process.exited().await, Exit::Signal(9), "an exit is remembered");
     }
@@ -400,6 +404,7 @@ mod tests {
         let (process, mut output) = spawn(
             shell("echo out; echo err >&2; echo four >&4; read line <&5; exit 3"),
             &[(theirs.as_fd(), 4), (life.reader(), 5)],
+            &Confinement::default(),
         )
         .unwrap();
         drop(theirs);
@@ -417,7 +422,7 @@ mod tests {
     async fn a_child_has_no_signal_blocked() {
         crate::signals::Blocked::new().unwrap();
         let shown = "grep SigBlk /proc/self/status";
-        let (process, mut output) = spawn(shell(shown), &[]).unwrap();
+        let (process, mut output) = spawn(shell(shown), &[], &Confinement::default()).unwrap();
         assert_eq!(process.exited().await, Exit::Status(0));
         let mut text = String::new();
         output.stdout.read_to_string(&mut text).await.unwrap();
@@ -426,7 +431,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_end_in_time_is_killed() {
-        let (process, _output) = spawn(shell("trap '' TERM; while :; do :; done"), &[]).unwrap();
+        let stubborn = shell("trap '' TERM; while :; do :; done");
+        let (process, _output) = spawn(stubborn, &[], &Confinement::default()).unwrap();
         process.signal(Signal::TERM);
         let exit = process.exited_or_killed(Duration::from_millis(50)).await;
         assert!(matches!(exit, Exit::Signal(9 | 15)));

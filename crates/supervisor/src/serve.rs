@@ -317,7 +317,7 @@ async fn load_all(appliance: &Arc<Appliance>, load: Load) -> Result<(), ServeErr
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "upgraded");
         }
         Load::InPlace { root, site } => {
-            let release = SiteRelease::in_place(root, *site).await?;
+            let release = SiteRelease::in_place(root, *site, &appliance.paths).await?;
             let layout = Layout::at_any_rate(vec![Arc::new(release)], &Unsteady::new());
             appliance.start_with(layout).await?;
             if let Err(failure) = appliance.loaded().await {

@@ -25,6 +25,7 @@ use rustix::process::Signal;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::confinement::Confinement;
 use crate::environment::Environment;
 use crate::journal::Journal;
 use crate::logs::Logs;
@@ -140,6 +141,7 @@ pub(crate) struct CrewSpec {
     pub(crate) library: PathBuf,
     pub(crate) spec: AppSpec,
     pub(crate) environment: Environment,
+    pub(crate) confinement: Confinement,
     pub(crate) processes: Processes,
     /// Without a request for so long it has no process.
     pub(crate) idle: Option<Duration>,

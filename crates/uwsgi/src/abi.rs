@@ -27,8 +27,10 @@ pub mod spec {
     pub const FILE: &[u8] = b"file";
     /// The name of the callable in the WSGI file.
     pub const CALLABLE: &[u8] = b"callable";
-    /// The application's folder: working directory and first entry of `sys.path`.
+    /// The application's folder: first entry of `sys.path`.
     pub const ROOT: &[u8] = b"root";
+    /// The working folder.
+    pub const CHDIR: &[u8] = b"chdir";
     /// One more entry of `sys.path`; may come more than once.
     pub const PYTHON_PATH: &[u8] = b"python-path";
     /// The number of threads that serve requests.

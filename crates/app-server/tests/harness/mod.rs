@@ -183,7 +183,7 @@ pub fn pythons() -> Vec<Interpreter> {
     }
     candidates.sort();
     for candidate in candidates {
-        let Ok(python) = Interpreter::inspect(&candidate) else { continue };
+        let Ok(python) = Interpreter::inspect(&candidate, None) else { continue };
         if !found.iter().any(|known| known.base_prefix == python.base_prefix) {
             found.push(python);
         }
@@ -201,6 +201,7 @@ pub fn spec(module: &str) -> AppSpec {
         site: "test".into(),
         application: Application::Module(module.into()),
         root: apps(),
+        chdir: None,
         python_path: Vec::new(),
         threads: 2,
         multiprocess: false,

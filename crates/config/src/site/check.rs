@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::process;
 use super::route;
 use super::upstream::{self, Upstream};
 use super::{
@@ -32,7 +33,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Keys of later versions, and what uWSGI, gunicorn and nginx call things.
 const UNSUPPORTED: &Unsupported = &Unsupported {
-    later: &["cache", "chroot", "cron", "gid", "tls", "uid", "umask"],
+    later: &["cache", "chroot", "cron", "tls"],
     foreign: &[
         ("listen", "queue-size", "uWSGI"),
         ("backlog", "queue-size", "gunicorn"),
@@ -57,6 +58,10 @@ const UNSUPPORTED: &Unsupported = &Unsupported {
         ("auth-basic", "[auth]", "nginx"),
         ("autoindex", "listing", "nginx"),
         ("add-header", "[headers]", "nginx"),
+        ("user", "uid", "gunicorn"),
+        ("group", "gid", "gunicorn"),
+        ("max-fd", "limit-nofile", "uWSGI"),
+        ("prio", "nice", "uWSGI"),
         ("callable", "module = \"package.module:callable\"", "uWSGI"),
     ],
 };
@@ -109,6 +114,7 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
         max_temp_file: top.read("max-temp-file", size(0..=TB)).unwrap_or(default.max_temp_file),
         sockets: read_sockets(&mut top),
         persist: read_persist(&mut top),
+        process: process::read(&mut top),
         static_folders: read_static(top.section("static"), problems),
         env: read_env(top.section("env"), problems),
         health: read_health(top.section("health"), problems),

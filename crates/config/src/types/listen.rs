@@ -45,13 +45,22 @@ fn absolute(text: &str) -> Result<PathBuf, Invalid> {
 
 /// `chmod-socket`: an octal mode as text, `"660"`.
 pub(crate) fn mode(value: &Value) -> Result<u32, Invalid> {
+    permissions(value, "a mode", "\"660\" lets the owner and the group connect")
+}
+
+/// `umask`: the same with the bits that are taken away.
+pub(crate) fn mask(value: &Value) -> Result<u32, Invalid> {
+    permissions(value, "a umask", "with \"027\" new files are closed to others")
+}
+
+fn permissions(value: &Value, what: &str, example: &str) -> Result<u32, Invalid> {
     let Value::Text(text) = value else { return Err(must_be("a text", value)) };
     match u32::from_str_radix(text, 8) {
-        Ok(mode) if (3..=4).contains(&text.len()) && !text.starts_with("+") && mode <= 0o777 => {
-            Ok(mode)
+        Ok(bits) if (3..=4).contains(&text.len()) && !text.starts_with("+") && bits <= 0o777 => {
+            Ok(bits)
         }
-        _ => Err(Invalid::new(format!("\"{text}\" is not a mode"))
-            .hint("write three octal digits: \"660\" lets the owner and the group connect")),
+        _ => Err(Invalid::new(format!("\"{text}\" is not {what}"))
+            .hint(format!("write three octal digits: {example}"))),
     }
 }
 

@@ -10,7 +10,7 @@ mod server;
 
 pub(crate) use address::{Families, addresses};
 pub(crate) use amount::{duration, number, size, size_text};
-pub(crate) use listen::{mode, network, owner, socket, unprotected};
+pub(crate) use listen::{mask, mode, network, owner, socket, unprotected};
 pub(crate) use module::{module, wsgi_file};
 pub(crate) use path::{site_path, url_path, url_prefix};
 pub(crate) use server::server;

@@ -35,6 +35,7 @@ mod limits;
 mod load;
 mod nasty;
 mod persistence;
+mod properties;
 mod pythons;
 mod reloading;
 mod routing;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::change::{Change, Renew, step};
-use super::release::resolve_paths;
+use super::release::{Place, resolve};
 use super::{Appliance, OperationError, OperationFailure, SiteRelease};
 use crate::api::{DeployEvent, DeployQuery, EventKind, ReleaseState};
 use crate::deploy::archive::ArchiveLimits;
@@ -120,12 +120,7 @@ impl Appliance {
             let of_site = self.store.variables(&row.name).await?;
             variables.insert(row.name, of_site);
         }
-        Ok(StageContext {
-            paths: self.paths.clone(),
-            user: None,
-            variables,
-            limits: ArchiveLimits::default(),
-        })
+        Ok(StageContext { paths: self.paths.clone(), variables, limits: ArchiveLimits::default() })
     }
 
     async fn go_live(
@@ -135,9 +130,11 @@ impl Appliance {
         events: &EventSink,
     ) -> Result<(), OperationError> {
         let Prepared { site, release_id, mut config, plan } = prepared;
-        resolve_paths(&mut config, &self.paths, &site, &release_id);
+        let place = Place::of(&self.paths, &site, &release_id, &config);
+        resolve(&mut config, &place);
         let Hosts { domains, catch_all } = hosts;
         let release = SiteRelease {
+            place,
             site: site.clone(),
             release: release_id.clone(),
             config,

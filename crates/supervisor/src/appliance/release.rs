@@ -2,23 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use onebox_app_server::{AppSpec, Deadlines};
+use onebox_app_server::{AppSpec, Deadlines, Interpreter};
 use onebox_config::site::{Routing, SocketAddress, Upstream};
 use onebox_config::{Paths, SiteConfig, SiteName};
 
 use super::OperationFailure;
 use crate::api::UpstreamRoute;
+use crate::confinement::Confinement;
 use crate::deploy::plan::{Kind, RunPlan};
-use crate::deploy::plan_in_place;
+use crate::deploy::{inherit, plan_in_place, settle};
 use crate::engine::protocol::{BackendData, EmbeddedData, SiteData, SocketData};
 use crate::engine::{EmbeddedSite, shown_address};
-use crate::environment;
+use crate::environment::{self, Environment};
 use crate::isolation::{Facts, PythonFacts};
 use crate::site_sockets::Wanted;
 use crate::store::SiteRow;
+use crate::users::RunAs;
 use crate::workers::CrewSpec;
 
 /// The release of a folder that is served as it is; no other has this name.
@@ -38,6 +40,38 @@ pub(crate) struct SiteRelease {
     pub(crate) maintenance: bool,
     /// What `onebox env` says.
     pub(crate) variables: Vec<(String, String)>,
+    pub(crate) place: Place,
+}
+
+/// Where a site lives, and as whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The release's own folder.
+    app: PathBuf,
+    /// What lives across releases.
+    shared: PathBuf,
+    /// `None`: the supervisor's own user.
+    user: Option<RunAs>,
+}
+
+impl Place {
+    /// The place of a deployed release.
+    pub(super) fn of(paths: &Paths, site: &str, release: &str, config: &SiteConfig) -> Self {
+        Self {
+            app: paths.releases(site).join(release).join("app"),
+            shared: paths.shared(site),
+            user: RunAs::of_site(&config.process, paths, site),
+        }
+    }
+
+    /// What the application may write to where the system is read-only for it.
+    fn own_folders(&self) -> Vec<PathBuf> {
+        let home = match &self.user {
+            Some(user) => Some(user.home.clone()),
+            None => std::env::home_dir(),
+        };
+        [self.app.clone(), self.shared.clone()].into_iter().chain(home).collect()
+    }
 }
 
 /// Sites that ended engines again and again, by name.
@@ -67,8 +101,15 @@ impl SiteRelease {
         let plan = RunPlan::read(&dir).map_err(|error| failed(error.to_string()))?;
         let mut config = onebox_config::load_site(&dir.join("app"), None)
             .map_err(|error| failed(error.to_string()))?;
-        resolve_paths(&mut config, paths, &row.name, release);
+        let place = Place::of(paths, &row.name, release, &config);
+        resolve(&mut config, &place);
+        if let Some(user) = &place.user {
+            settle(user)
+                .and_then(|()| inherit(&place.shared, user))
+                .map_err(|problem| failed(problem.to_string()))?;
+        }
         Ok(Self {
+            place,
             site: row.name.clone(),
             release: release.to_owned(),
             config,
@@ -88,6 +129,7 @@ impl SiteRelease {
     pub(crate) async fn in_place(
         root: PathBuf,
         mut config: SiteConfig,
+        paths: &Paths,
     ) -> Result<Self, OperationFailure> {
         let name = match &config.name {
             Some(name) => name.clone(),
@@ -96,14 +138,17 @@ impl SiteRelease {
                 SiteName::from_folder(&folder).to_string()
             }
         };
-        let plan = plan_in_place(&root, &config).await;
+        let user = RunAs::of_site(&config.process, paths, &name);
+        let plan = plan_in_place(&root, &config, user.as_ref()).await;
         let plan = plan.map_err(|problem| OperationFailure {
             detail: problem.detail(),
             hint: problem.hint(),
             ..OperationFailure::new("detect", problem.to_string())
         })?;
-        resolve(&mut config, &plan.root, &plan.root);
+        let place = Place { app: root.clone(), shared: root, user };
+        resolve(&mut config, &place);
         Ok(Self {
+            place,
             site: name,
             release: IN_PLACE.to_owned(),
             domains: config.domains.clone(),
@@ -121,10 +166,16 @@ impl SiteRelease {
         let python = self.plan.interpreter.as_ref().map(|interpreter| PythonFacts {
             choice: self.config.isolation,
             own_processes: self.config.own_processes(),
+            runs_as: self.user_of_its_own(),
             can_be_loaded: interpreter.libpython.is_some(),
             ends_engines: unsteady.contains(&self.site),
         });
         Facts { site: self.site.clone(), python, is_proxied: self.plan.kind == Kind::Proxied }
+    }
+
+    /// Whom it runs as, where that is not the engine's user.
+    fn user_of_its_own(&self) -> Option<String> {
+        self.place.user.as_ref().map(|user| user.account.shown())
     }
 
     /// The host that health checks ask for: the first domain, else the one it surely answers to.
@@ -165,11 +216,22 @@ impl SiteRelease {
         self.plan.env.iter().chain(&self.variables).cloned().collect()
     }
 
+    fn environment(&self, interpreter: &Interpreter) -> Environment {
+        let user = self.place.user.as_ref();
+        environment::for_site(&interpreter.executable, user, &self.all_variables())
+    }
+
+    fn confinement(&self) -> Confinement {
+        let account = self.place.user.as_ref().map(|user| user.account.clone());
+        Confinement::of_site(account, &self.config.process, self.place.own_folders())
+    }
+
     fn app_spec(&self, multiprocess: bool) -> Option<AppSpec> {
         Some(AppSpec {
             site: self.site.clone(),
             application: self.plan.application.clone()?,
             root: self.plan.root.clone(),
+            chdir: self.config.process.chdir.clone(),
             python_path: self.plan.python_path.clone(),
             threads: self.config.threads,
             multiprocess,
@@ -188,7 +250,7 @@ impl SiteRelease {
             site: self.site.clone(),
             release: self.release.clone(),
             root: self.plan.root.clone(),
-            environment: environment::for_site(&interpreter.executable, &self.all_variables()),
+            environment: self.environment(interpreter),
         })
     }
 
@@ -211,7 +273,8 @@ impl SiteRelease {
         Ok(CrewSpec {
             site: self.site.clone(),
             release: self.release.clone(),
-            environment: environment::for_site(&interpreter.executable, &self.all_variables()),
+            environment: self.environment(&interpreter),
+            confinement: self.confinement(),
             interpreter,
             library,
             spec,
@@ -282,14 +345,12 @@ impl SiteRelease {
     }
 }
 
-/// From here on no path counts from a folder that only the release knows.
-pub(super) fn resolve_paths(config: &mut SiteConfig, paths: &Paths, site: &str, release: &str) {
-    let root = paths.releases(site).join(release).join("app");
-    resolve(config, &root, &paths.shared(site));
-}
-
-fn resolve(config: &mut SiteConfig, root: &Path, shared: &Path) {
+/// From here on no path of the configuration counts from a folder that only the release knows.
+pub(super) fn resolve(config: &mut SiteConfig, place: &Place) {
     let upstreams = std::mem::take(&mut config.upstreams).into_iter();
-    config.upstreams = upstreams.map(|upstream| upstream.resolved(root, shared)).collect();
-    config.routing = std::mem::take(&mut config.routing).resolved(root);
+    config.upstreams =
+        upstreams.map(|upstream| upstream.resolved(&place.app, &place.shared)).collect();
+    let folder = config.process.chdir.take();
+    config.process.chdir = folder.map(|folder| place.app.join(folder));
+    config.routing = std::mem::take(&mut config.routing).resolved(&place.app);
 }

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -21,7 +21,9 @@ use tokio::time::timeout;
 
 use super::error::DeployProblem;
 use super::events::EventSink;
+use crate::confinement::Confinement;
 use crate::environment::{self, Environment};
+use crate::users::RunAs;
 
 /// Lines of output that a failure shows.
 const LAST_LINES: usize = 30;
@@ -35,23 +37,13 @@ const AFTER_END: Duration = Duration::from_secs(2);
 /// Variables that would lead an installer's Python astray.
 const OF_ANOTHER_PYTHON: [&str; 4] = ["PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV"];
 
-/// The user that commands of a site run as; used where the supervisor is root.
-#[derive(Debug, Clone)]
-pub(crate) struct RunAs {
-    /// User id.
-    pub(crate) uid: u32,
-    /// Group id.
-    pub(crate) gid: u32,
-    /// `HOME`, for the installer's cache.
-    pub(crate) home: PathBuf,
-}
-
 /// One command.
 #[derive(Debug)]
 pub(crate) struct Job {
     /// What it is for, the subject of a sentence: `installing packages`.
     what: String,
     command: std::process::Command,
+    confinement: Confinement,
     limit: Duration,
 }
 
@@ -68,7 +60,8 @@ impl Job {
         unblock_signals(&mut command);
         let mut inherited = environment::inherited();
         inherited.retain(|name, _| !OF_ANOTHER_PYTHON.iter().any(|other| name == *other));
-        Self { what: what.into(), command, limit }.environment(inherited)
+        let confinement = Confinement::default();
+        Self { what: what.into(), command, confinement, limit }.environment(inherited)
     }
 
     /// Runs it in this environment instead: the one that the application itself will have.
@@ -91,16 +84,17 @@ impl Job {
     }
 
     /// Sets variables.
-    pub(crate) fn envs(mut self, env: &[(String, String)]) -> Self {
-        self.command.envs(env.iter().map(|(name, value)| (name, value)));
+    pub(crate) fn envs(
+        mut self,
+        env: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> Self {
+        self.command.envs(env);
         self
     }
 
-    /// Runs it as this user; `None`: as the supervisor's own, which then is not root.
+    /// Runs it as this user; `None`: as the supervisor's own.
     pub(crate) fn run_as(mut self, user: Option<&RunAs>) -> Self {
-        if let Some(user) = user {
-            self.command.uid(user.uid).gid(user.gid).env("HOME", &user.home);
-        }
+        self.confinement = Confinement::to_user(user.map(|user| user.account.clone()));
         self
     }
 
@@ -156,6 +150,7 @@ impl Job {
         self.command.stdout(writer).stderr(stderr);
         let mut output =
             pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(cannot_start)?;
+        self.confinement.hold(&mut self.command).map_err(cannot_start)?;
         let mut child = spawn(self.command).await.map_err(cannot_start)?;
         let group = Group::of(&child);
 
@@ -268,19 +263,12 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Starts a command that can never gain privileges: the flag is a thread's and is inherited by what it starts, so the
-/// thread is one of its own that ends with this.
+/// Starts a command; the fork of a large process takes its time.
 async fn spawn(command: std::process::Command) -> io::Result<Child> {
     let runtime = tokio::runtime::Handle::current();
     let start = move || {
-        let starter =
-            std::thread::Builder::new().name("deploy-start".to_owned()).spawn(move || {
-                rustix::thread::set_no_new_privs(true)?;
-                let _context = runtime.enter();
-                let mut command = tokio::process::Command::from(command);
-                command.kill_on_drop(true).spawn()
-            })?;
-        starter.join().unwrap_or_else(|_| Err(io::Error::other("the starting thread ended")))
+        let _context = runtime.enter();
+        tokio::process::Command::from(command).kill_on_drop(true).spawn()
     };
     tokio::task::spawn_blocking(start).await.map_err(io::Error::other)?
 }
@@ -329,7 +317,7 @@ mod tests {
         let job = shell("sleep 1000 & echo $!; wait", Duration::from_millis(300));
         let problem = job.capture().await.unwrap_err();
         let DeployProblem::CommandTooLong { output, .. } = problem else { panic!("{problem}") };
-        let process = PathBuf::from("/proc").join(&output[0]).join("cmdline");
+        let process = Path::new("/proc").join(&output[0]).join("cmdline");
         for _ in 0..200 {
             // A zombie's command line is empty; a reaped process has none.
             if std::fs::read(&process).unwrap_or_default().is_empty() {

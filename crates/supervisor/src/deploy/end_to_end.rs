@@ -42,7 +42,6 @@ impl Box {
         let stream = futures_util::stream::iter([Ok::<_, String>(bytes)]);
         let context = StageContext {
             paths: self.paths(),
-            user: None,
             variables: BTreeMap::new(),
             limits: ArchiveLimits::default(),
         };

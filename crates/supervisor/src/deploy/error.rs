@@ -144,6 +144,22 @@ pub(crate) enum DeployProblem {
     /// A path under `persist` leaves the site.
     #[error("persist names {0}, which is not a path below the site's folder")]
     PersistOutside(PathBuf),
+    /// The site asks for what this supervisor can't give.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// The working folder.
+    #[error("`chdir`: there is no folder {}", .0.display())]
+    NoWorkingFolder(PathBuf),
+    /// The site's user can't get to what it is to run.
+    #[error("{user}, who runs the site, can't get to {}: {} is closed", place.display(), closed.display())]
+    Closed {
+        /// The user.
+        user: String,
+        /// What it is to run, or enter.
+        place: PathBuf,
+        /// The first on the way that it may not enter.
+        closed: PathBuf,
+    },
     /// A file could not be read, written or moved.
     #[error("{doing} {path}: {source}", path = path.display())]
     File {
@@ -224,6 +240,12 @@ impl DeployProblem {
             }
             Self::NoInstaller { version: (major, minor), .. } => {
                 format!("on Debian and Ubuntu: apt install python{major}.{minor}-venv")
+            }
+            Self::NotAllowed(_) => {
+                "leave it out, or let root run the appliance".to_owned()
+            }
+            Self::Closed { user, closed, .. } => {
+                format!("open it (chmod o+x {}), or let {user} in", closed.display())
             }
             Self::Command { hint, .. } => hint.clone(),
             Self::CommandTooLong { .. } => {

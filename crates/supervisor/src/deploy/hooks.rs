@@ -169,7 +169,7 @@ impl Hook {
             Command::Shell(line) => job(&self.text, Path::new("/bin/sh"), LIMIT).args(["-c", line]),
             Command::Python(args) => job(&self.text, python, LIMIT).args(args),
         };
-        job.envs(&self.env)
+        job.envs(self.env.iter().map(|(name, value)| (name, value)))
     }
 }
 

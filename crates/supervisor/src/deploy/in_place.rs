@@ -15,9 +15,11 @@ use super::hooks::Collect;
 use super::plan::{Kind, RunPlan};
 use super::prepare::read_procfile;
 use super::settings::{self, DjangoSettings, Question};
+use super::stage::{check_way, check_working_folder};
 use super::venv::blocking;
-use super::{statics, warnings};
+use super::{owner, statics, warnings};
 use crate::environment;
+use crate::users::{self, RunAs};
 
 /// Environments that lie in a site's folder, in their order.
 const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
@@ -29,18 +31,25 @@ const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
 pub(crate) async fn plan_in_place(
     folder: &Path,
     config: &SiteConfig,
+    user: Option<&RunAs>,
 ) -> Result<RunPlan, DeployProblem> {
     let folder = fs::canonicalize(folder).map_err(DeployProblem::file("cannot open", folder))?;
     if folder.to_str().is_none() {
         return Err(DeployProblem::FolderName(folder));
     }
+    users::check_rights(&config.process).map_err(DeployProblem::NotAllowed)?;
+    check_working_folder(&folder, &config.process)?;
+    if let Some(user) = user {
+        owner::settle(user)?;
+        check_way(user, &folder)?;
+    }
     let procfile = read_procfile(&folder);
     let found = detect::detect(&folder, config, procfile.web.as_deref())?;
     let python = match found.application {
         None => None,
-        Some(_) => Some(find_python(&folder, config).await?),
+        Some(_) => Some(find_python(&folder, config, user).await?),
     };
-    let settings = ask_django(&found, config, python.as_ref()).await?;
+    let settings = ask_django(&found, config, python.as_ref(), user).await?;
     let mut told = warnings::of_procfile(&procfile);
     told.extend(warnings::of_debugging(&found, &config.env));
     if let Some(settings) = &settings {
@@ -68,7 +77,12 @@ pub(crate) async fn plan_in_place(
 }
 
 /// The configured Python, else an activated environment, one in the folder, or what a deploy would start from.
-async fn find_python(folder: &Path, config: &SiteConfig) -> Result<Interpreter, DeployProblem> {
+async fn find_python(
+    folder: &Path,
+    config: &SiteConfig,
+    user: Option<&RunAs>,
+) -> Result<Interpreter, DeployProblem> {
+    let account = user.map(|user| user.account.clone());
     let choice = config.python.clone();
     let activated = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from);
     let here = ENVIRONMENTS.iter().map(|name| folder.join(name));
@@ -76,8 +90,10 @@ async fn find_python(folder: &Path, config: &SiteConfig) -> Result<Interpreter, 
     let environment = environments.find(|place| place.join("pyvenv.cfg").is_file());
     let folder = folder.to_path_buf();
     let find = move || match (&choice, environment) {
-        (None, Some(environment)) => Interpreter::inspect(&environment.join("bin/python")),
-        (choice, _) => Interpreter::find(choice.as_ref(), &folder),
+        (None, Some(environment)) => {
+            Interpreter::inspect(&environment.join("bin/python"), account.as_ref())
+        }
+        (choice, _) => Interpreter::find(choice.as_ref(), &folder, account.as_ref()),
     };
     blocking(find).await?.map_err(DeployProblem::Python)
 }
@@ -86,12 +102,14 @@ async fn ask_django(
     found: &Found,
     config: &SiteConfig,
     python: Option<&Interpreter>,
+    user: Option<&RunAs>,
 ) -> Result<Option<DjangoSettings>, DeployProblem> {
     let (Some(project), Some(python)) = (&found.django, python) else { return Ok(None) };
     let what = format!("importing {}", project.settings);
     let env: Vec<(String, String)> = config.env.clone().into_iter().collect();
     let job = Job::new(what, &python.executable, &found.root, settings::LIMIT)
-        .environment(environment::for_site(&python.executable, &env))
+        .environment(environment::for_site(&python.executable, user, &env))
+        .run_as(user)
         .env("DJANGO_SETTINGS_MODULE", &project.settings);
     settings::ask(job, Question::WithStaticSources).await.map(Some)
 }
@@ -128,7 +146,7 @@ mod tests {
             .arg(root.join(".venv"))
             .status();
         assert!(made.unwrap().success());
-        let plan = plan_in_place(folder.path(), &config()).await.unwrap();
+        let plan = plan_in_place(folder.path(), &config(), None).await.unwrap();
         assert_eq!(plan.kind, Kind::Flask);
         assert_eq!(plan.interpreter.unwrap().prefix, root.join(".venv"));
         assert_eq!(plan.statics, [("/static".to_owned(), vec![root.join("static")])]);
@@ -138,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_written_into_the_folder() {
         let folder = site(&[("wsgi.py", "def application(environ, start_response): ...\n")]);
-        plan_in_place(folder.path(), &config()).await.unwrap();
+        plan_in_place(folder.path(), &config(), None).await.unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -25,6 +25,7 @@ mod venv;
 mod warnings;
 
 pub(crate) use self::in_place::plan_in_place;
+pub(crate) use self::owner::{inherit, settle};
 pub(crate) use self::prepare::{HalfRelease, Prepared, StageContext, prepare, receive};
 
 #[cfg(test)]

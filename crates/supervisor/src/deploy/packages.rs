@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     fn python() -> Interpreter {
-        Interpreter::inspect(Path::new("/usr/bin/python3")).unwrap()
+        Interpreter::inspect(Path::new("/usr/bin/python3"), None).unwrap()
     }
 
     fn find_in(files: &[(&str, &str)]) -> Result<Option<Requirements>, DeployProblem> {

@@ -12,9 +12,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
 use super::archive::inside;
-use super::command::RunAs;
 use super::error::DeployProblem;
 use super::owner;
+use crate::users::RunAs;
 
 /// Files that SQLite keeps beside a database.
 const COMPANIONS: [&str; 3] = ["-journal", "-wal", "-shm"];

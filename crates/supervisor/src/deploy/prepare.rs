@@ -15,7 +15,6 @@ use onebox_config::procfile::{self, Procfile};
 use onebox_config::{HostName, Paths, SiteConfig, SiteName};
 
 use super::archive::{self, ArchiveLimits, Unpacked};
-use super::command::RunAs;
 use super::error::{DeployFailure, DeployProblem, Step};
 use super::events::EventSink;
 use super::plan::RunPlan;
@@ -29,8 +28,6 @@ use crate::api::DeployQuery;
 pub(crate) struct StageContext {
     /// Where things lie.
     pub(crate) paths: Paths,
-    /// Who runs the site's commands where the supervisor is root; `None`: the supervisor's own user.
-    pub(crate) user: Option<RunAs>,
     /// What `onebox env` set, by site: hooks see it as the application will.
     pub(crate) variables: BTreeMap<String, Vec<(String, String)>>,
     /// What an archive may hold.

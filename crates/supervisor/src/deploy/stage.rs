@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onebox_app_server::Interpreter;
-use onebox_config::site::PythonChoice;
+use onebox_config::site::{ProcessProperties, PythonChoice};
 
-use super::command::{Job, RunAs};
+use super::command::Job;
 use super::detect::{self, Found};
 use super::error::{DeployProblem, Step};
 use super::events::EventSink;
@@ -22,6 +22,7 @@ use super::statics;
 use super::venv::{Environment, blocking};
 use super::{owner, warnings};
 use crate::environment;
+use crate::users::{self, RunAs};
 
 /// How long the site's own files may take to be compiled; it goes on without.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60);
@@ -31,7 +32,8 @@ pub(super) struct Stage<'a> {
     release: &'a Path,
     app: PathBuf,
     site: &'a Identity,
-    user: Option<&'a RunAs>,
+    /// Who runs its commands; `None`: the supervisor's own user.
+    user: Option<RunAs>,
     variables: Vec<(String, String)>,
     shared: PathBuf,
     /// The Python that was found, then that of the environment.
@@ -54,7 +56,7 @@ impl<'a> Stage<'a> {
             release,
             app: release.join("app"),
             site,
-            user: context.user.as_ref(),
+            user: RunAs::of_site(&site.config.process, &context.paths, &site.name),
             variables: own.chain(of_box).collect(),
             shared: context.paths.shared(&site.name),
             python: None,
@@ -68,12 +70,22 @@ impl<'a> Stage<'a> {
 
     /// Says what the site is, and with which Python it will run.
     pub(super) async fn detect(&mut self, events: &EventSink) -> Result<Found, DeployProblem> {
+        let properties = &self.site.config.process;
+        users::check_rights(properties).map_err(DeployProblem::NotAllowed)?;
+        check_working_folder(&self.app, properties)?;
+        if let Some(user) = &self.user {
+            owner::settle(user)?;
+            owner::inherit(&self.shared, user)?;
+            check_way(user, self.release)?;
+        }
         let found =
             detect::detect(&self.app, &self.site.config, self.site.procfile.web.as_deref())?;
         let mut text = found.text.clone();
         if found.application.is_some() {
             let (choice, app) = (self.site.config.python.clone(), self.app.clone());
-            let python = blocking(move || Interpreter::find(choice.as_ref(), &app)).await?;
+            let account = self.user.as_ref().map(|user| user.account.clone());
+            let find = move || Interpreter::find(choice.as_ref(), &app, account.as_ref());
+            let python = blocking(find).await?;
             let python = python.map_err(DeployProblem::Python)?;
             text = format!("{text}, Python {}", python.version_text());
             self.python = Some(python);
@@ -89,7 +101,7 @@ impl<'a> Stage<'a> {
         let configured = self.site.config.persist.iter().map(|path| (path.clone(), Nature::ByName));
         let detected = found.persistent.iter().map(|path| (path.clone(), Nature::ByName));
         self.keep(configured.chain(detected).collect())?;
-        owner::give(&self.app, self.user)
+        owner::give(&self.app, self.user.as_ref())
     }
 
     /// Makes the environment, unless the site brings one.
@@ -123,7 +135,7 @@ impl<'a> Stage<'a> {
             app: &self.app,
             python: &python,
             requirements: requirements.as_ref(),
-            user: self.user,
+            user: self.user.as_ref(),
         };
         self.python = Some(environment.make(events).await?);
         Ok(())
@@ -150,7 +162,7 @@ impl<'a> Stage<'a> {
     /// Links what Django said, and tells everything that is kept.
     pub(super) fn keep_answered(&mut self, events: &EventSink) -> Result<(), DeployProblem> {
         if let Some(settings) = &self.settings {
-            let persistence = Persistence::new(&self.app, &self.shared, self.user);
+            let persistence = Persistence::new(&self.app, &self.shared, self.user.as_ref());
             let below = |path: &PathBuf| persistence.below_app(path);
             let databases =
                 settings.sqlite.iter().filter_map(below).map(|path| (path, Nature::File));
@@ -178,7 +190,7 @@ impl<'a> Stage<'a> {
             self.collect.prepare(&django.project.settings)?;
         }
         if let Collect::Ours { root, .. } = &self.collect {
-            owner::give(root, self.user)?;
+            owner::give(root, self.user.as_ref())?;
         }
         let configured = self.site.config.release_hooks.as_deref();
         for hook in hooks::choose(configured, self.site.procfile.release.as_deref(), django) {
@@ -204,7 +216,7 @@ impl<'a> Stage<'a> {
         let static_files = self.collect.root().filter(|root| !root.starts_with(&self.app));
         let folders = [Some(self.app.as_path()), Some(venv.as_path()), static_files];
         for folder in folders.into_iter().flatten().filter(|folder| folder.exists()) {
-            owner::take_back(folder, self.user)?;
+            owner::take_back(folder, self.user.as_ref())?;
         }
         for warning in &self.warnings {
             events.warning(warning.clone());
@@ -243,7 +255,7 @@ impl<'a> Stage<'a> {
     }
 
     fn keep(&mut self, paths: Vec<(PathBuf, Nature)>) -> Result<(), DeployProblem> {
-        let mut persistence = Persistence::new(&self.app, &self.shared, self.user);
+        let mut persistence = Persistence::new(&self.app, &self.shared, self.user.as_ref());
         persistence.already(std::mem::take(&mut self.kept));
         for (path, nature) in paths {
             persistence.keep(&path, nature)?;
@@ -257,22 +269,27 @@ impl<'a> Stage<'a> {
     fn job(&self, found: &Found, what: &str, program: &Path, limit: Duration) -> Job {
         let mut job = Job::new(what, program, &found.root, limit);
         job = match &self.python {
-            Some(python) => {
-                job.environment(environment::for_site(&python.executable, &self.variables))
+            Some(python) => job.environment(environment::for_site(
+                &python.executable,
+                self.user.as_ref(),
+                &self.variables,
+            )),
+            None => {
+                let user = self.user.iter().flat_map(RunAs::variables);
+                job.envs(user).envs(self.variables.iter().map(|(name, value)| (name, value)))
             }
-            None => job.envs(&self.variables),
         };
         if !found.python_path.is_empty() {
             let path = std::env::join_paths(&found.python_path).unwrap_or_default();
             job = job.env("PYTHONPATH", path);
         }
-        job.run_as(self.user)
+        job.run_as(self.user.as_ref())
     }
 
     /// Compiles the site's own files where the application itself may not write beside them; faults are Python's to
     /// tell when it imports them.
     async fn compile(&self, found: &Found) -> Result<(), DeployProblem> {
-        if let (Some(python), Some(_)) = (&self.python, self.user) {
+        if let (Some(python), Some(_)) = (&self.python, self.user.as_ref()) {
             let job = self.job(found, "compiling", &python.executable, COMPILE_LIMIT);
             let job = job.args(["-m", "compileall", "-q"]).args([&self.app]);
             if let Err(problem) = job.capture().await {
@@ -280,6 +297,30 @@ impl<'a> Stage<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// The working folder must be there when the release starts.
+pub(super) fn check_working_folder(
+    app: &Path,
+    properties: &ProcessProperties,
+) -> Result<(), DeployProblem> {
+    match properties.chdir.as_ref().map(|folder| app.join(folder)) {
+        Some(folder) if !folder.is_dir() => Err(DeployProblem::NoWorkingFolder(folder)),
+        _ => Ok(()),
+    }
+}
+
+/// The site's user must get through to its release.
+pub(super) fn check_way(user: &RunAs, place: &Path) -> Result<(), DeployProblem> {
+    let closed = user.finds_closed(place).map_err(DeployProblem::file("cannot enter", place))?;
+    match closed {
+        Some(closed) => Err(DeployProblem::Closed {
+            user: user.account.shown(),
+            place: place.to_owned(),
+            closed,
+        }),
+        None => Ok(()),
     }
 }
 

@@ -10,12 +10,13 @@ use std::time::Duration;
 use onebox_app_server::Interpreter;
 
 use super::clone::clone_environment;
-use super::command::{Job, RunAs};
+use super::command::Job;
 use super::error::DeployProblem;
 use super::events::EventSink;
 use super::packages::Requirements;
 use super::plan::PLAN_FILE;
 use super::release::folders;
+use crate::users::RunAs;
 
 /// How long packages may take to install; some are compiled.
 const INSTALL_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -56,7 +57,8 @@ impl Environment<'_> {
             let file = self.release.join(KEY_FILE);
             fs::write(&file, key).map_err(DeployProblem::file("cannot write", &file))?;
         }
-        inspect(venv.join("bin/python")).await
+        // The same as what it was made with. It is not asked, because that would run what the site's packages put into it.
+        Ok(Interpreter { executable: venv.join("bin/python"), prefix: venv, ..self.python.clone() })
     }
 
     /// Uses the environment of an earlier release with the same key, if there is one.
@@ -148,7 +150,8 @@ impl Environment<'_> {
     }
 
     fn job(&self, what: &str, program: impl AsRef<std::ffi::OsStr>, limit: Duration) -> Job {
-        Job::new(what, program, self.app, limit).run_as(self.user)
+        let job = Job::new(what, program, self.app, limit).run_as(self.user);
+        job.envs(self.user.into_iter().flat_map(RunAs::variables))
     }
 
     /// A failure to make an environment, which mostly is a package that the system splits off.
@@ -173,15 +176,6 @@ impl Environment<'_> {
             version: (major, minor),
         }
     }
-}
-
-/// What a Python says about itself.
-///
-/// # Errors
-/// When it is not one that can be used.
-pub(crate) async fn inspect(executable: PathBuf) -> Result<Interpreter, DeployProblem> {
-    let interpreter = blocking(move || Interpreter::inspect(&executable)).await?;
-    interpreter.map_err(DeployProblem::Python)
 }
 
 /// Runs what blocks beside the runtime's own threads.

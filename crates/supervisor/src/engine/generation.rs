@@ -31,6 +31,7 @@ use super::protocol::{
 };
 use super::sockets::Giver;
 use crate::clock::now_ms;
+use crate::confinement::Confinement;
 use crate::environment::{self, Environment};
 use crate::journal::Journal;
 use crate::listeners::{ListenerSet, SocketFile, bind_unix};
@@ -141,7 +142,8 @@ impl Generation {
         for (listener, descriptor) in http.iter().zip(FIRST_HTTP_FD..) {
             inherited.push((listener.socket.as_fd(), descriptor));
         }
-        let child = process::spawn(command(embedded.as_ref())?, &inherited)?;
+        let child =
+            process::spawn(command(embedded.as_ref())?, &inherited, &Confinement::default())?;
         let about = About { number, started_ms: now_ms(), embedded, probe: probe_file };
         let generation = Self::listen_to(context, about, child, (ours, giver), Heard::NOTHING)?;
         let start = ToEngine::Start(EngineStart {

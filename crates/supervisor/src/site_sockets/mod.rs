@@ -4,7 +4,6 @@
 //! Must not accept anything.
 
 mod open;
-mod owner;
 
 use std::io;
 use std::net::SocketAddr;

@@ -7,9 +7,9 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use onebox_config::site::{SocketAddress, SocketOwner, UwsgiSockets};
+use onebox_config::{group_number, user_number};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::owner;
 use crate::listeners::{ListenError, SocketFile, bind_tcp, bind_unix};
 
 /// A socket that can't be opened as its site's configuration says.
@@ -100,7 +100,7 @@ impl Opened {
                     find(name).map(Some).ok_or_else(|| SocketError::NoOwner(name.clone()))
                 }
             };
-            let (user, group) = (number(user, owner::user)?, number(group, owner::group)?);
+            let (user, group) = (number(user, user_number)?, number(group, group_number)?);
             std::os::unix::fs::chown(path, user, group)
                 .map_err(|reason| SocketError::Owner { path: shown(), reason })?;
         }

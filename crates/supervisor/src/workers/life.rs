@@ -95,6 +95,7 @@ impl Life {
                 (status_writer.as_fd(), STATUS_FD),
                 (context.life.reader(), LIFE_FD),
             ],
+            &spec.confinement,
         )?;
         drop(status_writer);
         let status = pipe::Receiver::from_owned_fd(status.into())?;

@@ -38,6 +38,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::confinement::Confinement;
     use crate::process::{Exit, spawn};
 
     #[test]
@@ -51,7 +52,7 @@ mod tests {
         let shell = |script: &str| {
             let mut command = Command::new("/bin/sh");
             command.args(["-c", script]);
-            spawn(command, &[]).unwrap()
+            spawn(command, &[], &Confinement::default()).unwrap()
         };
         let (large, _output) = shell("sleep 60");
         let taken = kill_above(1, &large).await;

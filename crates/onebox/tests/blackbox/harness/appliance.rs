@@ -1,7 +1,9 @@
 //! An appliance of its own for a test.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -38,7 +40,7 @@ impl TestBox {
 
     /// The same with a changed command.
     pub(crate) fn start_with(change: impl FnOnce(&mut Command)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = open_folder();
         let state = folder.path().join("state");
         let mut command = serve_command();
         change(&mut command);
@@ -47,7 +49,7 @@ impl TestBox {
 
     /// The same where `box.toml` says where to listen.
     pub(crate) fn start_with_config(text: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = open_folder();
         let state = folder.path().join("state");
         write_config(folder.path(), text);
         let mut command = onebox();
@@ -57,14 +59,14 @@ impl TestBox {
 
     /// The same with a command of the test's own; `state` outlives it.
     pub(crate) fn start_as(command: Command, state: Option<&Path>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = open_folder();
         let state = state.map_or_else(|| folder.path().join("state"), Path::to_owned);
         Self::launch(command, folder, state)
     }
 
     /// Starts one on a state directory that outlives it.
     pub(crate) fn start_at(state: &Path) -> Self {
-        Self::launch(serve_command(), tempfile::tempdir().unwrap(), state.to_owned())
+        Self::launch(serve_command(), open_folder(), state.to_owned())
     }
 
     /// Serves a folder in place.
@@ -81,7 +83,7 @@ impl TestBox {
         let mut command = onebox();
         command.arg("run").arg(path).args(["--http", "127.0.0.1:0"]).args(arguments);
         change(&mut command);
-        let folder = tempfile::tempdir().unwrap();
+        let folder = open_folder();
         let state = folder.path().join("state");
         Self::launch(command, folder, state)
     }
@@ -254,6 +256,11 @@ impl Drop for TestBox {
             eprintln!("--- the appliance said ---\n{text}--------------------------");
         }
     }
+}
+
+/// A folder of its own that the users of sites can enter too.
+fn open_folder() -> tempfile::TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap()
 }
 
 fn write_config(folder: &Path, text: &str) {
