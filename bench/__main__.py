@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import footprint, machine, neighbours, report
+from bench import adapting, footprint, home_lab, machine, neighbours, report
 from bench.load import Load
 from bench.rounds import measure
 from bench.servers import Tools
@@ -33,6 +33,11 @@ def main() -> None:
             disturbed = neighbours.measure_neighbours(tools, folder, asked.rounds)
             parts.append(report.neighbours_table(disturbed))
             targets += report.neighbours_targets(disturbed)
+            say(parts[-1])
+            adapted = adapting.measure_adapting(tools, folder, load, asked.rounds)
+            at_home = home_lab.measure_home_lab(tools, folder)
+            parts.append(report.growth_and_sleep(adapted, at_home))
+            targets += report.growth_and_sleep_targets(adapted, at_home)
             say(parts[-1])
             rests = footprint.servers_at_rest(tools, folder, asked.rounds)
             appliance = footprint.appliance_with_flask(tools, folder, asked.rounds)

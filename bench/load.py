@@ -69,12 +69,14 @@ def _wrk(url: str, load: Load) -> dict[str, Any]:
     return said
 
 
-def first_answer_s(group: Group, port: int, path: str, began: float, limit_s: float = 60) -> float:
+def first_answer_s(
+    group: Group, port: int, path: str, began: float, host: str = "127.0.0.1", limit_s: float = 60
+) -> float:
     """How long after `began` the first good answer came."""
     while True:
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit_s)
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Host": host})
             if connection.getresponse().status == 200:
                 return time.monotonic() - began
         except (ConnectionError, http.client.HTTPException):

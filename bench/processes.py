@@ -70,6 +70,10 @@ class Group:
         """Their memory, what they share counted in parts."""
         return sum(_pss_bytes(pid) for pid in self._family())
 
+    def size(self) -> int:
+        """How many processes there are."""
+        return len(self._family())
+
     def _family(self) -> list[int]:
         found: list[int] = []
         ahead = [leader.pid for leader in self._leaders]

@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.adapting import Adapting
 from bench.footprint import Appliance, Rest
+from bench.home_lab import ASLEEP, SITES, HomeLab
 from bench.neighbours import HELD_S, Neighbours
 from bench.rounds import Result
 from bench.servers import Server
@@ -20,6 +22,7 @@ DEPLOY_TARGET_S = 3.0
 START_TARGET_S = 0.5
 MEMORY_TARGET_MB = 28
 STUCK_TARGET = 1.5
+HOME_LAB_TARGET_MB = 200
 
 
 def workload_table(workload: Workload, results: list[Result]) -> str:
@@ -84,6 +87,35 @@ def neighbours_targets(results: list[Neighbours]) -> list[str]:
             statistics.median(result.stuck_ratios()) <= STUCK_TARGET,
         )
         for result in results
+    ]
+
+
+def growth_and_sleep(adapted: Adapting, at_home: HomeLab) -> str:
+    one, auto = statistics.median(adapted.one_per_s), statistics.median(adapted.auto_per_s)
+    return "\n".join(
+        [
+            "### Growth and sleep",
+            "",
+            f"The Flask site under load: {one:,.0f} requests/s with one process, {auto:,.0f} with `processes = \"auto\"`, which "
+            f"made it {adapted.processes}; {adapted.back_after_s:.0f} s after the load it had one again.",
+            "",
+            f"{SITES} sites of `examples/flask`, of which {ASLEEP} sleep: {megabytes(at_home.pss_bytes):.0f} MB for all processes of "
+            f"the appliance. A site that sleeps has answered {statistics.median(at_home.wake_s):.2f} s after it is asked.",
+            "",
+        ]
+    )
+
+
+def growth_and_sleep_targets(adapted: Adapting, at_home: HomeLab) -> list[str]:
+    gain, memory_mb = statistics.median(adapted.gains()), megabytes(at_home.pss_bytes)
+    return [
+        _target('Requests a second of `processes = "auto"` to one process', "> 1", spread(adapted.gains()), gain > 1),
+        _target(
+            f"{SITES} idle Flask sites, {ASLEEP} asleep",
+            f"< {HOME_LAB_TARGET_MB} MB",
+            f"{memory_mb:.0f} MB",
+            memory_mb < HOME_LAB_TARGET_MB,
+        ),
     ]
 
 

@@ -82,11 +82,21 @@ def onebox_isolated(tools: Tools, place: Place) -> list[list[str]]:
     return _onebox(tools, place, f"processes = {PROCESSES}\nthreads = {THREADS}\n")
 
 
+def onebox_single(tools: Tools, place: Place) -> list[list[str]]:
+    return _onebox(tools, place, f'isolation = "process"\nthreads = {THREADS}\n')
+
+
+def onebox_auto(tools: Tools, place: Place) -> list[list[str]]:
+    return _onebox(tools, place, f'processes = "auto"\nthreads = {THREADS}\n')
+
+
 NGINX = Server("nginx", nginx)
 NGINX_UWSGI = Server("nginx + uWSGI", nginx_uwsgi)
 GRANIAN = Server("Granian", granian)
 EMBEDDED = Server("onebox, embedded", onebox_embedded)
 ISOLATED = Server("onebox, isolated", onebox_isolated)
+SINGLE = Server("onebox, one process", onebox_single)
+AUTO = Server("onebox, automatic", onebox_auto)
 ONEBOX = Server("onebox", onebox_embedded)
 
 
