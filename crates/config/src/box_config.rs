@@ -22,6 +22,8 @@ pub struct BoxConfig {
     pub config_dir: PathBuf,
     /// `listen.http`: where sites are served; port 0 means any free one.
     pub http: Vec<SocketAddr>,
+    /// `listen.https`: the same with TLS; none where only `listen.http` was set.
+    pub https: Vec<SocketAddr>,
     /// `listen.admin`: where the dashboard and its API are served.
     pub admin: Vec<SocketAddr>,
     /// `[limits]`
@@ -92,6 +94,8 @@ pub struct BoxFlags {
     pub config_dir: Option<PathBuf>,
     /// `--http`: addresses separated by commas.
     pub http: Option<String>,
+    /// `--https`: addresses separated by commas.
+    pub https: Option<String>,
     /// `--admin`: addresses separated by commas.
     pub admin: Option<String>,
 }

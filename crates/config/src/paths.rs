@@ -39,6 +39,16 @@ impl Paths {
         self.state_dir.join("metrics.db")
     }
 
+    /// `certificates/authority/`: the root of the box's own authority.
+    pub fn authority(&self) -> PathBuf {
+        self.state_dir.join("certificates").join("authority")
+    }
+
+    /// Its root, in PEM, for whoever wants to believe it.
+    pub fn authority_root(&self) -> PathBuf {
+        self.authority().join("root.pem")
+    }
+
     /// `runtime/`: the runtime library, a folder for each version of it.
     pub fn runtime_dir(&self) -> PathBuf {
         self.state_dir.join("runtime")

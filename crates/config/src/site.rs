@@ -9,6 +9,7 @@ mod process;
 mod route;
 mod rules;
 mod template;
+mod tls;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub use process::ProcessProperties;
 pub use route::{OwnAnswer, Route, RouteFiles, Routing};
 pub use rules::{Auth, ErrorPage, HeaderRules, Otherwise, Rules, TryFiles};
 pub use template::{Caught, Filling, Target, Template, encode_path};
+pub use tls::{OwnCertificate, SiteTls};
 pub use upstream::{
     ActiveCheck, Balance, PassiveCheck, Protocol, Script, Server, ServerAddress, Upstream,
 };
@@ -95,6 +97,8 @@ pub struct SiteConfig {
     pub routing: Routing,
     /// `[[upstream]]`: what answers beside, or instead of, an application of its own
     pub upstreams: Vec<Upstream>,
+    /// `[tls]`
+    pub tls: SiteTls,
 }
 
 impl Default for SiteConfig {
@@ -128,6 +132,7 @@ impl Default for SiteConfig {
             release_hooks: None,
             routing: Routing::default(),
             upstreams: Vec::new(),
+            tls: SiteTls::default(),
         }
     }
 }

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onebox_config::site::{
-    ActiveCheck, Application, Auth, ErrorPage, HeaderRules, OwnAnswer, Pattern, ProcessLimits,
-    ProcessProperties, Protocol, PythonChoice, Route, RouteFiles, Routing, Rules, Script, Server,
-    ServerAddress, SocketAddress, SocketOwner, Upstream, UwsgiSockets,
+    ActiveCheck, Application, Auth, ErrorPage, HeaderRules, OwnAnswer, OwnCertificate, Pattern,
+    ProcessLimits, ProcessProperties, Protocol, PythonChoice, Route, RouteFiles, Routing, Rules,
+    Script, Server, ServerAddress, SiteTls, SocketAddress, SocketOwner, Upstream, UwsgiSockets,
 };
 use onebox_config::{
     Account, BoxConfig, BoxFlags, ConfigError, SiteConfig, group_number, load_box, parse_site,
@@ -134,11 +134,19 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
     let unknown = "0123456789 = 1\n[health]\n0123456789 = 1\n[hooks]\n0123456789 = 1\n\
                    [[upstream]]\nto = 'http://a'\n0123456789 = 1\n[upstream.health]\n0123456789 = 1\n\
                    [headers]\n0123456789 = 1\n[auth]\nusers = { a = '$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy' }\n0123456789 = 1\n\
-                   [[route]]\npath = '/a'\n0123456789 = 1\n";
+                   [[route]]\npath = '/a'\n0123456789 = 1\n[tls]\n0123456789 = 1\n";
     let mut expected = known(&parse_site(unknown, Path::new("onebox.toml")).unwrap_err());
-    for section in
-        ["env", "health", "hooks", "upstream", "headers", "request-headers", "errors", "route"]
-    {
+    for section in [
+        "env",
+        "health",
+        "hooks",
+        "upstream",
+        "headers",
+        "request-headers",
+        "errors",
+        "route",
+        "tls",
+    ] {
         assert!(expected.remove(section), "{section}");
     }
     let own = ["\"/static\"", "DJANGO_SETTINGS_MODULE", "\"404\"", "\"5xx\"", "upstream"];
@@ -211,6 +219,14 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
             active: Some(ActiveCheck::default()),
             ..Upstream::default()
         }],
+        tls: SiteTls {
+            own: Some(OwnCertificate {
+                certificate: "/etc/letsencrypt/live/mysite/fullchain.pem".into(),
+                key: "/etc/letsencrypt/live/mysite/privkey.pem".into(),
+            }),
+            redirect: Some(true),
+            hsts: Some(Duration::from_secs(365 * 86_400)),
+        },
         ..SiteConfig::default()
     };
     assert_eq!(shown, expected);
@@ -222,8 +238,8 @@ fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
     let unknown = "[listen]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n[metrics]\n0123456789 = 1\n";
     assert_eq!(keys(&text), known(&load(unknown).unwrap_err()));
     let (default, shown) = (load(&text).unwrap(), load(&switched_on(&text)).unwrap());
-    // The one default that depends on who asks: root's port is 80.
-    assert_eq!(shown.http[0].port(), 8080);
+    // The defaults that depend on who asks: root's ports are 80 and 443.
+    assert_eq!((shown.http[0].port(), shown.https[0].port()), (8080, 8443));
     assert!([80, 8080].contains(&default.http[0].port()));
     assert_eq!(
         (shown.admin, shown.limits, shown.keep_releases, shown.metrics),

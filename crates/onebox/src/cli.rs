@@ -46,6 +46,10 @@ pub(crate) enum Verb {
     Serve(ServeArgs),
     /// Show the appliance and its sites
     Status(StatusArgs),
+    /// Show which certificate answers to which host, and what is wrong with it
+    Cert(StatusArgs),
+    /// Have this machine believe the certificates of the box's own authority
+    Trust(TrustArgs),
     /// Show what a site wrote, and what it answered
     Logs(LogsArgs),
     /// Load a site's live release anew; nobody waits for it
@@ -91,6 +95,9 @@ pub(crate) struct ListenArgs {
     /// Where sites are served, several separated by commas; port 0 takes a free one [default: port 80 for root, else 8080]
     #[arg(long, value_name = "ADDR:PORT", env = "ONEBOX_HTTP", hide_env_values = true)]
     pub(crate) http: Option<String>,
+    /// Where sites are served with TLS; several are separated by commas, "none" is nowhere
+    #[arg(long, value_name = "ADDR:PORT", env = "ONEBOX_HTTPS", hide_env_values = true)]
+    pub(crate) https: Option<String>,
 }
 
 /// `onebox serve`
@@ -153,6 +160,14 @@ pub(crate) struct StatusArgs {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `onebox trust`
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// Take it back
+    #[arg(long)]
+    pub(crate) uninstall: bool,
 }
 
 /// `onebox logs`

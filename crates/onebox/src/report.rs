@@ -50,6 +50,18 @@ pub(crate) enum Failure {
     /// The supervisor ended with an error.
     #[error("{what}")]
     Serve { what: String, causes: Causes },
+    /// Nothing was ever served with TLS.
+    #[error("the box in {} has no authority of its own yet", .0.display())]
+    NoAuthority(PathBuf),
+    /// This machine keeps its authorities in another way.
+    #[error("this machine has no {}", "/usr/local/share/ca-certificates")]
+    NoTrustStore { root: PathBuf },
+    /// What the machine believes is its administrator's.
+    #[error("only root may change {}", .0.display())]
+    OnlyRoot(PathBuf),
+    /// update-ca-certificates failed.
+    #[error("this machine's authorities could not be updated")]
+    TrustStore(#[source] std::io::Error),
     /// A folder cannot be served in place.
     #[error("{reason}")]
     InPlace { reason: String, hint: String },
@@ -113,6 +125,14 @@ impl Failure {
             }
             Self::Serve { causes, .. } if causes.0.is_empty() => return None,
             Self::Serve { causes, .. } => causes.0.join("\n"),
+            Self::NoAuthority(_) => {
+                "it makes one when it is first served with TLS: `onebox serve --https :8443`".into()
+            }
+            Self::NoTrustStore { root } => {
+                format!("Debian has it; elsewhere tell the machine to believe {}", root.display())
+            }
+            Self::OnlyRoot(_) => "run it with sudo, and --state-dir".into(),
+            Self::TrustStore(_) => "Debian's package is ca-certificates".into(),
             Self::Unconfirmed { site } => {
                 format!("`onebox rm {site} --yes` removes it without asking")
             }

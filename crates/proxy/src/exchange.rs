@@ -166,6 +166,11 @@ impl Exchange {
         }
     }
 
+    /// Which site it is a request to, once that is known.
+    pub(crate) fn site(&self) -> Option<&Arc<RoutedSite>> {
+        self.site.as_ref().map(|(routed, _)| routed)
+    }
+
     fn site_name(&self) -> Option<&str> {
         self.site.as_ref().map(|(routed, _)| routed.site.name.as_str())
     }

@@ -16,10 +16,12 @@ mod path;
 mod request_id;
 mod route;
 mod rules;
+mod secure;
 mod server_method;
 mod service;
 mod spool;
 mod static_files;
+mod tls;
 mod upstream;
 mod uwsgi_server;
 mod vars;
@@ -43,7 +45,8 @@ pub use http1::fuzzing::parse_request_head;
 pub use lifecycle::Heir;
 pub use listener::let_nobody_in;
 pub use path::decode_path;
-pub use route::{Backend, RouteTable, Site, StaticMount};
+pub use route::{Backend, Https, Redirect, RouteTable, Site, StaticMount};
+pub use tls::{TicketKey, TlsCertificate, TlsError, TlsTable};
 pub use upstream::{UpstreamGroup, WorkerAddress, WorkerGroup};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -54,6 +57,7 @@ use lifecycle::Lifecycle;
 use listener::{Acceptor, Listener};
 use message::Entrance;
 use service::Service;
+use tls::Tls;
 use uwsgi_server::Door;
 
 /// The proxy of a process; a clone is the same one.
@@ -61,6 +65,7 @@ use uwsgi_server::Door;
 pub struct Proxy {
     service: Arc<Service>,
     acceptor: Arc<Acceptor<Service>>,
+    tls: Arc<Tls>,
 }
 
 /// What a proxy needs to know from the start.
@@ -72,12 +77,21 @@ pub struct ProxySettings {
 }
 
 impl Proxy {
-    /// A proxy without sites or listeners.
-    pub fn new(settings: ProxySettings, metrics: Arc<Registry>, access_log: AccessLog) -> Self {
+    /// A proxy without sites, certificates or listeners.
+    ///
+    /// # Errors
+    /// Where there is no TLS.
+    pub fn new(
+        settings: ProxySettings,
+        metrics: Arc<Registry>,
+        access_log: AccessLog,
+    ) -> Result<Self, TlsError> {
         let lifecycle = Arc::<Lifecycle>::default();
-        let service = Service::new(settings, metrics, access_log, Arc::clone(&lifecycle));
-        let service = Arc::new(service);
-        Self { acceptor: Arc::new(Acceptor::new(Arc::clone(&service), lifecycle)), service }
+        let tls = Arc::new(Tls::new()?);
+        let shared = (Arc::clone(&lifecycle), Arc::clone(&tls));
+        let service = Arc::new(Service::new(settings, metrics, access_log, shared));
+        let acceptor = Arc::new(Acceptor::new(Arc::clone(&service), lifecycle));
+        Ok(Self { service, acceptor, tls })
     }
 
     /// From the next request on these are the sites.
@@ -98,6 +112,28 @@ impl Proxy {
     pub fn serve_tcp(&self, listener: TcpListener) -> io::Result<()> {
         self.acceptor.listen(Listener::from_tcp(listener)?, Entrance::Public);
         Ok(())
+    }
+
+    /// Accepts on a public listener that speaks TLS until the proxy drains. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Where the socket can't be used.
+    pub fn serve_tls(&self, listener: TcpListener) -> io::Result<()> {
+        if let Ok(address) = listener.local_addr() {
+            self.service.set_https_port(address.port());
+        }
+        self.acceptor.listen_tls(Listener::from_tcp(listener)?, Arc::clone(&self.tls));
+        Ok(())
+    }
+
+    /// From the next handshake on these are the certificates.
+    pub fn set_certificates(&self, table: TlsTable) {
+        self.tls.set_table(table);
+    }
+
+    /// From the next handshake on the first of these keys makes session tickets, and all of them read some.
+    pub fn set_ticket_keys(&self, keys: &[TicketKey]) {
+        self.tls.set_ticket_keys(keys);
     }
 
     /// Accepts on the supervisor's private listener, the probe entrance, until the proxy drains. Must be called within a

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::http1::{self, Handler, Socket};
 use crate::lifecycle::{Heir, Lifecycle};
 use crate::message::{ConnectionInfo, Entrance, Scheme};
+use crate::tls::Tls;
 use crate::uwsgi_server::{self, Door};
 
 /// How long accepting pauses when descriptors or memory have run out; doubled up to [`MAX_PAUSE`].
@@ -143,6 +144,36 @@ impl<H: Handler> Acceptor<H> {
         self.accept(listener, entrance, std::future::pending(), move |socket, connection| {
             http1::serve(socket, connection, Arc::clone(&handler), Arc::clone(&lifecycle))
         });
+    }
+
+    /// The same for a listener that speaks TLS.
+    pub(crate) fn listen_tls(&self, listener: Listener, tls: Arc<Tls>) {
+        let (handler, lifecycle) = (Arc::clone(&self.handler), Arc::clone(&self.lifecycle));
+        self.accept(listener, Entrance::Public, std::future::pending(), move |socket, connection| {
+            let (handler, lifecycle) = (Arc::clone(&handler), Arc::clone(&lifecycle));
+            let tls = Arc::clone(&tls);
+            async move {
+                let encrypted = tokio::select! {
+                    encrypted = Box::pin(encrypt(socket, &tls, handler.limits().header_timeout)) => encrypted,
+                    () = lifecycle.close_idle() => None,
+                };
+                let Some(socket) = encrypted else { return };
+                let connection = ConnectionInfo { scheme: Scheme::Https, ..connection };
+                http1::serve(socket, connection, handler, lifecycle).await;
+            }
+        });
+    }
+}
+
+/// Agrees on keys with a client; `None` where that fails, or was all it wanted.
+async fn encrypt(socket: Socket, tls: &Tls, patience: Duration) -> Option<Socket> {
+    let Socket::Tcp(stream) = socket else { return None };
+    match tls.accept(stream, patience).await {
+        Ok(stream) => stream.map(|stream| Socket::Tls(Box::new(stream))),
+        Err(error) => {
+            tracing::debug!(%error, "no handshake");
+            None
+        }
     }
 }
 

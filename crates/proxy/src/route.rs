@@ -49,8 +49,31 @@ pub struct Site {
     pub max_body: u64,
     /// How much of an answer is held for a slow client.
     pub response: BufferLimits,
+    /// What it says to clients without TLS, and about TLS.
+    pub https: Https,
     /// Its counters.
     pub metrics: Arc<SiteMetrics>,
+}
+
+/// What a site does to have its clients use HTTPS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Https {
+    /// Whether requests without TLS are sent there.
+    pub redirect: Redirect,
+    /// For how long browsers are told to use nothing else (RFC 6797); `None`: they are told nothing.
+    pub hsts: Option<Duration>,
+}
+
+/// Which requests without TLS are redirected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Redirect {
+    /// Those for a host whose certificate the world trusts.
+    #[default]
+    Trusted,
+    /// All of them.
+    Always,
+    /// None.
+    Never,
 }
 
 /// A URL prefix and the folders where its files are looked for, in order.

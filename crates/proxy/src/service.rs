@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
@@ -23,9 +24,10 @@ use crate::route::{RouteTable, RoutedSite, Site};
 use crate::rules::Passwords;
 use crate::spool::{self, SpoolLimits};
 use crate::static_files::StaticFiles;
+use crate::tls::Tls;
 use crate::upstream::{AppRequest, Passed, Upgrades};
 use crate::uwsgi_server::PacketRequest;
-use crate::{ProxySettings, path, server_method, upstream, vars};
+use crate::{ProxySettings, path, secure, server_method, upstream, vars};
 
 /// Everything that answers need and connections share.
 pub(crate) struct Service {
@@ -38,6 +40,9 @@ pub(crate) struct Service {
     access_log: AccessLog,
     metrics: Arc<Registry>,
     lifecycle: Arc<Lifecycle>,
+    pub(crate) tls: Arc<Tls>,
+    /// Where HTTPS is served; 0: nowhere.
+    https_port: AtomicU16,
 }
 
 impl Service {
@@ -45,7 +50,7 @@ impl Service {
         settings: ProxySettings,
         metrics: Arc<Registry>,
         access_log: AccessLog,
-        lifecycle: Arc<Lifecycle>,
+        (lifecycle, tls): (Arc<Lifecycle>, Arc<Tls>),
     ) -> Self {
         Self {
             limits: settings.limits,
@@ -57,6 +62,8 @@ impl Service {
             access_log,
             metrics,
             lifecycle,
+            tls,
+            https_port: AtomicU16::new(0),
         }
     }
 
@@ -70,6 +77,15 @@ impl Service {
 
     pub(crate) fn set_routes(&self, table: RouteTable) {
         self.routes.store(Arc::new(table));
+    }
+
+    /// The first listener with TLS is where clients are redirected to.
+    pub(crate) fn set_https_port(&self, port: u16) {
+        self.https_port.compare_exchange(0, port, Ordering::AcqRel, Ordering::Acquire).ok();
+    }
+
+    pub(crate) fn https_port(&self) -> Option<u16> {
+        Some(self.https_port.load(Ordering::Acquire)).filter(|port| *port != 0)
     }
 
     pub(crate) fn set_probe_routes(&self, table: RouteTable) {
@@ -88,6 +104,7 @@ impl Service {
             Ok(response) => response,
             Err(error) => error_response(&error, head, &mut exchange),
         };
+        secure::demand_https(&mut response, exchange.site(), connection);
         name_request(&mut response, &exchange);
         (response, exchange)
     }
@@ -100,8 +117,14 @@ impl Service {
         connection: &ConnectionInfo,
         exchange: &mut Exchange,
     ) -> Result<Response, ProxyError> {
+        if let Some(token) = secure::token(self, head, exchange) {
+            return Ok(token);
+        }
         let site = self.site(head, connection)?;
         exchange.belongs_to(&site);
+        if let Some(redirect) = secure::redirect(self, &site.site, head, connection, exchange) {
+            return Ok(redirect);
+        }
         if let Some(own) = own_answer(head, exchange) {
             return Ok(own);
         }

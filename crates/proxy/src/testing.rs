@@ -7,11 +7,13 @@ use bytes::Bytes;
 use onebox_metrics::SiteMetrics;
 use onebox_uwsgi::BufferLimits;
 
+use crate::lifecycle::Lifecycle;
 use crate::message::{
     ConnectionInfo, Entrance, RequestHead, Response, ResponseBody, Scheme, Version,
 };
 use crate::request_id::RequestId;
-use crate::route::{Backend, Site};
+use crate::route::{Backend, Https, Site};
+use crate::tls::Tls;
 use crate::upstream::{Passed, Upgrades};
 
 /// A site that takes every host and has neither files nor an application.
@@ -32,8 +34,14 @@ pub(crate) fn site(name: &str) -> Site {
         post_buffering: 65_536,
         max_body: 1 << 20,
         response: BufferLimits::default(),
+        https: Https::default(),
         metrics: Arc::new(SiteMetrics::new()),
     }
+}
+
+/// What a service shares with the rest of its proxy.
+pub(crate) fn shared() -> (Arc<Lifecycle>, Arc<Tls>) {
+    (Arc::default(), Arc::new(Tls::new().unwrap()))
 }
 
 /// A connection over TCP.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use onebox_metrics::Registry;
 use onebox_proxy::{
-    AccessLog, Backend, Heir, Proxy, ProxySettings, RouteTable, Site, StaticMount, WorkerAddress,
-    WorkerGroup,
+    AccessLog, Backend, Heir, Https, Proxy, ProxySettings, RouteTable, Site, StaticMount,
+    WorkerAddress, WorkerGroup,
 };
 use onebox_uwsgi::frame::{FrameHeader, FrameKind};
 use onebox_uwsgi::{BufferLimits, Connector, PacketHeader, Piece, ResponseHead, channel, key};
@@ -52,6 +52,7 @@ fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
         post_buffering: 1000,
         max_body: 1 << 20,
         response: BufferLimits::default(),
+        https: Https::default(),
         metrics: registry.site(name),
     }
 }
@@ -65,7 +66,7 @@ struct Server {
 fn start() -> Server {
     let registry = Arc::new(Registry::new());
     let settings = ProxySettings { limits: onebox_config::Limits::default(), temp_dir: None };
-    let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled());
+    let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     proxy.serve_tcp(listener).unwrap();

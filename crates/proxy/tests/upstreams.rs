@@ -17,7 +17,8 @@ use std::time::Duration;
 use onebox_config::parse_site;
 use onebox_metrics::Registry;
 use onebox_proxy::{
-    AccessLog, Backend, Heir, Proxy, ProxySettings, RouteTable, Site, StaticMount, UpstreamGroup,
+    AccessLog, Backend, Heir, Https, Proxy, ProxySettings, RouteTable, Site, StaticMount,
+    UpstreamGroup,
 };
 use onebox_uwsgi::BufferLimits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,7 +39,7 @@ fn front(config: &str, statics: Vec<StaticMount>) -> Front {
     let config = parse_site(config, Path::new("onebox.toml")).unwrap();
     let registry = Arc::new(Registry::new());
     let settings = ProxySettings { limits: onebox_config::Limits::default(), temp_dir: None };
-    let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled());
+    let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled()).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     proxy.serve_tcp(listener).unwrap();
@@ -59,6 +60,7 @@ fn front(config: &str, statics: Vec<StaticMount>) -> Front {
         post_buffering: 1000,
         max_body: 4 << 20,
         response: BufferLimits::default(),
+        https: Https::default(),
         metrics: registry.site("site"),
     };
     proxy.set_routes(RouteTable::new(vec![site]));

@@ -1,4 +1,4 @@
-//! Listeners that systemd opened before this process was started, each by its name: `http` or `admin`.
+//! Listeners that systemd opened before this process was started, each by its name: `http`, `https` or `admin`.
 //!
 //! Source: sd_listen_fds(3); systemd.socket(5), `FileDescriptorName=`.
 
@@ -20,6 +20,7 @@ const MOST: RawFd = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Activation {
     pub(crate) http: Vec<TcpListener>,
+    pub(crate) https: Vec<TcpListener>,
     pub(crate) admin: Vec<TcpListener>,
 }
 
@@ -31,7 +32,7 @@ pub enum ActivationError {
     Count(String),
     /// A name that stands for nothing.
     #[error(
-        "systemd gave a socket named \"{0}\"; set FileDescriptorName= in its unit to \"http\" or \"admin\""
+        "systemd gave a socket named \"{0}\"; set FileDescriptorName= in its unit to \"http\", \"https\" or \"admin\""
     )]
     Name(String),
     /// No listening socket.
@@ -77,6 +78,7 @@ impl Activation {
     fn add(&mut self, descriptor: OwnedFd, name: String) -> Result<(), ActivationError> {
         let list = match name.as_str() {
             "http" => &mut self.http,
+            "https" => &mut self.https,
             "admin" => &mut self.admin,
             _ => return Err(ActivationError::Name(name)),
         };
@@ -125,9 +127,11 @@ mod tests {
         let mut activation = Activation::default();
         let listener = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
         activation.add(listener(), "http".into()).unwrap();
+        activation.add(listener(), "https".into()).unwrap();
         activation.add(listener(), "admin".into()).unwrap();
-        assert_eq!((activation.http.len(), activation.admin.len()), (1, 1));
-        for name in ["", "onebox.socket", "https"] {
+        let counts = [&activation.http, &activation.https, &activation.admin].map(Vec::len);
+        assert_eq!(counts, [1, 1, 1]);
+        for name in ["", "onebox.socket", "tls"] {
             let error = activation.add(listener(), name.into()).unwrap_err().to_string();
             assert!(error.contains("FileDescriptorName="), "{error}");
         }

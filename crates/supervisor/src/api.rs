@@ -26,6 +26,8 @@ pub struct ApplianceStatus {
     pub state_dir: String,
     /// The addresses that sites are served on, ports as really bound.
     pub http: Vec<String>,
+    /// The same with TLS.
+    pub https: Vec<String>,
     /// The dashboard's addresses, ports as really bound.
     pub admin: Vec<String>,
     /// The process that serves the sites; `None` while none is ready.
@@ -117,8 +119,35 @@ pub struct SiteStatus {
     pub python: Option<String>,
     /// What other servers answer.
     pub upstreams: Vec<UpstreamRoute>,
+    /// What answers to its hosts over TLS; empty where there is no listener for that.
+    pub certificates: Vec<CertificateStatus>,
     /// Its processes; for an embedded site the engine's.
     pub workers: Vec<WorkerStatus>,
+}
+
+/// A certificate of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// Where it comes from.
+    pub source: CertificateSource,
+    /// The hosts that it answers to.
+    pub names: Vec<String>,
+    /// Who vouches for it; `None`: there is none yet.
+    pub issuer: Option<String>,
+    /// When it ends.
+    pub not_after_ms: Option<i64>,
+    /// What is wrong with it, or with the one that is to replace it; `None` while all is well.
+    pub problem: Option<String>,
+}
+
+/// Where a certificate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateSource {
+    /// Files that the site names.
+    Own,
+    /// The box's own authority.
+    Internal,
 }
 
 /// One worker of a site.

@@ -5,6 +5,7 @@ mod activation;
 mod admin;
 pub mod api;
 mod appliance;
+mod certificates;
 mod clock;
 mod confinement;
 mod control;

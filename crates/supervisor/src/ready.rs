@@ -31,6 +31,9 @@ pub enum Readiness {
 pub struct Ready {
     /// The addresses that sites are served on, ports as really bound.
     pub http: Vec<String>,
+    /// The same with TLS.
+    #[serde(default)]
+    pub https: Vec<String>,
     /// The dashboard's addresses, ports as really bound.
     pub admin: Vec<String>,
     /// The password of the user `admin`, when this start made it.
@@ -86,6 +89,7 @@ mod tests {
     fn both_kinds_of_line_survive_the_pipe() {
         let ready = Readiness::Ready(Ready {
             http: vec!["127.0.0.1:8080".into()],
+            https: vec!["127.0.0.1:8443".into()],
             admin: vec!["127.0.0.1:8081".into()],
             first_password: Some("sesame".into()),
         });

@@ -172,6 +172,7 @@ struct Held {
     lock: File,
     control: UnixListener,
     http: ListenerSet,
+    https: ListenerSet,
     admin: ListenerSet,
     /// What is to be started.
     load: Load,
@@ -191,20 +192,27 @@ impl Held {
         let paths = Paths::new(&config.state_dir);
         let (given, load) = match mode {
             Mode::Upgraded(takeover) => {
-                let (http, admin) = takeover.listeners()?;
+                let [http, https, admin] = takeover.listeners()?;
                 let lock = take_inherited(takeover.lock)?.into();
                 let control = take_inherited(takeover.control)?.into();
                 let load = Load::Beside(Box::new(takeover.fleet));
-                return Ok(Self { lock, control, http, admin, load });
+                return Ok(Self { lock, control, http, https, admin, load });
             }
             Mode::Appliance(given) => (given, Load::Live),
             Mode::InPlace { given, root, site } => (given, Load::InPlace { root, site }),
         };
         let lock = state_dir::prepare(&paths)?;
-        let http = ListenerSet::open(given.http, &config.http)?;
+        // Who opens sockets for sites says where they are served.
+        let is_given = !given.http.is_empty() || !given.https.is_empty();
+        let (wanted_http, wanted_https) = match is_given {
+            true => (&[][..], &[][..]),
+            false => (&config.http[..], &config.https[..]),
+        };
+        let http = ListenerSet::open(given.http, wanted_http)?;
+        let https = ListenerSet::open(given.https, wanted_https)?;
         let admin = ListenerSet::open(given.admin, &config.admin)?;
         let control = bind_unix(&paths.control_socket())?;
-        Ok(Self { lock, control, http, admin, load })
+        Ok(Self { lock, control, http, https, admin, load })
     }
 }
 
@@ -238,9 +246,9 @@ async fn run(start: Start, on_ready: impl FnOnce(Ready)) -> Result<(), ServeErro
     let signals = Signals::new(&signals)?;
     let manager = Arc::new(ServiceManager::from_environment());
     let Configuration { config, read_again } = configuration;
-    let Held { lock, control, http, admin, load } = Held::take(mode, &config)?;
+    let Held { lock, control, http, https, admin, load } = Held::take(mode, &config)?;
     let _control_file = SocketFile(Paths::new(&config.state_dir).control_socket());
-    let settings = Settings { config: Arc::new(config), http, admin };
+    let settings = Settings { config: Arc::new(config), http, https, admin };
     let in_place = matches!(load, Load::InPlace { .. });
     let fleet = if let Load::Beside(fleet) = &load { Some(fleet.as_ref()) } else { None };
     let appliance = Appliance::open(Setup { settings, fleet, in_place }).await?;
@@ -334,7 +342,12 @@ async fn load_all(appliance: &Arc<Appliance>, load: Load) -> Result<(), ServeErr
 fn ready(settings: &Settings, first_password: Option<String>) -> Ready {
     let shown =
         |listeners: &ListenerSet| listeners.addresses().iter().map(ToString::to_string).collect();
-    Ready { http: shown(&settings.http), admin: shown(&settings.admin), first_password }
+    Ready {
+        http: shown(&settings.http),
+        https: shown(&settings.https),
+        admin: shown(&settings.admin),
+        first_password,
+    }
 }
 
 /// Takes in the configuration anew. What is wrong with it is told, and everything goes on as it was.

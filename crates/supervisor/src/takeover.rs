@@ -54,6 +54,9 @@ pub(crate) struct Takeover {
     pub(crate) lock: RawFd,
     pub(crate) control: RawFd,
     http: Vec<ListenerData>,
+    /// A version before this one had none.
+    #[serde(default)]
+    https: Vec<ListenerData>,
     admin: Vec<ListenerData>,
     pub(crate) fleet: Fleet,
 }
@@ -168,6 +171,7 @@ pub(crate) struct Held<'a> {
     pub(crate) lock: BorrowedFd<'a>,
     pub(crate) control: BorrowedFd<'a>,
     pub(crate) http: &'a ListenerSet,
+    pub(crate) https: &'a ListenerSet,
     pub(crate) admin: &'a ListenerSet,
 }
 
@@ -195,6 +199,7 @@ async fn try_become_new(
         lock: luggage.pack(held.lock)?,
         control: luggage.pack(held.control)?,
         http: pack_listeners(&mut luggage, held.http)?,
+        https: pack_listeners(&mut luggage, held.https)?,
         admin: pack_listeners(&mut luggage, held.admin)?,
         fleet: pack_fleet(&mut luggage)?,
     };
@@ -257,17 +262,17 @@ impl Takeover {
         Ok(file)
     }
 
-    /// The listeners for sites and for the dashboard.
+    /// The listeners for sites, those with TLS, and those for the dashboard.
     ///
     /// # Errors
     /// Where one is not there.
-    pub(crate) fn listeners(&self) -> io::Result<(ListenerSet, ListenerSet)> {
+    pub(crate) fn listeners(&self) -> io::Result<[ListenerSet; 3]> {
         let take = |data: &ListenerData| -> io::Result<BoundListener> {
             let socket = TcpListener::from(take_inherited(data.descriptor)?);
             Ok(BoundListener { wanted: data.wanted, socket })
         };
         let set = |all: &[ListenerData]| all.iter().map(take).collect::<io::Result<_>>();
-        Ok((set(&self.http)?, set(&self.admin)?))
+        Ok([set(&self.http)?, set(&self.https)?, set(&self.admin)?])
     }
 }
 
@@ -287,9 +292,9 @@ mod tests {
     use super::*;
 
     fn takeover() -> Takeover {
-        let (http, admin, fleet) = (Vec::new(), Vec::new(), Fleet::default());
+        let (http, https, admin, fleet) = (Vec::new(), Vec::new(), Vec::new(), Fleet::default());
         let schema = known_schema();
-        Takeover { format: FORMAT, schema, lock: 100, control: 101, http, admin, fleet }
+        Takeover { format: FORMAT, schema, lock: 100, control: 101, http, https, admin, fleet }
     }
 
     #[test]
@@ -317,9 +322,9 @@ mod tests {
         let taken = Takeover { http, ..takeover() };
         // As after `exec`: the numbers are nobody else's.
         luggage.descriptors.into_iter().for_each(std::mem::forget);
-        let (http, admin) = taken.listeners().unwrap();
+        let [http, https, admin] = taken.listeners().unwrap();
         assert_eq!(http.addresses(), set.addresses());
-        assert!(admin.addresses().is_empty());
+        assert!(https.addresses().is_empty() && admin.addresses().is_empty());
         assert!(http.changed(&["127.0.0.1:0".parse().unwrap()]).unwrap().is_same_as(&http));
     }
 }

@@ -22,8 +22,7 @@ const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// Sections of later versions.
 const UNSUPPORTED: &Unsupported =
-    &Unsupported { later: &["acme", "alerts", "backup", "tls"], foreign: &[] };
-const UNSUPPORTED_LISTEN: &Unsupported = &Unsupported { later: &["https"], foreign: &[] };
+    &Unsupported { later: &["acme", "alerts", "backup"], foreign: &[] };
 
 pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxConfig, ConfigError> {
     let state_dir = surroundings.state_dir(&flags)?;
@@ -37,6 +36,7 @@ pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxCo
         state_dir,
         config_dir,
         http: listen.http,
+        https: listen.https,
         admin: listen.admin,
         limits: read_limits(top.section("limits"), &mut problems),
         metrics: read_metrics(top.section("metrics"), &mut problems),
@@ -59,6 +59,7 @@ fn read_file(path: &Path) -> Result<Table, ConfigError> {
 
 struct Listen {
     http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
 }
 
@@ -67,26 +68,39 @@ fn read_listen(
     surroundings: &Surroundings,
     problems: &mut Vec<Problem>,
 ) -> Listen {
-    let parse = addresses(surroundings.families);
+    let addresses = addresses(surroundings.families);
+    let parse = |text: &str| if text == NOWHERE { Ok(Vec::new()) } else { addresses(text) };
+    // Whoever says where sites are served does not expect them anywhere else.
+    let is_moved = section.origin_of("http").is_some();
     let mut read = |key: &'static str, default: &str| {
-        let given = section.read_texts(key, &parse).map(|lists| lists.concat());
+        let given = section.read_texts(key, parse).map(|lists| lists.concat());
         // The default is an address of ours, which the parser takes.
         given.unwrap_or_else(|| parse(default).unwrap_or_default())
     };
     let listen = Listen {
         http: read("http", default_http(surroundings.user)),
+        https: read("https", if is_moved { NOWHERE } else { default_https(surroundings.user) }),
         admin: read("admin", DEFAULT_ADMIN),
     };
-    section.finish(UNSUPPORTED_LISTEN, problems);
+    section.finish(NONE, problems);
     listen
 }
 
+/// No address at all.
+const NOWHERE: &str = "none";
 const DEFAULT_ADMIN: &str = "127.0.0.1:8081";
 
 fn default_http(user: User) -> &'static str {
     match user {
         User::Root => ":80",
         User::Other => ":8080",
+    }
+}
+
+fn default_https(user: User) -> &'static str {
+    match user {
+        User::Root => ":443",
+        User::Other => ":8443",
     }
 }
 
@@ -167,6 +181,7 @@ mod tests {
         let config = load(flags, &surroundings(User::Root, &[("HOME", "/root")])).unwrap();
         assert_eq!(config.state_dir, Path::new("/var/lib/onebox"));
         assert_eq!(shown(&config.http), ["[::]:80"]);
+        assert_eq!(shown(&config.https), ["[::]:443"]);
         assert_eq!(shown(&config.admin), ["127.0.0.1:8081"]);
         assert_eq!(config.keep_releases, 5);
     }
@@ -179,6 +194,7 @@ mod tests {
         assert_eq!(config.state_dir, Path::new("/nonexistent/.local/state/onebox"));
         assert_eq!(config.config_dir, Path::new("/nonexistent/.config/onebox"));
         assert_eq!(shown(&config.http), ["[::]:8080"]);
+        assert_eq!(shown(&config.https), ["[::]:8443"]);
     }
 
     #[test]
@@ -232,6 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn who_says_where_sites_are_served_has_them_nowhere_else() {
+        for (text, https) in [
+            ("http = ':1'", &[][..]),
+            ("http = ':1'\nhttps = '127.0.0.1:2'", &["127.0.0.1:2"]),
+            ("https = 'none'", &[]),
+            ("https = []", &[]),
+            ("admin = 'none'", &["[::]:8443"]),
+        ] {
+            let (_folder, flags) = folder_with(&format!("[listen]\n{text}"));
+            let surroundings = surroundings(User::Other, &[("HOME", "/nonexistent")]);
+            assert_eq!(shown(&load(flags, &surroundings).unwrap().https), https, "{text}");
+        }
+    }
+
+    #[test]
     fn addresses_may_be_a_list() {
         let (_folder, flags) =
             folder_with("[listen]\nhttp = ['127.0.0.1:1', '127.0.0.1:2,[::1]:3']\n");
@@ -279,7 +310,7 @@ mod tests {
     #[test]
     fn sections_of_later_versions_are_refused() {
         let (_folder, flags) =
-            folder_with("[acme]\nemail = 'me@example.com'\n[listen]\nhttps = ':443'\n");
+            folder_with("[backup]\nto = '/mnt'\n[alerts]\nemail = 'me@example.com'\n");
         let error = load(flags, &surroundings(User::Root, &[])).unwrap_err();
         assert_eq!(error.problems.len(), 2);
         assert!(

@@ -8,8 +8,11 @@ use crate::value::{Item, Table, Value};
 use crate::{BoxFlags, Origin, Problem};
 
 /// Variables that are flags of the command line as well, and the key each one stands for.
-const SHORT_VARIABLES: [(&str, [&str; 2]); 2] =
-    [("ONEBOX_HTTP", ["listen", "http"]), ("ONEBOX_ADMIN", ["listen", "admin"])];
+const SHORT_VARIABLES: [(&str, [&str; 2]); 3] = [
+    ("ONEBOX_HTTP", ["listen", "http"]),
+    ("ONEBOX_HTTPS", ["listen", "https"]),
+    ("ONEBOX_ADMIN", ["listen", "admin"]),
+];
 
 /// What the process finds around it; a test makes its own.
 #[derive(Debug, Clone)]
@@ -112,7 +115,11 @@ impl Surroundings {
 /// The settings in flags.
 pub(super) fn flag_settings(flags: &BoxFlags) -> Table {
     let mut table = Table::new();
-    let given = [("--http", "http", &flags.http), ("--admin", "admin", &flags.admin)];
+    let given = [
+        ("--http", "http", &flags.http),
+        ("--https", "https", &flags.https),
+        ("--admin", "admin", &flags.admin),
+    ];
     for (flag, key, value) in given {
         if let Some(value) = value {
             insert(&mut table, ["listen", key], value, Origin::Flag(flag.to_owned()));

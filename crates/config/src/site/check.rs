@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::process;
 use super::route;
+use super::tls;
 use super::upstream::{self, Upstream};
 use super::{
     Application, HealthCheck, IsolationChoice, ProcessLimits, Processes, PythonChoice, SiteConfig,
@@ -33,7 +34,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Keys of later versions, and what uWSGI, gunicorn and nginx call things.
 const UNSUPPORTED: &Unsupported = &Unsupported {
-    later: &["cache", "chroot", "cron", "tls"],
+    later: &["cache", "chroot", "cron"],
     foreign: &[
         ("listen", "queue-size", "uWSGI"),
         ("backlog", "queue-size", "gunicorn"),
@@ -122,6 +123,7 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
         routing: route::read(&mut top, &domains, &upstreams, problems),
         upstreams,
         domains,
+        tls: tls::read(top.section("tls"), problems),
     };
     if let (Some(origin), true) = (
         application_origin,

@@ -1,5 +1,6 @@
 //! The verbs, one file each, and the one place that chooses between them.
 
+mod cert;
 mod check;
 mod completions;
 mod deploy;
@@ -16,6 +17,7 @@ mod rm;
 mod run;
 mod serve;
 mod status;
+mod trust;
 mod version;
 
 use onebox_config::{BoxConfig, BoxFlags, Paths};
@@ -36,6 +38,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Init(arguments) => init::init(arguments),
         Verb::HashPassword => hash_password::hash_password(),
         Verb::Version(arguments) => version::version(arguments),
+        Verb::Trust(arguments) => trust::trust(&load_box(flags(&appliance))?, &arguments),
         Verb::Completions(arguments) => {
             completions::completions(arguments);
             Ok(())
@@ -56,6 +59,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
         match verb {
             Verb::Deploy(arguments) => deploy::deploy(&client, &config, arguments).await,
             Verb::Status(arguments) => status::status(&client, arguments).await,
+            Verb::Cert(arguments) => cert::cert(&client, arguments).await,
             Verb::Logs(arguments) => logs::logs(&client, arguments).await,
             Verb::Restart(arguments) => lifecycle::restart(&client, &arguments.site).await,
             Verb::Stop(arguments) => lifecycle::stop(&client, &arguments.site).await,
@@ -74,6 +78,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             | Verb::Check(_)
             | Verb::Init(_)
             | Verb::HashPassword
+            | Verb::Trust(_)
             | Verb::Version(_)
             | Verb::Completions(_)
             | Verb::Engine => Ok(()),

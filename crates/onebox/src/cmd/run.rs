@@ -8,7 +8,7 @@ use crate::cli::{ApplianceArgs, RunArgs};
 use crate::cmd::operation::print_detail;
 use crate::cmd::serve::say;
 use crate::cmd::{configuration, flags};
-use crate::print::{status::with_scheme, style};
+use crate::print::{status::sites, style};
 use crate::report::Failure;
 
 /// Serves until a signal ends it.
@@ -28,9 +28,10 @@ pub(crate) fn run(appliance: &ApplianceArgs, arguments: RunArgs) -> Result<(), F
     if let Some(python) = arguments.python {
         site.python = Some(python_choice(python));
     }
-    let flags = BoxFlags { http: arguments.listen.http, ..flags(appliance) };
+    let flags =
+        BoxFlags { http: arguments.listen.http, https: arguments.listen.https, ..flags(appliance) };
     let result = onebox_supervisor::run_in_place(configuration(flags)?, &root, site, |ready| {
-        say(&format!("ready  {}", style::address(with_scheme(&ready.http))));
+        say(&format!("ready  {}", style::address(sites(&ready.http, &ready.https))));
     });
     result.map_err(|error| match error {
         ServeError::InPlace { reason, detail, hint } => {

@@ -7,7 +7,8 @@ use onebox_supervisor::ready::{Readiness, Ready, ReadySignal};
 
 use crate::cli::{ApplianceArgs, ServeArgs};
 use crate::cmd::{configuration, flags};
-use crate::print::{status::with_scheme, style};
+use crate::print::status::{sites, with_scheme};
+use crate::print::style;
 use crate::report::{self, Failure};
 
 /// Serves until a signal or `onebox shutdown` ends it.
@@ -19,8 +20,12 @@ pub(crate) fn serve(appliance: &ApplianceArgs, arguments: ServeArgs) -> Result<(
         // already has nothing to do.
         rustix::process::setsid().ok();
     }
-    let flags =
-        BoxFlags { http: arguments.listen.http, admin: arguments.admin, ..flags(appliance) };
+    let flags = BoxFlags {
+        http: arguments.listen.http,
+        https: arguments.listen.https,
+        admin: arguments.admin,
+        ..flags(appliance)
+    };
     let result = configuration(flags).and_then(|configuration| {
         onebox_supervisor::serve(configuration, |ready| announce(&mut signal, ready))
             .map_err(|error| Failure::serve(&error))
@@ -51,7 +56,8 @@ fn announce(signal: &mut ReadySignal, ready: Ready) {
             style::strong("admin")
         ));
     }
-    let (sites, dashboard) = (with_scheme(&ready.http), with_scheme(&ready.admin));
+    let sites = sites(&ready.http, &ready.https);
+    let dashboard = with_scheme(&ready.admin);
     say(&format!(
         "ready  sites {}  dashboard {}",
         style::address(sites),

@@ -37,6 +37,11 @@ pub(crate) fn local(at_ms: i64) -> String {
     in_zone(at_ms, TimeZone::system())
 }
 
+/// `2026-11-20` in the local time zone.
+pub(crate) fn day(at_ms: i64) -> String {
+    local(at_ms).chars().take(10).collect()
+}
+
 fn in_zone(at_ms: i64, zone: TimeZone) -> String {
     match Timestamp::from_millisecond(at_ms) {
         Ok(timestamp) => timestamp.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string(),

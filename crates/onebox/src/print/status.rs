@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use onebox_supervisor::api::{ApplianceStatus, Mode, SiteState, SiteStatus, WorkerState};
+use onebox_supervisor::api::{
+    ApplianceStatus, CertificateSource, CertificateStatus, Mode, SiteState, SiteStatus, WorkerState,
+};
 
 use super::table::Columns;
 use super::{clock, style};
@@ -22,7 +24,7 @@ pub(crate) fn appliance(status: &ApplianceStatus, now_ms: i64) -> String {
         status.version,
         status.pid
     );
-    let _ = writeln!(text, "sites      {}", style::address(with_scheme(&status.http)));
+    let _ = writeln!(text, "sites      {}", style::address(sites(&status.http, &status.https)));
     let _ = writeln!(text, "dashboard  {}", style::address(with_scheme(&status.admin)));
     let _ = writeln!(text, "state      {}", status.state_dir);
     text.push('\n');
@@ -85,6 +87,9 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
     for url in &site.urls {
         let _ = writeln!(text, "address    {}", style::address(url));
     }
+    for certificate in &site.certificates {
+        let _ = writeln!(text, "tls        {}", certificate_line(certificate));
+    }
     for upstream in &site.upstreams {
         let (place, servers) = (super::upstream_place(upstream), upstream.servers.join(", "));
         let _ = writeln!(text, "upstream   {place}  {servers}");
@@ -117,6 +122,22 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
 }
 
 /// `running` and the like.
+/// Who vouches for which hosts, until when.
+pub(crate) fn certificate_line(certificate: &CertificateStatus) -> String {
+    let source = match certificate.source {
+        CertificateSource::Own => "own certificate",
+        CertificateSource::Internal => "the box's own authority",
+    };
+    let mut text = format!("{}  {source}", certificate.names.join(", "));
+    if let (Some(issuer), Some(until_ms)) = (&certificate.issuer, certificate.not_after_ms) {
+        let _ = write!(text, ", by {issuer} until {}", clock::day(until_ms));
+    }
+    if let Some(problem) = &certificate.problem {
+        let _ = write!(text, "\n           {} {problem}", style::bad("✗"));
+    }
+    text
+}
+
 fn state(state: SiteState) -> &'static str {
     match state {
         SiteState::Starting => "starting",
@@ -148,11 +169,20 @@ pub(crate) fn mode(mode: Mode) -> &'static str {
 
 /// Addresses as something to open; an address for every interface is opened as this machine.
 pub(crate) fn with_scheme(addresses: &[String]) -> String {
+    urls("http", addresses).join(", ")
+}
+
+/// The same for the addresses of sites, first those without TLS.
+pub(crate) fn sites(http: &[String], https: &[String]) -> String {
+    [urls("http", http), urls("https", https)].concat().join(", ")
+}
+
+fn urls(scheme: &str, addresses: &[String]) -> Vec<String> {
     let url = |address: &String| {
         let address = address.replace("0.0.0.0", "localhost").replace("[::]", "localhost");
-        if address.contains("://") { address } else { format!("http://{address}/") }
+        if address.contains("://") { address } else { format!("{scheme}://{address}/") }
     };
-    addresses.iter().map(url).collect::<Vec<_>>().join(", ")
+    addresses.iter().map(url).collect()
 }
 
 #[cfg(test)]
@@ -176,6 +206,13 @@ mod tests {
             kind: "Flask".into(),
             python: Some("3.11.7".into()),
             upstreams: vec![],
+            certificates: vec![CertificateStatus {
+                source: CertificateSource::Own,
+                names: vec!["a.example".into()],
+                issuer: Some("An Authority".into()),
+                not_after_ms: Some(86_400_000),
+                problem: Some("it is wrong".into()),
+            }],
             workers: vec![],
         }
     }
@@ -206,6 +243,7 @@ mod tests {
             started_ms: 0,
             state_dir: "/var/lib/onebox".into(),
             http: vec!["0.0.0.0:8080".into()],
+            https: vec!["0.0.0.0:8443".into()],
             admin: vec!["127.0.0.1:8081".into()],
             engine: Some(EngineStatus { generation: 2, pid: 8, started_ms: 0, crashes: 0 }),
             sites: vec![blog()],

@@ -43,6 +43,8 @@ mod run;
 mod signals;
 mod static_files;
 mod switching;
+mod tls;
+mod trust;
 mod under_systemd;
 mod upgrading;
 mod upstreams;

@@ -62,12 +62,12 @@ pub(crate) async fn serve<H: Handler>(
                 Ok(()) => false,
                 Err(_) => return,
             },
-            () = patience.as_mut() => return,
+            () = patience.as_mut() => return socket.say_goodbye(),
             () = ending.as_mut() => true,
         };
         let burst = Burst { connection: &connection, handler: &*handler, lifecycle: &lifecycle };
         match Box::pin(burst.serve(&mut socket, blank_line)).await {
-            Next::Wait { .. } if is_last => return,
+            Next::Wait { .. } if is_last => return socket.say_goodbye(),
             Next::Wait { blank_line: seen } => blank_line = seen,
             Next::Close => {
                 tokio::select! {

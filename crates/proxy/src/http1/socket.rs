@@ -1,4 +1,4 @@
-//! A client's connection: plain TCP or a Unix socket, read and written without locks or copies.
+//! A client's connection: TCP or a Unix socket, read and written without locks or copies; or TLS, which has its own way.
 //!
 //! Reads go through `poll_read`, which knows from a short read that the socket is empty and saves a system call; waiting is always
 //! apart from reading, so that a connection that waits needs no buffer.
@@ -16,6 +16,8 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio_util::io::poll_read_buf;
 
+use crate::tls::TlsStream;
+
 /// The most that one call sends of a file, in bytes.
 const SEND_FILE_BYTES: usize = 512 << 10;
 
@@ -24,6 +26,7 @@ const SEND_FILE_BYTES: usize = 512 << 10;
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Socket {
@@ -38,6 +41,7 @@ impl Socket {
                 let (reader, writer) = stream.split();
                 (Reader::Unix(reader), Writer::Unix(writer))
             }
+            Self::Tls(stream) => (Reader::Tls(stream), Writer::Tls(stream)),
         }
     }
 
@@ -46,6 +50,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.readable().await,
             Self::Unix(stream) => stream.readable().await,
+            Self::Tls(stream) => stream.readable().await,
         }
     }
 
@@ -56,8 +61,16 @@ impl Socket {
         }
     }
 
+    /// Says what TLS has to say before a close; without TLS there is nothing.
+    pub(crate) fn say_goodbye(&self) {
+        if let Self::Tls(stream) = self {
+            stream.say_goodbye();
+        }
+    }
+
     /// Says that nothing more will be sent.
     pub(crate) fn shut_down_writing(&self) -> io::Result<()> {
+        self.say_goodbye();
         Ok(rustix::net::shutdown(self, rustix::net::Shutdown::Write)?)
     }
 }
@@ -67,6 +80,7 @@ impl AsFd for Socket {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.as_fd(),
         }
     }
 }
@@ -76,6 +90,7 @@ impl AsFd for Socket {
 pub(crate) enum Reader<'s> {
     Tcp(tcp::ReadHalf<'s>),
     Unix(unix::ReadHalf<'s>),
+    Tls(&'s TlsStream),
 }
 
 impl Reader<'_> {
@@ -99,6 +114,7 @@ impl Reader<'_> {
         match self {
             Self::Tcp(half) => poll_read_buf(Pin::new(half), cx, buf),
             Self::Unix(half) => poll_read_buf(Pin::new(half), cx, buf),
+            Self::Tls(stream) => stream.poll_read(cx, buf),
         }
     }
 }
@@ -108,6 +124,7 @@ impl Reader<'_> {
 pub(crate) enum Writer<'s> {
     Tcp(tcp::WriteHalf<'s>),
     Unix(unix::WriteHalf<'s>),
+    Tls(&'s TlsStream),
 }
 
 impl Writer<'_> {
@@ -126,6 +143,7 @@ impl Writer<'_> {
             let outcome = match self {
                 Self::Tcp(half) => half.try_write_vectored(parts),
                 Self::Unix(half) => half.try_write_vectored(parts),
+                Self::Tls(stream) => return stream.write_all(parts, patience, written).await,
             };
             if let Some(size) = self.taken(outcome, patience).await? {
                 *written += size as u64;
@@ -145,6 +163,9 @@ impl Writer<'_> {
         patience: Duration,
         written: &mut u64,
     ) -> io::Result<()> {
+        if let Self::Tls(stream) = self {
+            return stream.write_with_more(bytes, patience, written).await;
+        }
         let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
         while !bytes.is_empty() {
             let outcome = self.try_write(|socket| rustix::net::send(socket, bytes, flags));
@@ -156,7 +177,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Sends `size` bytes of `file` from `offset`, without copying them through this process.
+    /// Sends `size` bytes of `file` from `offset`, without TLS also without copying them through this process.
     ///
     /// # Errors
     /// As [`Writer::write_all`]; `ENODATA` where the file has become shorter.
@@ -168,6 +189,9 @@ impl Writer<'_> {
         patience: Duration,
         written: &mut u64,
     ) -> io::Result<()> {
+        if let Self::Tls(stream) = self {
+            return stream.send_file(file, offset, size, patience, written).await;
+        }
         let end = offset.saturating_add(size);
         while offset < end {
             let count = usize::try_from(end - offset).unwrap_or(usize::MAX).min(SEND_FILE_BYTES);
@@ -193,6 +217,7 @@ impl Writer<'_> {
         let _ = match self {
             Self::Tcp(half) => half.ready(Interest::ERROR).await,
             Self::Unix(half) => half.ready(Interest::ERROR).await,
+            Self::Tls(stream) => stream.tcp().ready(Interest::ERROR).await,
         };
     }
 
@@ -209,6 +234,8 @@ impl Writer<'_> {
                 let stream: &UnixStream = half.as_ref();
                 stream.try_io(Interest::WRITABLE, || Ok(write(stream.as_fd())?))
             }
+            // What goes past the session would not be understood.
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -227,6 +254,7 @@ impl Writer<'_> {
                     match self {
                         Self::Tcp(half) => half.writable().await,
                         Self::Unix(half) => half.writable().await,
+                        Self::Tls(stream) => stream.tcp().writable().await,
                     }
                 };
                 tokio::time::timeout(patience, room).await??;

@@ -15,7 +15,7 @@ fn service(sites: Vec<Site>) -> Service {
 
 fn service_with(log: AccessLog) -> Service {
     let settings = ProxySettings { limits: Limits::default(), temp_dir: None };
-    Service::new(settings, Arc::new(Registry::new()), log, Arc::default())
+    Service::new(settings, Arc::new(Registry::new()), log, testing::shared())
 }
 
 /// A site with an application: `respond` is run on a thread for every request.

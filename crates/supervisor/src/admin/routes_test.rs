@@ -36,14 +36,16 @@ impl Api {
             state_dir: folder.path().to_owned(),
             config_dir: folder.path().to_owned(),
             http: Vec::new(),
+            https: Vec::new(),
             admin: Vec::new(),
             limits: Limits::default(),
             keep_releases: 5,
             metrics: MetricsSettings::default(),
         };
         std::fs::create_dir(folder.path().join("run")).unwrap();
-        let (http, admin) = (ListenerSet::default(), ListenerSet::default());
-        let settings = Settings { config: Arc::new(config), http, admin };
+        let none = ListenerSet::default();
+        let (http, https, admin) = (none.clone(), none.clone(), none);
+        let settings = Settings { config: Arc::new(config), http, https, admin };
         let setup = Setup { settings, fleet: None, in_place: false };
         let appliance = Appliance::open(setup).await.unwrap();
         let password = first_password(&appliance.store).await.unwrap().unwrap();

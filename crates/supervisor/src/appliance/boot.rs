@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::layout::Crews;
 use super::{Appliance, EVENTS, Fleet, Layout, Running, Settings, SiteRelease, Unsteady};
 use crate::api::EventKind;
+use crate::certificates::Certificates;
 use crate::clock::now_ms;
 use crate::deploy::release::clean_half_made;
 use crate::engine::{EngineContext, LoadFailure};
@@ -90,6 +91,7 @@ impl Appliance {
             )),
             engines,
             sockets: SiteSockets::new(paths.clone()),
+            certificates: Arc::new(Certificates::new(paths.authority())),
             library: library.path,
             paths,
             store,
@@ -150,6 +152,7 @@ impl Appliance {
         for wanted in layout.sockets() {
             self.open_at_start(&wanted).await;
         }
+        self.renew_certificates(&layout).await;
         let engine = self.start_engine(&layout, &crews)?;
         {
             let mut running = self.running.lock();
@@ -162,6 +165,7 @@ impl Appliance {
         self.watch_workers();
         self.watch_logs();
         self.watch_store();
+        self.watch_certificates();
         Ok(())
     }
 

@@ -256,6 +256,7 @@ impl Appliance {
             (old_engine, old_crews)
         };
         let given_up = self.keep_sockets();
+        self.renew_certificates(&self.layout()).await;
         match (staged.engine, old_engine) {
             (Some(fresh), Some(old)) => self.hand_over(fresh, old, old_crews, &given_up).await,
             (fresh, _) => {

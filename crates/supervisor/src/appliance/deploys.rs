@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::Stream;
 
+use super::certificates;
 use super::change::{Change, Renew, step};
 use super::release::{Place, resolve};
 use super::{Appliance, OperationError, OperationFailure, SiteRelease};
@@ -132,6 +133,12 @@ impl Appliance {
         let Prepared { site, release_id, mut config, plan } = prepared;
         let place = Place::of(&self.paths, &site, &release_id, &config);
         resolve(&mut config, &place);
+        if let Some(files) = config.tls.own.clone() {
+            let (routing, plan) = (config.routing.clone(), plan.clone());
+            tokio::task::spawn_blocking(move || certificates::check(&files, &routing, &plan))
+                .await
+                .map_err(std::io::Error::other)??;
+        }
         let Hosts { domains, catch_all } = hosts;
         let release = SiteRelease {
             place,

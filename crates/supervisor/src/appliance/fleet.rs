@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use onebox_proxy::TicketKey;
 use serde::{Deserialize, Serialize};
 
 use super::layout::Crews;
@@ -23,6 +24,9 @@ pub(crate) struct Fleet {
     draining: Vec<GenerationData>,
     workers: Vec<VeteranData>,
     sockets: Vec<SiteSocketData>,
+    /// A version before this one had none.
+    #[serde(default)]
+    ticket_keys: Vec<TicketKey>,
     /// The numbers of the last engine and of the next worker's socket: names are never used twice.
     generations: u64,
     pub(super) next_socket: u64,
@@ -40,8 +44,8 @@ impl Appliance {
         (lock, control): (BorrowedFd<'_>, BorrowedFd<'_>),
     ) -> UpgradeError {
         let _one_at_a_time = self.operation.lock().await;
-        let Settings { http, admin, .. } = self.settings();
-        let held = Held { lock, control, http: &http, admin: &admin };
+        let Settings { http, https, admin, .. } = self.settings();
+        let held = Held { lock, control, http: &http, https: &https, admin: &admin };
         become_new(program, held, |luggage| self.pack(luggage)).await
     }
 
@@ -65,6 +69,7 @@ impl Appliance {
             draining,
             workers,
             sockets,
+            ticket_keys: self.certificates.data().ticket_keys.clone(),
             generations: running.generations,
             next_socket: self.workers.next_socket_number(),
             crashes: running.crashes,
@@ -80,6 +85,7 @@ impl Appliance {
     /// [`BootError`] where the database can't be read, or nothing can be adopted.
     pub(crate) async fn adopt(self: &Arc<Self>, fleet: Fleet) -> Result<(), BootError> {
         self.sockets.adopt(&fleet.sockets)?;
+        self.certificates.adopt_ticket_keys(fleet.ticket_keys);
         let engine = fleet.engine.map(|data| Generation::adopt(&self.engines, data)).transpose()?;
         let veterans = fleet.workers.iter().map(|data| Veteran::adopt(&self.workers, data));
         let veterans = veterans.collect::<io::Result<Vec<_>>>()?;
@@ -106,11 +112,11 @@ impl Appliance {
             running.layout = layout.clone();
             running.crews = crews.clone();
         }
+        self.renew_certificates(&layout).await;
         match &engine {
             Some(old) => {
                 self.watch_engine(Arc::clone(old));
-                let http = self.settings().http;
-                if let Err(error) = self.renew_engine(&http, &http).await {
+                if let Err(error) = self.renew_engine(&[]).await {
                     tracing::error!(%error, "the engine of before goes on");
                     self.publish().ok();
                 }
@@ -123,6 +129,7 @@ impl Appliance {
         self.watch_workers();
         self.watch_logs();
         self.watch_store();
+        self.watch_certificates();
         self.dismiss_veterans(engine, veterans);
         Ok(())
     }

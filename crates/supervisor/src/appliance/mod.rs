@@ -4,6 +4,7 @@
 //! to at once. `state.db` alone decides what is live: [`Running`] is rebuilt from it at start.
 
 mod boot;
+mod certificates;
 mod change;
 mod deploys;
 mod explain_url;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Sample;
+use crate::certificates::Certificates;
 use crate::engine::protocol::{EngineConfig, HeirData};
 use crate::engine::{EngineContext, Generation, GenerationSpec};
 use crate::history::History;
@@ -85,6 +87,7 @@ pub(crate) struct Appliance {
     library: PathBuf,
     engines: EngineContext,
     sockets: SiteSockets,
+    certificates: Arc<Certificates>,
     workers: Arc<WorkerContext>,
     operation: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -139,11 +142,13 @@ impl Appliance {
             running.generations += 1;
             running.generations
         };
-        let Settings { config, http, .. } = self.settings();
+        let Settings { config, http, https, .. } = self.settings();
         let spec = GenerationSpec {
             number,
             limits: config.limits.clone(),
             http,
+            https,
+            tls: self.certificates.data(),
             config: layout.engine_config(crews, &self.library, None),
             embedded: layout.embedded(),
             sockets: &self.sockets.all(),
@@ -254,7 +259,8 @@ impl Appliance {
             (running.engine.take(), running.draining.clone(), crews, veterans, mercy)
         };
         // Sockets that systemd holds stay open, and who waits in them is the next appliance's.
-        let is_left = self.settings().http.is_given();
+        let Settings { http, https, .. } = self.settings();
+        let is_left = http.is_given() || https.is_given();
         let heir = if is_left { HeirData::Successor } else { HeirData::Nobody };
         for generation in draining {
             self.tasks.spawn(async move { generation.drain(mercy, heir).await });

@@ -11,6 +11,7 @@ use onebox_config::{Paths, SiteConfig, SiteName};
 
 use super::OperationFailure;
 use crate::api::UpstreamRoute;
+use crate::certificates;
 use crate::confinement::Confinement;
 use crate::deploy::plan::{Kind, RunPlan};
 use crate::deploy::{inherit, plan_in_place, settle};
@@ -319,6 +320,16 @@ impl SiteRelease {
         hosts
     }
 
+    /// What it wants of certificates.
+    pub(crate) fn wanted_certificates(&self) -> certificates::Wanted {
+        certificates::Wanted {
+            site: self.site.clone(),
+            hosts: self.hosts(),
+            catch_all: self.catch_all,
+            own: self.config.tls.own.clone(),
+        }
+    }
+
     /// What the engine needs to route to it.
     pub(crate) fn site_data(&self, backend: BackendData) -> SiteData {
         SiteData {
@@ -333,6 +344,8 @@ impl SiteRelease {
             upstreams: if self.stopped { Vec::new() } else { self.config.upstreams.clone() },
             backend,
             sockets: self.socket_data(),
+            redirect: self.config.tls.redirect,
+            hsts: self.config.tls.hsts,
             harakiri: self.config.harakiri,
             reload_mercy: self.config.reload_mercy,
             queue_size: self.config.queue_size,
@@ -353,4 +366,5 @@ pub(super) fn resolve(config: &mut SiteConfig, place: &Place) {
     let folder = config.process.chdir.take();
     config.process.chdir = folder.map(|folder| place.app.join(folder));
     config.routing = std::mem::take(&mut config.routing).resolved(&place.app);
+    config.tls.own = config.tls.own.take().map(|own| own.resolved(&place.app));
 }

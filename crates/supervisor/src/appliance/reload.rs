@@ -13,7 +13,7 @@ use super::change::obeyed;
 use super::{Appliance, OperationFailure};
 use crate::api::EventKind;
 use crate::engine::Loaded;
-use crate::listeners::{ListenError, ListenerSet};
+use crate::listeners::{BoundListener, ListenError, ListenerSet};
 use crate::store::metrics::Retention;
 
 /// Looks at the queue of a listener that is given up; each is a moment in which the engine takes in what waits.
@@ -24,6 +24,7 @@ const LOOKS: u32 = 100;
 pub(crate) struct Settings {
     pub(crate) config: Arc<BoxConfig>,
     pub(crate) http: ListenerSet,
+    pub(crate) https: ListenerSet,
     pub(crate) admin: ListenerSet,
 }
 
@@ -54,13 +55,17 @@ impl Appliance {
         }
         let next = Settings {
             http: old.http.changed(&config.http)?,
+            https: old.https.changed(&config.https)?,
             admin: old.admin.changed(&config.admin)?,
             config: Arc::new(config),
         };
-        let is_for_engines =
-            next.config.limits != old.config.limits || !next.http.is_same_as(&old.http);
+        let is_for_engines = next.config.limits != old.config.limits
+            || !next.http.is_same_as(&old.http)
+            || !next.https.is_same_as(&old.https);
         *self.settings.lock() = next.clone();
-        if is_for_engines && let Err(error) = self.renew_engine(&old.http, &next.http).await {
+        self.renew_certificates(&self.layout()).await;
+        let gone = [old.http.without(&next.http), old.https.without(&next.https)].concat();
+        if is_for_engines && let Err(error) = self.renew_engine(&gone).await {
             *self.settings.lock() = old;
             return Err(error);
         }
@@ -72,11 +77,11 @@ impl Appliance {
         Ok(true)
     }
 
-    /// Puts an engine with the settings of now in the place of the current one. Where there is none, the next one has them.
+    /// Puts an engine with the settings of now in the place of the current one, which alone has the listeners that are `gone`. Where
+    /// there is none, the next one has them.
     pub(super) async fn renew_engine(
         self: &Arc<Self>,
-        before: &ListenerSet,
-        now: &ListenerSet,
+        gone: &[Arc<BoundListener>],
     ) -> Result<(), ReloadError> {
         let (old, layout, crews) = {
             let running = self.running.lock();
@@ -97,7 +102,7 @@ impl Appliance {
             engine.kill().await;
             return Err(failure.into());
         }
-        for listener in before.without(now) {
+        for listener in gone {
             if let Err(error) = onebox_proxy::let_nobody_in(&listener.socket) {
                 tracing::warn!(%error, "connections that wait at an address that was given up are lost");
             }

@@ -14,7 +14,7 @@ impl Appliance {
     /// The whole appliance.
     pub(crate) async fn status(&self) -> Result<ApplianceStatus, OperationError> {
         let rows = self.store.sites().await?;
-        let Settings { http, admin, .. } = self.settings();
+        let Settings { http, https, admin, .. } = self.settings();
         let shown = |listeners: &ListenerSet| -> Vec<String> {
             listeners.addresses().iter().map(ToString::to_string).collect()
         };
@@ -31,6 +31,7 @@ impl Appliance {
             started_ms: self.started_ms,
             state_dir: self.paths.state_dir().display().to_string(),
             http: shown(&http),
+            https: shown(&https),
             admin: shown(&admin),
             engine: running.engine.as_ref().map(|engine| EngineStatus {
                 generation: engine.number,
@@ -97,8 +98,9 @@ impl Appliance {
     }
 
     fn urls_of(&self, site: &str, domains: &[String], catch_all: bool) -> Vec<String> {
-        let addresses = self.settings().http.addresses();
-        let Some(port) = addresses.first().map(|address| address.port()) else { return Vec::new() };
+        let Settings { http, https, .. } = self.settings();
+        let port = |listeners: &ListenerSet| Some(listeners.addresses().first()?.port());
+        let (http, https) = (port(&http), port(&https));
         let mut hosts = domains.to_vec();
         if catch_all {
             hosts.push("localhost".to_owned());
@@ -106,7 +108,14 @@ impl Appliance {
         hosts.push(format!("{site}.localhost"));
         // A pattern is no address.
         hosts.retain(|host| !host.starts_with("*."));
-        hosts.into_iter().map(|host| url(&host, port)).collect()
+        let best = |host: String| {
+            let https = https.filter(|_| http.is_none() || self.certificates.is_trusted(&host));
+            match (https, http) {
+                (Some(port), _) => Some(url("https", &host, port)),
+                (None, port) => Some(url("http", &host, port?)),
+            }
+        };
+        hosts.into_iter().filter_map(best).collect()
     }
 
     fn site_status_of(&self, running: &Running, row: SiteRow) -> SiteStatus {
@@ -146,6 +155,7 @@ impl Appliance {
                 format!("{major}.{minor}.{patch}")
             }),
             upstreams: release.map_or_else(Vec::new, |release| release.upstream_routes()),
+            certificates: self.certificates.status(&row.name),
             workers: release.map_or_else(Vec::new, |release| workers(running, release, mode)),
             name: row.name,
         }
@@ -216,10 +226,10 @@ fn workers(running: &Running, release: &SiteRelease, mode: Mode) -> Vec<WorkerSt
     worker.into_iter().collect()
 }
 
-fn url(host: &str, port: u16) -> String {
-    match port {
-        80 => format!("http://{host}"),
-        port => format!("http://{host}:{port}"),
+fn url(scheme: &str, host: &str, port: u16) -> String {
+    match (scheme, port) {
+        ("http", 80) | ("https", 443) => format!("{scheme}://{host}"),
+        _ => format!("{scheme}://{host}:{port}"),
     }
 }
 
@@ -228,8 +238,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn port_80_goes_without_saying() {
-        assert_eq!(url("a.example", 80), "http://a.example");
-        assert_eq!(url("a.example", 8080), "http://a.example:8080");
+    fn the_default_port_goes_without_saying() {
+        assert_eq!(url("http", "a.example", 80), "http://a.example");
+        assert_eq!(url("https", "a.example", 443), "https://a.example");
+        assert_eq!(url("http", "a.example", 443), "http://a.example:443");
     }
 }

@@ -26,10 +26,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::protocol::{
-    CONTROL_FD, EngineConfig, EngineStart, FIRST_HTTP_FD, HeirData, LimitsData, PROBE_FD,
+    CONTROL_FD, EngineConfig, EngineStart, FIRST_LISTENER_FD, HeirData, LimitsData, PROBE_FD,
     SOCKETS_FD, SocketName, ToEngine,
 };
 use super::sockets::Giver;
+use super::tls::TlsData;
 use crate::clock::now_ms;
 use crate::confinement::Confinement;
 use crate::environment::{self, Environment};
@@ -64,6 +65,8 @@ pub(crate) struct GenerationSpec<'a> {
     pub(crate) number: u64,
     pub(crate) limits: Limits,
     pub(crate) http: ListenerSet,
+    pub(crate) https: ListenerSet,
+    pub(crate) tls: Arc<TlsData>,
     pub(crate) config: EngineConfig,
     pub(crate) embedded: Option<EmbeddedSite>,
     pub(crate) sockets: &'a [Arc<SiteSocket>],
@@ -128,7 +131,7 @@ impl Generation {
         context: &EngineContext,
         spec: GenerationSpec<'_>,
     ) -> io::Result<Arc<Self>> {
-        let GenerationSpec { number, limits, http, config, embedded, sockets } = spec;
+        let GenerationSpec { number, limits, http, https, tls, config, embedded, sockets } = spec;
         let probe_path = context.paths.run_dir().join(format!("e{number}.sock"));
         let probe = bind_unix(&probe_path).map_err(io::Error::other)?;
         let probe_file = SocketFile(probe_path);
@@ -139,7 +142,7 @@ impl Generation {
             (probe.as_fd(), PROBE_FD),
             (taker.as_fd(), SOCKETS_FD),
         ];
-        for (listener, descriptor) in http.iter().zip(FIRST_HTTP_FD..) {
+        for (listener, descriptor) in http.iter().chain(https.iter()).zip(FIRST_LISTENER_FD..) {
             inherited.push((listener.socket.as_fd(), descriptor));
         }
         let child =
@@ -147,13 +150,17 @@ impl Generation {
         let about = About { number, started_ms: now_ms(), embedded, probe: probe_file };
         let generation = Self::listen_to(context, about, child, (ours, giver), Heard::NOTHING)?;
         let start = ToEngine::Start(EngineStart {
-            http_listeners: u16::try_from(http.iter().count()).unwrap_or(u16::MAX),
+            http_listeners: count(&http),
+            https_listeners: count(&https),
             limits: LimitsData::from(&limits),
             access_logs: context.access_logs.clone(),
             temp_dir: context.paths.temp_dir(),
         });
         let told = generation.orders.give(&start).map_err(io::Error::from);
-        if let Err(error) = told.and_then(|()| generation.configure(config, sockets)) {
+        let told = told
+            .and_then(|()| generation.set_tls(tls))
+            .and_then(|()| generation.configure(config, sockets));
+        if let Err(error) = told {
             generation.process.signal(Signal::KILL);
             return Err(error);
         }
@@ -287,6 +294,14 @@ impl Generation {
         Ok(sequence)
     }
 
+    /// Tells it its certificates. They are in force when the next [`Self::configure`] is.
+    ///
+    /// # Errors
+    /// Where it can't be told. One that takes no orders any more is ended.
+    pub(crate) fn set_tls(&self, data: Arc<TlsData>) -> io::Result<()> {
+        Ok(self.order(&ToEngine::Tls(data))?)
+    }
+
     /// Waits until that configuration is in force; `false`: the engine is gone.
     pub(crate) async fn configured(&self, sequence: u64) -> bool {
         let mut heard = self.heard.clone();
@@ -382,6 +397,10 @@ impl Generation {
         }
         given
     }
+}
+
+fn count(listeners: &ListenerSet) -> u16 {
+    u16::try_from(listeners.iter().count()).unwrap_or(u16::MAX)
 }
 
 fn command(embedded: Option<&EmbeddedSite>) -> io::Result<Command> {

@@ -23,7 +23,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::logging;
 use super::protocol::{
-    CONTROL_FD, EngineStart, FIRST_HTTP_FD, FromEngine, HeirData, PROBE_FD, SOCKETS_FD, ToEngine,
+    CONTROL_FD, EngineStart, FIRST_LISTENER_FD, FromEngine, HeirData, PROBE_FD, SOCKETS_FD,
+    ToEngine,
 };
 use super::routes::{Import, Routes};
 use super::sockets::{self, Doors};
@@ -136,12 +137,13 @@ async fn run(inherited: Inherited) -> io::Result<()> {
     };
     // /tmp may be memory, or small. Fails where it was set before, which nobody does.
     tempfile::env::override_temp_dir(&start.temp_dir).ok();
-    let http = (0..start.http_listeners)
-        .map(|number| take_inherited(FIRST_HTTP_FD + i32::from(number)).map(TcpListener::from))
+    let mut http = (0..start.http_listeners.saturating_add(start.https_listeners))
+        .map(|number| take_inherited(FIRST_LISTENER_FD + i32::from(number)).map(TcpListener::from))
         .collect::<io::Result<Vec<_>>>()?;
+    let https = http.split_off(usize::from(start.http_listeners));
     let (outbox, messages) = mpsc::channel(OUTBOX);
     let teller = tokio::spawn(tell(writer, messages));
-    let mut engine = Engine::new(&start, http, outbox)?;
+    let mut engine = Engine::new(&start, (http, https), outbox)?;
     engine.proxy.serve_unix(inherited.probe)?;
     let (given, sockets) = mpsc::channel(1);
     sockets::take_all(inherited.sockets, given)?;
@@ -200,6 +202,7 @@ struct Engine {
     metrics: Arc<Registry>,
     routes: Routes,
     http: Vec<TcpListener>,
+    https: Vec<TcpListener>,
     doors: Doors,
     outbox: mpsc::Sender<FromEngine>,
     /// What importing an application came to.
@@ -217,7 +220,7 @@ struct Imported {
 impl Engine {
     fn new(
         start: &EngineStart,
-        http: Vec<TcpListener>,
+        (http, https): (Vec<TcpListener>, Vec<TcpListener>),
         outbox: mpsc::Sender<FromEngine>,
     ) -> io::Result<Self> {
         let metrics = Arc::new(Registry::new());
@@ -229,10 +232,12 @@ impl Engine {
         limits.max_connections = connections_that_fit(limits.max_connections);
         let settings = ProxySettings { limits, temp_dir: Some(start.temp_dir.clone()) };
         Ok(Self {
-            proxy: Proxy::new(settings, Arc::clone(&metrics), access_log),
+            proxy: Proxy::new(settings, Arc::clone(&metrics), access_log)
+                .map_err(io::Error::other)?,
             routes: Routes::new(Arc::clone(&metrics)),
             metrics,
             http,
+            https,
             doors: Doors::default(),
             outbox,
             imports: mpsc::channel(1),
@@ -303,12 +308,13 @@ impl Engine {
             }
             ToEngine::Accept => {
                 self.doors.accept(&self.proxy);
-                for listener in self.http.drain(..) {
-                    if let Err(error) = self.proxy.serve_tcp(listener) {
-                        tracing::error!(%error, "a listener can't be used");
-                    }
+                let http = self.http.drain(..).map(|listener| self.proxy.serve_tcp(listener));
+                let https = self.https.drain(..).map(|listener| self.proxy.serve_tls(listener));
+                for error in http.chain(https).filter_map(Result::err) {
+                    tracing::error!(%error, "a listener can't be used");
                 }
             }
+            ToEngine::Tls(data) => data.apply(&self.proxy),
             ToEngine::Start(_) | ToEngine::Drain { .. } => {
                 tracing::warn!("an order came out of its turn");
             }

@@ -8,6 +8,7 @@ mod logging;
 pub(crate) mod protocol;
 mod routes;
 mod sockets;
+pub(crate) mod tls;
 
 pub(crate) use generation::{
     EmbeddedSite, EngineContext, Generation, GenerationData, GenerationSpec, LoadFailure, Loaded,

@@ -5,6 +5,7 @@
 //! names were inherited (see [`CONTROL_FD`]). When the socket closes, whoever is left acts: an engine ends at once, the supervisor starts another.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -15,14 +16,16 @@ use onebox_metrics::Snapshot;
 use onebox_proxy::Heir;
 use serde::{Deserialize, Serialize};
 
+use super::tls::TlsData;
+
 /// The engine's end of the socket pair.
 pub(super) const CONTROL_FD: i32 = 3;
 /// The private listener that health checks go to.
 pub(super) const PROBE_FD: i32 = 4;
 /// Where uwsgi sockets of sites come over.
 pub(super) const SOCKETS_FD: i32 = 5;
-/// The first of the listeners for sites; the others follow it.
-pub(super) const FIRST_HTTP_FD: i32 = 6;
+/// The first of the listeners for sites; the others follow it, those with TLS last.
+pub(super) const FIRST_LISTENER_FD: i32 = 6;
 
 /// From the supervisor to an engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +39,8 @@ pub(crate) enum ToEngine {
         /// The sites.
         config: EngineConfig,
     },
+    /// From now on these are the certificates. In force before a [`ToEngine::Configure`] that follows it is.
+    Tls(Arc<TlsData>),
     /// Accept connections on the listeners for sites.
     Accept,
     /// Stop accepting, finish what is open, and end. Said again, the end can only come sooner.
@@ -125,8 +130,10 @@ pub(crate) enum FromEngine {
 /// What an engine needs to know from the start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct EngineStart {
-    /// How many listeners for sites it inherited.
+    /// How many listeners for sites it inherited that speak plain HTTP.
     pub(crate) http_listeners: u16,
+    /// How many with TLS.
+    pub(crate) https_listeners: u16,
     /// What clients may ask of them.
     pub(crate) limits: LimitsData,
     /// Where access logs go, a folder for each site; `None`: nowhere.
@@ -175,6 +182,10 @@ pub(crate) struct SiteData {
     pub(crate) backend: BackendData,
     /// Where it serves uwsgi.
     pub(crate) sockets: Vec<SocketData>,
+    /// Whether clients without TLS are sent to it; `None`: where the world trusts the certificate.
+    pub(crate) redirect: Option<bool>,
+    /// `hsts`
+    pub(crate) hsts: Option<Duration>,
     /// `harakiri`
     pub(crate) harakiri: Duration,
     /// `reload-mercy`

@@ -7,7 +7,8 @@ use std::time::Duration;
 use onebox_config::site::Upstream;
 use onebox_metrics::Registry;
 use onebox_proxy::{
-    Backend, RouteTable, Site, StaticMount, UpstreamGroup, WorkerAddress, WorkerGroup,
+    Backend, Https, Redirect, RouteTable, Site, StaticMount, UpstreamGroup, WorkerAddress,
+    WorkerGroup,
 };
 use onebox_uwsgi::{Backlog, BufferLimits, Connector, channel};
 use tokio::sync::Notify;
@@ -163,6 +164,7 @@ impl Routes {
                 memory_bytes: usize::try_from(data.response_buffering).unwrap_or(usize::MAX),
                 file_bytes: data.max_temp_file,
             },
+            https: https(data),
             metrics: self.metrics.site(&data.name),
         }
     }
@@ -214,6 +216,15 @@ impl Routes {
             }
         }
     }
+}
+
+fn https(data: &SiteData) -> Https {
+    let redirect = match data.redirect {
+        None => Redirect::Trusted,
+        Some(true) => Redirect::Always,
+        Some(false) => Redirect::Never,
+    };
+    Https { redirect, hsts: data.hsts }
 }
 
 #[derive(Clone, Copy)]

@@ -261,6 +261,8 @@ mod tests {
             upstreams: Vec::new(),
             backend: BackendData::None,
             sockets: vec![data],
+            redirect: None,
+            hsts: None,
             harakiri: Duration::from_secs(1),
             reload_mercy: Duration::from_secs(1),
             queue_size: 1,
@@ -302,7 +304,8 @@ mod tests {
     async fn an_order_that_was_overtaken_by_a_socket_does_not_close_it() {
         let limits = onebox_config::Limits::default();
         let settings = onebox_proxy::ProxySettings { limits, temp_dir: None };
-        let proxy = Proxy::new(settings, Arc::default(), onebox_proxy::AccessLog::disabled());
+        let log = onebox_proxy::AccessLog::disabled();
+        let proxy = Proxy::new(settings, Arc::default(), log).unwrap();
         let address = SocketAddress::Tcp("127.0.0.1:1".parse().unwrap());
         let name = SocketName { site: "blog".to_owned(), address: shown(&address) };
         let descriptor = std::net::TcpListener::bind("127.0.0.1:0").unwrap().into();

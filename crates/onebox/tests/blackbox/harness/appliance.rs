@@ -25,6 +25,8 @@ pub(crate) struct TestBox {
     state: PathBuf,
     /// Where sites are served.
     pub(crate) http: SocketAddr,
+    /// Where they are served with TLS, if anywhere.
+    pub(crate) https: Option<SocketAddr>,
     /// Where the dashboard is served; `None` for `onebox run`.
     pub(crate) admin: Option<SocketAddr>,
     /// What it said before it was ready.
@@ -45,6 +47,13 @@ impl TestBox {
         let mut command = serve_command();
         change(&mut command);
         Self::launch(command, folder, state)
+    }
+
+    /// The same with an address for TLS.
+    pub(crate) fn start_with_tls() -> Self {
+        Self::start_with(|command| {
+            command.args(["--https", "127.0.0.1:0"]);
+        })
     }
 
     /// The same where `box.toml` says where to listen.
@@ -103,6 +112,7 @@ impl TestBox {
             folder,
             state,
             http: ([0, 0, 0, 0], 0).into(),
+            https: None,
             admin: None,
             greeting: String::new(),
             said,
@@ -115,9 +125,12 @@ impl TestBox {
         loop {
             let line = lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("it is never ready"));
             if let Some(addresses) = line.strip_prefix("ready ") {
-                let mut addresses = addresses.split_whitespace().filter_map(address);
-                self.http = addresses.next().expect("an address of sites");
-                self.admin = addresses.next();
+                let mut plain =
+                    addresses.split_whitespace().filter_map(|word| address("http://", word));
+                self.http = plain.next().expect("an address of sites");
+                self.admin = plain.next();
+                self.https =
+                    addresses.split_whitespace().find_map(|word| address("https://", word));
                 return;
             }
             self.greeting.push_str(&line);
@@ -275,9 +288,9 @@ fn serve_command() -> Command {
     command
 }
 
-/// `http://127.0.0.1:4711/` and `127.0.0.1:4711` as an address.
-fn address(text: &str) -> Option<SocketAddr> {
-    text.trim_start_matches("http://").trim_end_matches('/').parse().ok()
+/// `http://127.0.0.1:4711/` as an address.
+fn address(scheme: &str, text: &str) -> Option<SocketAddr> {
+    text.strip_prefix(scheme)?.trim_end_matches(['/', ',']).parse().ok()
 }
 
 /// Remembers everything that comes, and hands the lines on.

@@ -63,6 +63,7 @@ pub(crate) fn onebox() -> Command {
         "ONEBOX_STATE_DIR",
         "ONEBOX_CONFIG_DIR",
         "ONEBOX_HTTP",
+        "ONEBOX_HTTPS",
         "ONEBOX_ADMIN",
         "PYTHONPATH",
         "VIRTUAL_ENV",

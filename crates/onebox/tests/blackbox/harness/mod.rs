@@ -11,6 +11,7 @@ mod poller;
 mod processes;
 mod raw;
 mod site;
+mod tls;
 mod tmpfs;
 
 pub(crate) use appliance::TestBox;
@@ -24,4 +25,5 @@ pub(crate) use poller::Poller;
 pub(crate) use processes::{descendants, wait_until_gone, zombies};
 pub(crate) use raw::{Address, Said, packet, rest_of};
 pub(crate) use site::SiteFolder;
+pub(crate) use tls::{Https, Pem, Session};
 pub(crate) use tmpfs::Tmpfs;

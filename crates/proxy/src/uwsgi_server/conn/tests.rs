@@ -37,7 +37,7 @@ impl Fixture {
         change(&mut site);
         let settings = ProxySettings { limits, temp_dir: None };
         let registry = Arc::new(Registry::new());
-        let service = Service::new(settings, registry, AccessLog::disabled(), Arc::default());
+        let service = Service::new(settings, registry, AccessLog::disabled(), testing::shared());
         service.set_routes(RouteTable::new(vec![site.clone()]));
         let door = Door { site: "blog".into(), allow: None, service: Arc::new(service) };
         Self { door: Arc::new(door), backlog, site }
@@ -215,7 +215,7 @@ async fn a_request_is_counted_and_logged_with_the_client_behind_the_web_server()
     let mut fixture = Fixture::new(Limits::default(), |_| ());
     let settings = ProxySettings { limits: Limits::default(), temp_dir: None };
     let registry = Arc::new(Registry::new());
-    let service = Service::new(settings, registry, log.clone(), Arc::default());
+    let service = Service::new(settings, registry, log.clone(), testing::shared());
     service.set_routes(RouteTable::new(vec![fixture.site.clone()]));
     Arc::get_mut(&mut fixture.door).unwrap().service = Arc::new(service);
     let application = fixture.answer_one();

@@ -84,6 +84,7 @@ mod tests {
         let orders = Orders::over(ours.into_split().1);
         let start = ToEngine::Start(EngineStart {
             http_listeners: 0,
+            https_listeners: 0,
             limits: LimitsData::from(&Limits::default()),
             access_logs: None,
             temp_dir: PathBuf::from(OsStr::from_bytes(b"/tmp/\xff")),

@@ -1,0 +1,110 @@
+//! Certificates of the sites that run, and how engines learn of them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onebox_config::site::{OwnCertificate, Route, RouteFiles, Routing};
+use sysinfo::Networks;
+
+use super::{Appliance, Layout, OperationFailure};
+use crate::certificates::own;
+use crate::deploy::plan::RunPlan;
+use crate::listeners::ListenerSet;
+
+/// How often files that sites name are looked at, and what gets old.
+const LOOKS: Duration = Duration::from_secs(5);
+
+impl Appliance {
+    /// Brings the certificates up to date for what a layout says, and tells the engines what is new. Where nothing speaks TLS
+    /// there are none.
+    pub(super) async fn renew_certificates(&self, layout: &Layout) {
+        let https = self.settings().https;
+        if https.iter().next().is_none() {
+            return;
+        }
+        let wanted: Vec<_> =
+            layout.sites().map(|placed| placed.release.wanted_certificates()).collect();
+        let certificates = Arc::clone(&self.certificates);
+        let renewed =
+            tokio::task::spawn_blocking(move || certificates.renew(&wanted, &addresses(&https)));
+        match renewed.await {
+            Ok(true) => {
+                let data = self.certificates.data();
+                for generation in self.generations() {
+                    // What goes wrong is told there; one that takes no orders is replaced.
+                    generation.set_tls(Arc::clone(&data)).ok();
+                }
+                self.announce();
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the certificates could not be looked at"),
+        }
+    }
+
+    /// Looks at the certificates until the appliance ends.
+    pub(super) fn watch_certificates(self: &Arc<Self>) {
+        let appliance = Arc::clone(self);
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOKS) => {}
+                    () = appliance.shutdown.cancelled() => return,
+                }
+                appliance.renew_certificates(&appliance.layout()).await;
+            }
+        });
+    }
+}
+
+/// Refuses a release whose own certificate can't be used, or whose key everybody could ask for. Blocks on the disk.
+///
+/// # Errors
+/// [`OperationFailure`] that says what is wrong.
+pub(super) fn check(
+    files: &OwnCertificate,
+    routing: &Routing,
+    plan: &RunPlan,
+) -> Result<(), OperationFailure> {
+    let failure = |reason: String, hint: &str| OperationFailure {
+        hint: hint.to_owned(),
+        ..OperationFailure::new("certificate", reason)
+    };
+    let of_route = |route: &Route| match &route.files {
+        Some(RouteFiles::Folder(folder)) => Some(folder.clone()),
+        Some(RouteFiles::None) | None => None,
+    };
+    let of_site = plan.statics.iter().flat_map(|(_, folders)| folders.clone());
+    for folder in of_site.chain(routing.routes.iter().filter_map(of_route)) {
+        let Ok(below) = files.key.strip_prefix(folder) else { continue };
+        let is_hidden = below.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
+        if !is_hidden {
+            return Err(failure(
+                format!("the key {} lies in a folder whose files are served", files.key.display()),
+                "put it into a folder whose name begins with a dot, or name it by an absolute path outside of the site",
+            ));
+        }
+    }
+    own::read(files).map(drop).map_err(|error| {
+        failure(error.to_string(), "set `certificate` and `key` under [tls] in onebox.toml right")
+    })
+}
+
+/// By which addresses this machine is reached at these listeners.
+fn addresses(listeners: &ListenerSet) -> Vec<IpAddr> {
+    let mut all: Vec<IpAddr> = Vec::new();
+    for address in listeners.addresses() {
+        match address.ip() {
+            ip if !ip.is_unspecified() => all.push(ip.to_canonical()),
+            _ => {
+                let networks = Networks::new_with_refreshed_list();
+                let found = networks.iter().flat_map(|networks| networks.values());
+                let found = found.flat_map(|network| network.ip_networks());
+                all.extend(found.map(|network| network.addr));
+            }
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
