@@ -85,6 +85,8 @@ pub struct SiteConfig {
     pub persist: Vec<PathBuf>,
     /// `[static]`: URL prefix and folder below the site's root
     pub static_folders: Vec<(String, PathBuf)>,
+    /// `[sendfile]`: the same for files that the application names in `X-Sendfile` or `X-Accel-Redirect`
+    pub sendfile: Vec<(String, PathBuf)>,
     /// `uid`, `umask`, `limit-as` and the like
     pub process: ProcessProperties,
     /// `[env]`
@@ -126,6 +128,7 @@ impl Default for SiteConfig {
             sockets: UwsgiSockets::default(),
             persist: Vec::new(),
             static_folders: Vec::new(),
+            sendfile: Vec::new(),
             process: ProcessProperties::default(),
             env: BTreeMap::new(),
             health: HealthCheck::default(),

@@ -146,10 +146,18 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
         "errors",
         "route",
         "tls",
+        "sendfile",
     ] {
         assert!(expected.remove(section), "{section}");
     }
-    let own = ["\"/static\"", "DJANGO_SETTINGS_MODULE", "\"404\"", "\"5xx\"", "upstream"];
+    let own = [
+        "\"/protected\"",
+        "\"/static\"",
+        "DJANGO_SETTINGS_MODULE",
+        "\"404\"",
+        "\"5xx\"",
+        "upstream",
+    ];
     expected.extend(own.map(str::to_owned));
     assert_eq!(keys(&text), expected);
     assert_eq!(parse_site(&text, Path::new("onebox.toml")).unwrap(), SiteConfig::default());
@@ -185,6 +193,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
         },
         persist: vec![PathBuf::from("db.sqlite3"), PathBuf::from("media")],
         static_folders: vec![("/static".to_owned(), PathBuf::from("static"))],
+        sendfile: vec![("/protected".to_owned(), PathBuf::from("protected"))],
         process: ProcessProperties {
             account: Some(account),
             chdir: Some("data".into()),

@@ -29,6 +29,8 @@ pub struct Site {
     pub catch_all: bool,
     /// Folders whose files are served without the application.
     pub statics: Vec<StaticMount>,
+    /// Folders whose files the application sends by their names, below prefixes of its own.
+    pub sendfile: Vec<StaticMount>,
     /// A static site: `index.html`, redirects to the trailing slash, `404.html`.
     pub index: bool,
     /// What its configuration says about requests; all paths absolute.
@@ -115,6 +117,8 @@ pub(crate) struct RoutedSite {
     pub(crate) site: Site,
     /// Longest prefix first.
     pub(crate) mounts: Vec<Mount>,
+    /// The same of files that the application names.
+    pub(crate) sendfile: Vec<Mount>,
     /// The files shown for a folder, the first that is there.
     pub(crate) index: Vec<Vec<u8>>,
     /// Whether folders without one show their names.
@@ -172,8 +176,7 @@ impl RoutedSite {
     }
 
     fn with_rules(site: Site, ruled: Option<Ruled>, rules: &Rules) -> Self {
-        let mut mounts: Vec<Mount> = site.statics.iter().map(Mount::new).collect();
-        mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix().len()));
+        let (mounts, sendfile) = (by_length(&site.statics), by_length(&site.sendfile));
         let index = match &rules.index {
             Some(names) => names.iter().map(|name| name.clone().into_bytes()).collect(),
             None if site.index => vec![b"index.html".to_vec()],
@@ -181,6 +184,7 @@ impl RoutedSite {
         };
         Self {
             mounts,
+            sendfile,
             index,
             listing: rules.listing.unwrap_or_default(),
             upstream: None,
@@ -247,6 +251,12 @@ impl RouteTable {
     pub(crate) fn site(&self, host: Option<&str>) -> Option<&Arc<RoutedSite>> {
         self.by_host.get(host)
     }
+}
+
+fn by_length(mounts: &[StaticMount]) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = mounts.iter().map(Mount::new).collect();
+    mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix().len()));
+    mounts
 }
 
 #[cfg(test)]

@@ -154,6 +154,7 @@ impl Service {
             let limits = self.spool_limits(&routed.site);
             // Boxed, so that requests to applications do not carry the room for it.
             let response = Box::pin(group.answer(&passed, body, &limits, exchange)).await?;
+            let response = self.static_files.instead(routed, head, response, exchange).await?;
             return Ok(asked.compressed(response).await);
         }
         upstream::check_open(&routed.site)?;
@@ -162,6 +163,7 @@ impl Service {
         let request = Request { vars, body, deadline: None };
         let request = AppRequest { request, method: &head.method, lifecycle: &self.lifecycle };
         let response = upstream::answer(&routed.site, request, exchange).await?;
+        let response = self.static_files.instead(routed, head, response, exchange).await?;
         Ok(asked.compressed(response).await)
     }
 

@@ -24,6 +24,7 @@ pub(crate) fn site(name: &str) -> Site {
         domains: Vec::new(),
         catch_all: false,
         statics: Vec::new(),
+        sendfile: Vec::new(),
         index: false,
         routing: Arc::default(),
         upstreams: Vec::new(),

@@ -42,6 +42,7 @@ fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
         domains: vec![format!("{name}.example")],
         catch_all: false,
         statics: Vec::new(),
+        sendfile: Vec::new(),
         index: false,
         routing: Arc::default(),
         upstreams: Vec::new(),

@@ -50,6 +50,7 @@ fn front(config: &str, statics: Vec<StaticMount>) -> Front {
         domains: Vec::new(),
         catch_all: true,
         statics,
+        sendfile: Vec::new(),
         index: false,
         routing: Arc::default(),
         upstreams: groups.map(|settings| UpstreamGroup::new(settings, "localhost")).collect(),

@@ -115,6 +115,7 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
         max_temp_file: top.read("max-temp-file", size(0..=TB)).unwrap_or(default.max_temp_file),
         sockets: read_sockets(&mut top),
         persist: read_persist(&mut top),
+        sendfile: read_static(top.section("sendfile"), problems),
         process: process::read(&mut top),
         static_folders: read_static(top.section("static"), problems),
         env: read_env(top.section("env"), problems),

@@ -7,6 +7,7 @@
 mod answer;
 mod conditions;
 mod facts;
+mod instead;
 mod listing;
 mod load;
 mod memory;

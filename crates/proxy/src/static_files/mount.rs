@@ -67,6 +67,18 @@ impl Mount {
     }
 }
 
+impl Mount {
+    /// What is left of an absolute path below one of the folders, where it names a file as a URL could.
+    pub(super) fn below_folder<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        let below = |folder: &PathBuf| {
+            let rest = path.strip_prefix(folder.as_os_str().as_encoded_bytes())?;
+            rest.strip_prefix(b"/")
+                .filter(|name| name.split(|byte| *byte == b'/').all(is_plain_name))
+        };
+        self.folders.iter().find_map(below)
+    }
+}
+
 /// Whether a component is a name and neither empty, hidden, `.`, `..` nor what other systems take for a separator.
 fn is_plain_name(name: &[u8]) -> bool {
     !matches!(name, [] | [b'.', ..]) && !name.iter().any(|byte| matches!(byte, b'\\' | 0))

@@ -64,7 +64,7 @@ pub(crate) enum Tried<'a> {
 }
 
 /// What a name below a mount is.
-enum Item {
+pub(super) enum Item {
     Hot(Arc<HotFile>),
     Large(Facts, File),
     Folder(File),
@@ -205,7 +205,7 @@ impl StaticFiles {
     }
 
     /// `None`: it is no file.
-    async fn file(
+    pub(super) async fn file(
         &self,
         mount: &Mount,
         head: &RequestHead,
@@ -286,7 +286,7 @@ impl StaticFiles {
     }
 
     /// From memory where that is trusted, else from the disk.
-    async fn item(&self, mount: &Mount, name: &[u8]) -> Result<Item, ProxyError> {
+    pub(super) async fn item(&self, mount: &Mount, name: &[u8]) -> Result<Item, ProxyError> {
         let known = match self.memory.find(mount.id, name) {
             Remembered::Fresh(file) => return Ok(Item::Hot(file)),
             Remembered::Stale(file) => Some(file),

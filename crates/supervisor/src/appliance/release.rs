@@ -287,6 +287,15 @@ impl SiteRelease {
         })
     }
 
+    /// The folders whose files the application may name, by either way to what is kept in `shared/`.
+    fn sendfile(&self) -> Vec<(String, Vec<PathBuf>)> {
+        let Place { app, shared, .. } = &self.place;
+        let mounts = self.config.sendfile.iter();
+        mounts
+            .map(|(url, folder)| (url.clone(), vec![app.join(folder), shared.join(folder)]))
+            .collect()
+    }
+
     /// What `socket` and its companions say; relative paths of a folder in place count from it.
     pub(crate) fn wanted_sockets(&self) -> Wanted<'_> {
         let folder = (self.release == IN_PLACE).then(|| self.plan.root.clone());
@@ -339,6 +348,7 @@ impl SiteRelease {
             catch_all: self.catch_all,
             // A stopped site is off line with all it has.
             statics: if self.stopped { Vec::new() } else { self.plan.statics.clone() },
+            sendfile: self.sendfile(),
             index: self.is_static(),
             routing: self.routing(),
             upstreams: if self.stopped { Vec::new() } else { self.config.upstreams.clone() },

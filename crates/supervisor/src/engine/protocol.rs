@@ -172,6 +172,8 @@ pub(crate) struct SiteData {
     pub(crate) catch_all: bool,
     /// URL prefix and folders.
     pub(crate) statics: Vec<(String, Vec<PathBuf>)>,
+    /// The same for files that the application names.
+    pub(crate) sendfile: Vec<(String, Vec<PathBuf>)>,
     /// Whether folders have an `index.html`: a static site.
     pub(crate) index: bool,
     /// What holds for its requests; all paths absolute.

@@ -1,6 +1,7 @@
 //! In the engine: from the supervisor's words to the proxy's tables, keeping queues and worker groups across changes.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,15 +143,13 @@ impl Routes {
     }
 
     fn site(&mut self, data: &SiteData, entrance: Entrance) -> Site {
-        let statics = data.statics.iter();
         Site {
             name: data.name.clone(),
             release: data.release.clone(),
             domains: data.hosts.clone(),
             catch_all: data.catch_all,
-            statics: statics
-                .map(|(url, folders)| StaticMount { url: url.clone(), folders: folders.clone() })
-                .collect(),
+            statics: mounts(&data.statics),
+            sendfile: mounts(&data.sendfile),
             index: data.index,
             routing: Arc::new(data.routing.clone()),
             upstreams: self.upstreams(data),
@@ -265,4 +264,11 @@ fn close_others(groups: &mut HashMap<String, Group>, sites: &[SiteData]) {
         }
         stays
     });
+}
+fn mounts(data: &[(String, Vec<PathBuf>)]) -> Vec<StaticMount> {
+    let mount = |(url, folders): &(String, Vec<PathBuf>)| StaticMount {
+        url: url.clone(),
+        folders: folders.clone(),
+    };
+    data.iter().map(mount).collect()
 }

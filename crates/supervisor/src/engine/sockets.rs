@@ -256,6 +256,7 @@ mod tests {
             hosts: Vec::new(),
             catch_all: true,
             statics: Vec::new(),
+            sendfile: Vec::new(),
             index: false,
             routing: onebox_config::site::Routing::default(),
             upstreams: Vec::new(),
