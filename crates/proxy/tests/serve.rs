@@ -169,6 +169,46 @@ async fn a_proxy_drains() {
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 
+/// Ends as an answer of HTTP/1.0 does that is whole, if it did not end by a reset.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_a_client_that_takes_nothing_is_cut_when_the_proxys_time_is_over() {
+    const SIZE: usize = 256 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(folder.path().join("large")).unwrap();
+    file.set_len(SIZE as u64).unwrap();
+    let server = start();
+    let mount = StaticMount { url: "/static".into(), folders: vec![folder.path().into()] };
+    let (connector, backlog) = channel(64);
+    std::thread::spawn(move || {
+        while let Some(mut job) = backlog.receive() {
+            let head = Some(ResponseHead { status: 200, ..ResponseHead::default() });
+            let data = Bytes::from(vec![b'x'; SIZE]);
+            // It ends when the connection does.
+            let _ = job.sink.push(Piece { head, data, last: true });
+        }
+    });
+    let blog = site(&server.registry, "blog", Backend::Memory(connector));
+    let blog = Site { statics: vec![mount], catch_all: true, ..blog };
+    server.proxy.set_routes(RouteTable::new(vec![blog]));
+    let mut slow = Vec::new();
+    for path in ["/static/large", "/app"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+        let mut begun = [0; 100];
+        stream.read_exact(&mut begun).await.unwrap();
+        assert!(begun.starts_with(b"HTTP/1.1 200"), "{path}");
+        slow.push(stream);
+    }
+    server.proxy.drain(Duration::from_millis(100), Heir::Successor);
+    server.proxy.drained().await;
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        let reading = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut rest));
+        let error = reading.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}
+
 /// What waits in a listener's queue when its process ends was let in: it is answered.
 #[tokio::test]
 async fn a_proxy_without_a_successor_answers_everybody_who_was_let_in() {

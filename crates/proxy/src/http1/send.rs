@@ -27,7 +27,7 @@ pub(crate) struct Sent {
 
 /// Why an answer ended early.
 enum Cut {
-    /// The connection failed, or the client took nothing for `send-timeout`.
+    /// The connection failed, the client took nothing for `send-timeout`, or the proxy's time is over.
     Connection,
     /// The stream broke off, or had another size than it said.
     Stream,
@@ -96,8 +96,11 @@ impl Sender<'_> {
         if size == 0 {
             return self.write(head, &[], b"", bytes).await;
         }
-        self.writer.write_with_more(head, self.patience, bytes).await?;
-        Ok(self.writer.send_file(file, offset, size, self.patience, bytes).await?)
+        self.unless_cut(async {
+            self.writer.write_with_more(head, self.patience, bytes).await?;
+            self.writer.send_file(file, offset, size, self.patience, bytes).await
+        })
+        .await
     }
 
     /// Each piece goes out at once; pieces that are ready together share a write, and a chunk.
@@ -155,7 +158,16 @@ impl Sender<'_> {
             count += 1;
         }
         let (slices, _) = slices.split_at_mut(count);
-        Ok(self.writer.write_all(slices, self.patience, bytes).await?)
+        self.unless_cut(self.writer.write_all(slices, self.patience, bytes)).await
+    }
+
+    /// A client that takes nothing does not hold an answer that is given up.
+    async fn unless_cut(&self, writing: impl Future<Output = io::Result<()>>) -> Result<(), Cut> {
+        tokio::select! {
+            biased;
+            written = writing => Ok(written?),
+            () = self.lifecycle.cut() => Err(Cut::Connection),
+        }
     }
 }
 
