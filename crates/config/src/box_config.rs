@@ -26,6 +26,8 @@ pub struct BoxConfig {
     pub https: Vec<SocketAddr>,
     /// `listen.admin`: where the dashboard and its API are served.
     pub admin: Vec<SocketAddr>,
+    /// `listen.admin-hosts`: names of the dashboard, beside addresses, `localhost` and the machine's own.
+    pub admin_hosts: Vec<String>,
     /// `[limits]`
     pub limits: Limits,
     /// `[metrics]`

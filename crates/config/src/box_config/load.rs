@@ -8,7 +8,7 @@ use super::merge::merge;
 use super::sources::{Surroundings, User, flag_settings};
 use super::{BoxConfig, BoxFlags, Limits, MetricsSettings};
 use crate::section::{NONE, Section, Unsupported};
-use crate::types::{Invalid, addresses, duration, number, size};
+use crate::types::{HostName, Invalid, addresses, duration, number, size};
 use crate::value::{Table, Value};
 use crate::{ConfigError, Problem, document};
 
@@ -38,6 +38,7 @@ pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxCo
         http: listen.http,
         https: listen.https,
         admin: listen.admin,
+        admin_hosts: listen.admin_hosts,
         limits: read_limits(top.section("limits"), &mut problems),
         metrics: read_metrics(top.section("metrics"), &mut problems),
         keep_releases: read_keep(top.section("releases"), &mut problems),
@@ -61,6 +62,7 @@ struct Listen {
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
+    admin_hosts: Vec<String>,
 }
 
 fn read_listen(
@@ -77,13 +79,16 @@ fn read_listen(
         // The default is an address of ours, which the parser takes.
         given.unwrap_or_else(|| parse(default).unwrap_or_default())
     };
-    let listen = Listen {
-        http: read("http", default_http(surroundings.user)),
-        https: read("https", if is_moved { NOWHERE } else { default_https(surroundings.user) }),
-        admin: read("admin", DEFAULT_ADMIN),
-    };
+    let http = read("http", default_http(surroundings.user));
+    let https = read("https", if is_moved { NOWHERE } else { default_https(surroundings.user) });
+    let admin = read("admin", DEFAULT_ADMIN);
+    let admin_hosts = section.read_texts("admin-hosts", hosts).unwrap_or_default().concat();
     section.finish(NONE, problems);
-    listen
+    Listen { http, https, admin, admin_hosts }
+}
+
+fn hosts(text: &str) -> Result<Vec<String>, Invalid> {
+    text.split(',').map(|host| HostName::parse(host.trim()).map(HostName::into_string)).collect()
 }
 
 /// No address at all.
@@ -268,6 +273,19 @@ mod tests {
             folder_with("[listen]\nhttp = ['127.0.0.1:1', '127.0.0.1:2,[::1]:3']\n");
         let config = load(flags, &surroundings(User::Root, &[])).unwrap();
         assert_eq!(shown(&config.http), ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]);
+    }
+
+    #[test]
+    fn names_of_the_dashboard_are_host_names() {
+        let (_folder, flags) =
+            folder_with("[listen]\nadmin-hosts = 'Admin.example.com, box.lan'\n");
+        let config = load(flags, &surroundings(User::Root, &[])).unwrap();
+        assert_eq!(config.admin_hosts, ["admin.example.com", "box.lan"]);
+        let (_folder, flags) =
+            folder_with("[listen]\nadmin-hosts = ['https://a.example', 'b:1']\n");
+        let error = load(flags, &surroundings(User::Root, &[])).unwrap_err();
+        let keys: Vec<_> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["listen.admin-hosts"; 2], "{error}");
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub(crate) enum AdminError {
     /// The CSRF token is missing or another session's.
     #[error("the request does not carry this session's X-CSRF-Token")]
     Csrf,
+    /// Sent by a page, or to a name, that is not the dashboard's.
+    #[error("a change is taken only from the dashboard's own pages, and {0} is no name of it")]
+    Foreign(String),
     /// A session asks for what only the machine's own user may have.
     #[error("only `onebox password` on the machine itself sets a new password")]
     ControlSocketOnly,
@@ -49,7 +52,7 @@ impl AdminError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized | Self::WrongPassword => StatusCode::UNAUTHORIZED,
-            Self::Csrf | Self::ControlSocketOnly => StatusCode::FORBIDDEN,
+            Self::Csrf | Self::Foreign(_) | Self::ControlSocketOnly => StatusCode::FORBIDDEN,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Malformed(_) | Self::History(HistoryError::Span) => StatusCode::BAD_REQUEST,
@@ -71,6 +74,9 @@ impl AdminError {
     fn hint(&self) -> String {
         match self {
             Self::Operation(error) => error.hint(),
+            Self::Foreign(_) => {
+                "a name beside localhost and the machine's own goes into `admin-hosts` under [listen] in box.toml".to_owned()
+            }
             _ => String::new(),
         }
     }

@@ -11,6 +11,7 @@ mod events;
 mod headers;
 mod login;
 mod logs;
+mod names;
 mod password;
 mod past_events;
 mod prometheus;
@@ -92,9 +93,11 @@ fn routes() -> Router<AdminState> {
 /// The routes for the admin addresses: a session is needed.
 pub(crate) fn public_router(state: AdminState) -> Router {
     let by_session = middleware::from_fn_with_state(state.clone(), auth::by_session);
+    let by_name = middleware::from_fn_with_state(state.clone(), names::check);
     routes()
         .route_layer(by_session)
         .route("/api/v1/login", post(login::login))
+        .route_layer(by_name)
         .fallback(assets::serve)
         .layer(middleware::from_fn(headers::add))
         .with_state(state)

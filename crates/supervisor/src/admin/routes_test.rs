@@ -38,6 +38,7 @@ impl Api {
             http: Vec::new(),
             https: Vec::new(),
             admin: Vec::new(),
+            admin_hosts: Vec::new(),
             limits: Limits::default(),
             keep_releases: 5,
             metrics: MetricsSettings::default(),
@@ -292,4 +293,31 @@ async fn every_answer_tells_the_browser_to_be_careful() {
         assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"));
         assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
     }
+}
+
+#[tokio::test]
+async fn a_change_that_a_rebound_name_or_another_page_sends_is_refused_with_a_session_and_without()
+{
+    let api = Api::new().await;
+    let login = api.login().await;
+    let with = |more: &[(&'static str, &'static str)]| {
+        let mine = [("cookie", login.cookie.clone()), ("x-csrf-token", login.csrf_token.clone())];
+        let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        mine.into_iter().chain(more).collect::<Vec<_>>()
+    };
+    let foreign = [("host", "evil.example:8081")];
+    let page = [("host", "localhost:8081"), ("origin", "http://evil.example")];
+    let own = [("host", "localhost:8081"), ("origin", "http://localhost:8081")];
+    let expected = [
+        (&foreign[..], StatusCode::FORBIDDEN),
+        (&page[..], StatusCode::FORBIDDEN),
+        (&own[..], StatusCode::NO_CONTENT),
+    ];
+    for (headers, status) in expected {
+        let headers = with(headers);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(api.ask("POST", "/api/v1/logout", &headers).await, status, "{headers:?}");
+    }
+    assert_eq!(api.ask("POST", "/api/v1/login", &foreign).await, StatusCode::FORBIDDEN);
+    assert_eq!(api.ask("GET", "/", &foreign).await, StatusCode::OK, "reading changes nothing");
 }
