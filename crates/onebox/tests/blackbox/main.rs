@@ -33,6 +33,7 @@ mod killed;
 mod lifecycle;
 mod limits;
 mod load;
+mod metrics;
 mod nasty;
 mod persistence;
 mod properties;

@@ -209,6 +209,14 @@ impl TestBox {
         }
     }
 
+    /// What its API says over the control socket.
+    pub(crate) fn api(&self, path: &str) -> Finished {
+        let mut curl = Command::new("curl");
+        curl.args(["-sSf", "--max-time", "60", "--unix-socket"]).arg(self.control_socket());
+        curl.arg(format!("http://onebox{path}"));
+        run(curl).ok()
+    }
+
     /// The process id of the engine.
     pub(crate) fn engine_pid(&self) -> i32 {
         i32::try_from(self.status()["engine"]["pid"].as_i64().expect("an engine runs")).unwrap()
