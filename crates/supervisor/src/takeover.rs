@@ -175,13 +175,15 @@ pub(crate) struct Held<'a> {
     pub(crate) admin: &'a ListenerSet,
 }
 
-/// Becomes the program that is in the file now; returns only where that was not possible, and then nothing has changed.
+/// Becomes the program that is in the file now; returns only where that was not possible, and then nothing has changed. `written`
+/// is waited for at the last moment: what is only in memory is gone then.
 pub(crate) async fn become_new(
     program: &Program,
     held: Held<'_>,
     pack_fleet: impl Fn(&mut Luggage) -> io::Result<Fleet>,
+    written: impl Future<Output = ()>,
 ) -> UpgradeError {
-    match try_become_new(program, held, pack_fleet).await {
+    match try_become_new(program, held, pack_fleet, written).await {
         Ok(never) => match never {},
         Err(error) => error,
     }
@@ -191,23 +193,29 @@ async fn try_become_new(
     program: &Program,
     held: Held<'_>,
     pack_fleet: impl Fn(&mut Luggage) -> io::Result<Fleet>,
+    written: impl Future<Output = ()>,
 ) -> Result<std::convert::Infallible, UpgradeError> {
-    let mut luggage = Luggage::default();
-    let takeover = Takeover {
-        format: FORMAT,
-        schema: known_schema(),
-        lock: luggage.pack(held.lock)?,
-        control: luggage.pack(held.control)?,
-        http: pack_listeners(&mut luggage, held.http)?,
-        https: pack_listeners(&mut luggage, held.https)?,
-        admin: pack_listeners(&mut luggage, held.admin)?,
-        fleet: pack_fleet(&mut luggage)?,
+    let pack = |luggage: &mut Luggage| -> io::Result<File> {
+        let takeover = Takeover {
+            format: FORMAT,
+            schema: known_schema(),
+            lock: luggage.pack(held.lock)?,
+            control: luggage.pack(held.control)?,
+            http: pack_listeners(luggage, held.http)?,
+            https: pack_listeners(luggage, held.https)?,
+            admin: pack_listeners(luggage, held.admin)?,
+            fleet: pack_fleet(luggage)?,
+        };
+        takeover.to_file()
     };
-    let file = takeover.to_file()?;
-    program.check(&file).await?;
-    let number = luggage.pack(&file)?;
-    // From here to `exec` no child is started, which would inherit all of it.
+    program.check(&pack(&mut Luggage::default())?).await?;
+    written.await;
+    // From here to `exec` no child is started, which would inherit all of it. Those that came and went during the check are seen
+    // now.
     let _no_children = hold_spawning();
+    let mut luggage = Luggage::default();
+    let file = pack(&mut luggage)?;
+    let number = luggage.pack(&file)?;
     luggage.set(FdFlags::empty())?;
     let error = program.command().env(VARIABLE, number.to_string()).exec();
     luggage.set(FdFlags::CLOEXEC)?;

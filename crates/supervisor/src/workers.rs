@@ -149,6 +149,16 @@ pub(crate) struct CrewSpec {
     pub(crate) mercy: Duration,
     /// How long a process may take to load the application.
     pub(crate) patience: Duration,
+    pub(crate) past: Past,
+}
+
+/// What is known of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// It is being proven.
+    Unproven,
+    /// It has served: what ends it while it loads is not its code.
+    Served,
 }
 
 /// Lets a worker finish what it has and end; kills it when that takes too long.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Connection, DEADLINE, Poller, SiteFolder, TestBox, get, zombies};
+use crate::harness::{Connection, DEADLINE, Fifo, Poller, SiteFolder, TestBox, get, zombies};
 
 /// Ten times what the next process may take to answer.
 const BACK: Duration = Duration::from_secs(10);
@@ -288,4 +288,37 @@ fn workers_that_are_killed_all_at_once_are_all_waited_for_and_replaced() {
         assert_eq!(zombies(appliance.pid()), []);
         wait_for_answer(&appliance, "localhost", "hello GET / 0");
     }
+}
+
+#[test]
+fn requests_wait_for_a_worker_that_is_killed_while_it_loads_again() {
+    let appliance = TestBox::start();
+    let (begun, held) = (Fifo::new(), Fifo::new());
+    let site = SiteFolder::fixture("hello");
+    let told = site.path().with_file_name("told.txt");
+    let app = std::fs::read_to_string(site.path().join("app.py")).unwrap();
+    let wait = format!(
+        "import os\nif os.path.exists({told:?}):\n    open({:?}, 'w').close()\n    open({:?}).close()\n",
+        begun.path(),
+        held.path()
+    );
+    site.write("app.py", &format!("{wait}{app}"));
+    site.write("onebox.toml", "isolation = \"process\"\n");
+    appliance.deploy(site.path()).ok();
+    let worker = || {
+        let workers = appliance.site("hello")["workers"].clone();
+        Pid::from_raw(i32::try_from(workers[0]["pid"].as_i64().unwrap()).unwrap()).unwrap()
+    };
+    std::fs::write(&told, "").unwrap();
+    kill_process(worker(), Signal::KILL).unwrap();
+    begun.wait_for_writer();
+    std::fs::remove_file(&told).unwrap();
+    let visitors = Poller::start(appliance.http, "localhost", "/");
+    kill_process(worker(), Signal::KILL).unwrap();
+    let asked = Instant::now();
+    while visitors.answered() < 10 {
+        assert!(asked.elapsed() < DEADLINE, "it does not come back");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    visitors.all_well();
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
@@ -214,4 +214,50 @@ fn a_signal_to_reload_is_obeyed_at_any_moment_of_an_upgrade() {
         appliance.wait_for_lines(" upgraded", round + 1);
     }
     visitors.all_well();
+}
+
+#[test]
+fn what_was_measured_before_an_upgrade_is_there_after_it() {
+    let installed = Installed::new();
+    let appliance = installed.serve();
+    appliance.deploy(SiteFolder::fixture("static-only").path()).ok();
+    let from_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() - 600_000;
+    // Answers a second, over all of its seconds.
+    let measured = || {
+        let path = format!("/api/v1/sites/static-only/series?from_ms={from_ms}");
+        let series = appliance.api(&path).json();
+        let rates = series["responses_per_s"]["2xx"].as_array().unwrap().clone();
+        rates.iter().filter_map(serde_json::Value::as_f64).sum::<f64>()
+    };
+    get(appliance.http, "localhost", "/");
+    let begun = Instant::now();
+    while measured() == 0.0 {
+        assert!(begun.elapsed() < DEADLINE, "nothing is measured");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    appliance.signal(Signal::USR2);
+    appliance.wait_for_line(" upgraded");
+    assert!(measured() > 0.0, "it was only in memory");
+}
+
+#[test]
+fn a_request_of_before_an_upgrade_that_passes_its_deadline_after_it_is_told() {
+    let installed = Installed::new();
+    let appliance = installed.serve();
+    let (held, hold) = (Fifo::new(), Fifo::new());
+    let site = SiteFolder::fixture("stream");
+    let settings = format!(
+        "isolation = \"process\"\nharakiri = \"3s\"\nreload-mercy = \"60s\"\n[env]\nHELD_FIFO = {:?}\nHOLD_FIFO = {:?}\n",
+        held.path(),
+        hold.path()
+    );
+    site.write("onebox.toml", &settings);
+    appliance.deploy(site.path()).ok();
+    let address = appliance.http;
+    let late = std::thread::spawn(move || get(address, "localhost", "/hold").status);
+    held.wait_for_writer();
+    appliance.signal(Signal::USR2);
+    appliance.wait_for_line(" upgraded");
+    appliance.wait_for_line("request past its deadline");
+    assert_eq!(late.join().unwrap(), 504);
 }

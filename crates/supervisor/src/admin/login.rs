@@ -15,7 +15,6 @@ use super::password::{self, is_right};
 use super::{AdminError, AdminState, Operator};
 use crate::api::{Login, NewPassword, Session};
 use crate::appliance::OperationError;
-use crate::clock::now_ms;
 use crate::store::SessionRow;
 
 /// How long a login lasts.
@@ -39,8 +38,7 @@ pub(super) async fn login(
     state.logins.succeeded(peer.ip());
     let (token, csrf_token) = (random_token(), random_token());
     let session = SessionRow { user: login.user, csrf_token };
-    let expires_ms = now_ms() + i64::try_from(SESSION.as_millis()).unwrap_or(0);
-    state.appliance.store.add_session(&token_hash(&token), &session, expires_ms).await?;
+    state.appliance.store.add_session(&token_hash(&token), &session, SESSION).await?;
     let body = Session { user: session.user, csrf_token: session.csrf_token };
     Ok(([(header::SET_COOKIE, set_cookie(&token, SESSION))], Json(body)).into_response())
 }

@@ -1,7 +1,7 @@
 //! From a state directory to a running appliance.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onebox_app_server::{LibraryError, RuntimeLibrary};
 use onebox_config::Paths;
@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::layout::Crews;
+use super::live_since::LiveSince;
 use super::{Appliance, EVENTS, Fleet, Layout, Running, Settings, SiteRelease, Unsteady};
 use crate::api::EventKind;
 use crate::certificates::Certificates;
-use crate::clock::now_ms;
+use crate::clock::{EvenClock, now_ms};
+use crate::deploy::ReleaseIds;
 use crate::deploy::release::clean_half_made;
 use crate::engine::{EngineContext, LoadFailure};
 use crate::history::History;
@@ -24,7 +26,7 @@ use crate::process::LifePipe;
 use crate::site_sockets::{SiteSockets, Wanted};
 use crate::store::metrics::Retention;
 use crate::store::{SiteRow, Store, StoreError};
-use crate::workers::WorkerContext;
+use crate::workers::{Past, WorkerContext};
 
 /// How long the engine of an appliance that was killed may hold a site's socket.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -61,6 +63,8 @@ impl Appliance {
         let config = Arc::clone(&setup.settings.config);
         let paths = Paths::new(&config.state_dir);
         let store = Store::open(&paths.state_db()).await?;
+        let known = store.release_ids().await?;
+        let release_ids = Arc::new(ReleaseIds::behind(known.iter().map(String::as_str)));
         let runtime_dir = paths.runtime_dir();
         let library = tokio::task::spawn_blocking(move || RuntimeLibrary::install(&runtime_dir))
             .await
@@ -100,11 +104,13 @@ impl Appliance {
             journal,
             events: broadcast::channel(EVENTS).0,
             shutdown: CancellationToken::new(),
-            opened_ms: now_ms(),
+            adopted: setup.fleet.map_or(0, |fleet| fleet.generations),
             started_ms: setup.fleet.map_or_else(now_ms, |fleet| fleet.started_ms),
             operation: tokio::sync::Mutex::new(()),
             tasks: TaskTracker::new(),
             settings: Mutex::new(setup.settings),
+            live_since: Mutex::new(LiveSince::new(EvenClock::set(Instant::now(), now_ms()))),
+            release_ids,
             running: Mutex::new(Running::default()),
         }))
     }
@@ -146,8 +152,9 @@ impl Appliance {
     /// [`BootError`] where no engine can be started.
     pub(crate) async fn start_with(self: &Arc<Self>, layout: Layout) -> Result<(), BootError> {
         let mut crews = Crews::new();
+        let past = if self.in_place { Past::Unproven } else { Past::Served };
         for placed in layout.sites().filter(|placed| placed.wants_crew()) {
-            crews.insert(placed.release.site.clone(), self.start_crew(placed)?);
+            crews.insert(placed.release.site.clone(), self.start_crew(placed, past)?);
         }
         for wanted in layout.sockets() {
             self.open_at_start(&wanted).await;

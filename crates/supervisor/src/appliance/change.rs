@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onebox_config::site::Processes;
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ use crate::deploy::health::{self, Probe};
 use crate::engine::{EmbeddedSite, Generation};
 use crate::site_sockets::SiteSocket;
 use crate::store::StoreError;
-use crate::workers::Crew;
+use crate::workers::{Crew, Past};
 
 /// How long an engine may take to obey an order that needs no application.
 pub(super) const OBEDIENCE: Duration = Duration::from_secs(20);
@@ -143,7 +143,7 @@ impl Appliance {
             let crew = match known {
                 Some(crew) => Arc::clone(crew),
                 None => {
-                    let crew = self.start_crew(placed).map_err(|error| {
+                    let crew = self.start_crew(placed, Past::Unproven).map_err(|error| {
                         OperationFailure::new("start", format!("{site} can't be started: {error}"))
                     })?;
                     staged.fresh.push(Arc::clone(&crew));
@@ -155,8 +155,8 @@ impl Appliance {
         Ok(staged)
     }
 
-    pub(super) fn start_crew(&self, placed: &Placed) -> io::Result<Arc<Crew>> {
-        Crew::start(&self.workers, placed.release.crew_spec(self.library.clone())?)
+    pub(super) fn start_crew(&self, placed: &Placed, past: Past) -> io::Result<Arc<Crew>> {
+        Crew::start(&self.workers, placed.release.crew_spec(self.library.clone(), past)?)
     }
 
     /// Waits until what was started is ready, and checks the site's health through the engine that is to serve it.
@@ -241,6 +241,13 @@ impl Appliance {
         step(change.events, "switch", "Moving the traffic".to_owned());
         let (old_engine, old_crews) = {
             let mut running = self.running.lock();
+            let release = |layout: &Layout| {
+                layout.site(change.site).map(|placed| placed.release.release.clone())
+            };
+            let (before, now) = (release(&running.layout), release(&change.target));
+            if let Some(now) = now.filter(|now| before.as_ref() != Some(now)) {
+                self.live_since.lock().note(change.site, &now, Instant::now());
+            }
             running.candidate = None;
             running.unreadable.retain(|site, _| change.target.site(site).is_none());
             running.layout = change.target;

@@ -121,7 +121,12 @@ impl Appliance {
             let of_site = self.store.variables(&row.name).await?;
             variables.insert(row.name, of_site);
         }
-        Ok(StageContext { paths: self.paths.clone(), variables, limits: ArchiveLimits::default() })
+        Ok(StageContext {
+            paths: self.paths.clone(),
+            variables,
+            ids: Arc::clone(&self.release_ids),
+            limits: ArchiveLimits::default(),
+        })
     }
 
     async fn go_live(

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use super::change::{Change, Renew, nobody};
 use super::{Appliance, OperationError};
 use crate::api::EventKind;
-use crate::clock::now_ms;
 use crate::engine::{Generation, Loaded};
 use crate::logs::Source;
 use crate::process::BackOff;
@@ -80,7 +79,9 @@ impl Appliance {
     ) -> Result<Option<String>, OperationError> {
         let row = self.row(site).await?;
         let is_it = row.live_release.as_ref() == Some(&from.release) && !row.stopped;
-        if !is_it || !is_new(row.live_ms, now_ms()) {
+        let now = Instant::now();
+        let age = self.live_since.lock().age(site, &from.release, row.live_ms, now);
+        if !is_it || age.is_none_or(|age| age >= NEW) {
             return Ok(None);
         }
         let Ok(release) = self.release_to_go_back_to(&row, None).await else { return Ok(None) };
@@ -153,26 +154,4 @@ pub(super) fn fallback_of(row: &SiteRow) -> Option<String> {
     row.fallback
         .as_ref()
         .map(|from| fallback_text(from, row.live_release.as_deref().unwrap_or("none")))
-}
-
-/// A clock that was set back makes a release old, and nothing is changed by itself then.
-fn is_new(live_ms: Option<i64>, now_ms: i64) -> bool {
-    let age_ms = live_ms.and_then(|live_ms| u64::try_from(now_ms.checked_sub(live_ms)?).ok());
-    age_ms.is_some_and(|age_ms| Duration::from_millis(age_ms) < NEW)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_release_is_new_for_an_hour_and_not_before_it_was_made() {
-        let hour = 3_600_000;
-        assert!(is_new(Some(5), 5) && is_new(Some(5), 4 + hour));
-        for (live_ms, now_ms) in
-            [(Some(5), 5 + hour), (Some(5), 4), (None, 5), (Some(i64::MAX), i64::MIN)]
-        {
-            assert!(!is_new(live_ms, now_ms), "{live_ms:?} {now_ms}");
-        }
-    }
 }

@@ -14,7 +14,7 @@ use crate::engine::{Generation, GenerationData};
 use crate::process::LifePipeData;
 use crate::site_sockets::SiteSocketData;
 use crate::takeover::{Held, Luggage, Program, UpgradeError, become_new};
-use crate::workers::{Veteran, VeteranData};
+use crate::workers::{Past, Veteran, VeteranData};
 
 /// The children and their sockets, and what is remembered of them.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub(crate) struct Fleet {
     #[serde(default)]
     ticket_keys: Vec<TicketKey>,
     /// The numbers of the last engine and of the next worker's socket: names are never used twice.
-    generations: u64,
+    pub(super) generations: u64,
     pub(super) next_socket: u64,
     crashes: u64,
     unsteady: Unsteady,
@@ -46,7 +46,8 @@ impl Appliance {
         let _one_at_a_time = self.operation.lock().await;
         let Settings { http, https, admin, .. } = self.settings();
         let held = Held { lock, control, http: &http, https: &https, admin: &admin };
-        become_new(program, held, |luggage| self.pack(luggage)).await
+        let written = self.history.write_down();
+        become_new(program, held, |luggage| self.pack(luggage), written).await
     }
 
     fn pack(&self, luggage: &mut Luggage) -> io::Result<Fleet> {
@@ -87,7 +88,7 @@ impl Appliance {
         self.sockets.adopt(&fleet.sockets)?;
         self.certificates.adopt_ticket_keys(fleet.ticket_keys);
         let engine = fleet.engine.map(|data| Generation::adopt(&self.engines, data)).transpose()?;
-        let veterans = fleet.workers.iter().map(|data| Veteran::adopt(&self.workers, data));
+        let veterans = fleet.workers.into_iter().map(|data| Veteran::adopt(&self.workers, data));
         let veterans = veterans.collect::<io::Result<Vec<_>>>()?;
         {
             let mut running = self.running.lock();
@@ -138,7 +139,7 @@ impl Appliance {
     async fn start_beside(self: &Arc<Self>, layout: &Layout) -> io::Result<Crews> {
         let mut crews = Crews::new();
         for placed in layout.sites().filter(|placed| placed.wants_crew()) {
-            crews.insert(placed.release.site.clone(), self.start_crew(placed)?);
+            crews.insert(placed.release.site.clone(), self.start_crew(placed, Past::Served)?);
         }
         for placed in layout.sites() {
             let Some(crew) = crews.get(&placed.release.site) else { continue };

@@ -12,6 +12,7 @@ mod failure;
 mod fallback;
 mod fleet;
 mod layout;
+mod live_since;
 mod operations;
 mod release;
 mod relief;
@@ -33,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::Sample;
 use crate::certificates::Certificates;
+use crate::deploy::ReleaseIds;
 use crate::engine::protocol::{EngineConfig, HeirData};
 use crate::engine::{EngineContext, Generation, GenerationSpec};
 use crate::history::History;
@@ -49,6 +51,7 @@ pub(crate) use failure::{OperationError, OperationFailure};
 pub(crate) use fleet::Fleet;
 pub(crate) use layout::Layout;
 use layout::{Candidate, Crews};
+use live_since::LiveSince;
 pub(crate) use release::{SiteRelease, Unsteady};
 pub(crate) use reload::Settings;
 
@@ -82,8 +85,8 @@ pub(crate) struct Appliance {
     /// Whether it serves one folder in place and has no state.
     pub(crate) in_place: bool,
     started_ms: i64,
-    /// When this program took it over, or started it.
-    pub(crate) opened_ms: i64,
+    /// The last engine that a supervisor before this one started.
+    pub(crate) adopted: u64,
     library: PathBuf,
     engines: EngineContext,
     sockets: SiteSockets,
@@ -92,6 +95,8 @@ pub(crate) struct Appliance {
     operation: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     settings: Mutex<Settings>,
+    live_since: Mutex<LiveSince>,
+    release_ids: Arc<ReleaseIds>,
     running: Mutex<Running>,
 }
 

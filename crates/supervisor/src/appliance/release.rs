@@ -22,7 +22,7 @@ use crate::isolation::{Facts, PythonFacts};
 use crate::site_sockets::Wanted;
 use crate::store::SiteRow;
 use crate::users::RunAs;
-use crate::workers::CrewSpec;
+use crate::workers::{CrewSpec, Past};
 
 /// The release of a folder that is served as it is; no other has this name.
 const IN_PLACE: &str = "in-place";
@@ -265,7 +265,7 @@ impl SiteRelease {
     ///
     /// # Errors
     /// Where it has no Python.
-    pub(crate) fn crew_spec(&self, library: PathBuf) -> io::Result<CrewSpec> {
+    pub(crate) fn crew_spec(&self, library: PathBuf, past: Past) -> io::Result<CrewSpec> {
         let (Some(interpreter), Some(spec)) =
             (self.plan.interpreter.clone(), self.app_spec(self.config.processes.may_be_several()))
         else {
@@ -284,6 +284,7 @@ impl SiteRelease {
             limits: self.config.process_limits,
             mercy: self.config.reload_mercy,
             patience: self.patience(),
+            past,
         })
     }
 

@@ -41,6 +41,7 @@ impl Box {
         let bytes = Bytes::from(archive.into_inner().unwrap());
         let stream = futures_util::stream::iter([Ok::<_, String>(bytes)]);
         let context = StageContext {
+            ids: std::sync::Arc::new(super::ReleaseIds::behind([])),
             paths: self.paths(),
             variables: BTreeMap::new(),
             limits: ArchiveLimits::default(),

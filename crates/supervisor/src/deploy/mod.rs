@@ -18,6 +18,7 @@ mod persist;
 pub(crate) mod plan;
 pub(crate) mod prepare;
 pub(crate) mod release;
+mod release_id;
 mod settings;
 mod stage;
 mod statics;
@@ -27,6 +28,7 @@ mod warnings;
 pub(crate) use self::in_place::plan_in_place;
 pub(crate) use self::owner::{inherit, settle};
 pub(crate) use self::prepare::{HalfRelease, Prepared, StageContext, prepare, receive};
+pub(crate) use self::release_id::ReleaseIds;
 
 #[cfg(test)]
 mod tests {

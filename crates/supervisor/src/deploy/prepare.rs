@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -18,7 +19,8 @@ use super::archive::{self, ArchiveLimits, Unpacked};
 use super::error::{DeployFailure, DeployProblem, Step};
 use super::events::EventSink;
 use super::plan::RunPlan;
-use super::release::{HalfMade, new_id, staging_root};
+use super::release::{HalfMade, staging_root};
+use super::release_id::ReleaseIds;
 use super::stage::Stage;
 use super::venv::blocking;
 use crate::api::DeployQuery;
@@ -32,6 +34,8 @@ pub(crate) struct StageContext {
     pub(crate) variables: BTreeMap<String, Vec<(String, String)>>,
     /// What an archive may hold.
     pub(crate) limits: ArchiveLimits,
+    /// Makes the release's id.
+    pub(crate) ids: Arc<ReleaseIds>,
 }
 
 /// A complete release that was not started yet.
@@ -151,7 +155,7 @@ async fn unpack<E: Display>(
     context: &StageContext,
     archive: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<UnpackedArchive, DeployProblem> {
-    let id = new_id();
+    let id = context.ids.next();
     let dir = staging_root(&context.paths).join(&id);
     let app = dir.join("app");
     let guard = HalfMade::create(dir.clone()).map_err(DeployProblem::file("cannot make", &dir))?;

@@ -1,4 +1,4 @@
-//! Releases as folders: their ids, and which of them stay.
+//! Releases as folders, and which of them stay.
 //!
 //! Owns `sites/NAME/releases/` and `staging/`. Must not know which release is live: `state.db` alone decides that, and
 //! the caller says it.
@@ -7,21 +7,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jiff::tz::TimeZone;
 use onebox_config::Paths;
 
 use super::plan::PLAN_FILE;
-
-/// An id that sorts by time, `20261120-114213-3f2a` (UTC): the last part is the fraction of the second in 65536ths, so that
-/// two releases of one second keep their order.
-pub(crate) fn new_id() -> String {
-    id_at(jiff::Timestamp::now())
-}
-
-fn id_at(at: jiff::Timestamp) -> String {
-    let fraction = i64::from(at.subsec_nanosecond().max(0)) * 65_536 / 1_000_000_000;
-    format!("{}-{fraction:04x}", at.to_zoned(TimeZone::UTC).strftime("%Y%m%d-%H%M%S"))
-}
 
 /// Where archives are unpacked before the site's name is known; on the file system of the releases.
 pub(crate) fn staging_root(paths: &Paths) -> PathBuf {
@@ -113,9 +101,9 @@ pub(crate) fn clean_half_made(
 pub(crate) fn discard(paths: &Paths, dir: &Path) -> io::Result<()> {
     let staging = staging_root(paths);
     fs::create_dir_all(&staging)?;
-    let place = staging.join(new_id());
-    match fs::rename(dir, &place) {
-        Ok(()) => fs::remove_dir_all(&place),
+    let place = tempfile::tempdir_in(&staging)?;
+    match fs::rename(dir, place.path()) {
+        Ok(()) => place.close(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // Logs may lie on a disk of their own.
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => fs::remove_dir_all(dir),
@@ -172,15 +160,6 @@ mod tests {
     fn names(releases: &Path) -> Vec<String> {
         let dirs = folders(releases).unwrap();
         dirs.iter().map(|dir| dir.file_name().unwrap().to_str().unwrap().to_owned()).collect()
-    }
-
-    #[test]
-    fn ids_of_one_second_sort_by_time() {
-        let at = |nanoseconds| id_at(jiff::Timestamp::new(1_795_174_933, nanoseconds).unwrap());
-        let ids = [at(0), at(20_000), at(500_000_000), at(999_999_999)];
-        assert!(ids.is_sorted_by(|left, right| left < right), "{ids:?}");
-        assert_eq!((ids[0].as_str(), &ids[3][15..]), ("20261120-114213-0000", "-ffff"));
-        assert_eq!(new_id().len(), ids[0].len());
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) use totals::Totals;
 
 /// Seconds that may wait for the writer; when it is full, seconds are lost and counted.
 const WAITING: usize = 64;
-/// How long a question waits for what is not written yet.
+/// How long a question waits for what is not written yet, and an upgrade until it is.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a question has no answer.
@@ -124,6 +124,14 @@ impl History {
         let everything = Question { site: None, processes: Whose::Everybodys };
         let (grid, read) = self.read(wanted, everything).await?;
         Ok(series::the_box(&grid, &read.the_box, &read.processes))
+    }
+
+    /// Writes what is only in memory; a disk that is too slow for it is not waited for.
+    pub(crate) async fn write_down(&self) {
+        let (done, written) = oneshot::channel();
+        if self.order(Order::Save(done)).is_ok() {
+            tokio::time::timeout(PATIENCE, written).await.ok();
+        }
     }
 
     /// Writes what is left and ends the writer.

@@ -37,6 +37,8 @@ pub(super) enum Order {
     Peek(oneshot::Sender<Unsaved>),
     /// Somebody could not read.
     Check,
+    /// What waits must be written now.
+    Save(oneshot::Sender<()>),
 }
 
 /// When to try again what went wrong.
@@ -110,6 +112,11 @@ impl Recorder {
                     answer.send(Unsaved { batch: self.batch.clone(), saves }).ok();
                 }
                 Order::Check => self.check().await,
+                Order::Save(done) => {
+                    self.save().await;
+                    // Who asked may have given up.
+                    done.send(()).ok();
+                }
             }
         }
         self.trouble = None;

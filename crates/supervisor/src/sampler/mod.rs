@@ -25,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Takes a sample each second until the appliance ends.
 pub(crate) async fn run(appliance: Arc<Appliance>) {
-    let mut engines = Engines::new(appliance.opened_ms);
+    let mut engines = Engines::new(appliance.adopted);
     let mut meters = Meters {
         processes: Processes::new(),
         machine: Machine::new(appliance.paths.state_dir().to_owned()),

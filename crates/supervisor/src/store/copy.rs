@@ -76,7 +76,11 @@ pub(super) fn restore(database: &Path) -> std::io::Result<PathBuf> {
     let mut fresh = tempfile::Builder::new().prefix(HALF_MADE).tempfile_in(folder)?;
     std::io::copy(&mut fs::File::open(&copy)?, fresh.as_file_mut())?;
     fresh.as_file().sync_all()?;
-    let aside = database.with_file_name(format!("state.db.damaged-{}", now_ms()));
+    // A clock that went back must not have one take the place of another.
+    let aside = (now_ms()..)
+        .map(|at_ms| database.with_file_name(format!("state.db.damaged-{at_ms}")))
+        .find(|aside| !aside.exists())
+        .ok_or(std::io::ErrorKind::AlreadyExists)?;
     // Its journals go with it: they belong to no other.
     for (from, to) in [("-wal", "-wal"), ("-shm", "-shm"), ("", "")] {
         let name = |path: &Path, end: &str| PathBuf::from(format!("{}{end}", path.display()));

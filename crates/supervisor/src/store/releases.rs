@@ -29,6 +29,11 @@ impl Store {
         Ok(())
     }
 
+    /// The ids of all releases of all sites.
+    pub(crate) async fn release_ids(&self) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT id FROM releases").fetch_all(&self.pool).await?)
+    }
+
     /// The releases of a site, the newest first.
     pub(crate) async fn releases(&self, site: &str) -> Result<Vec<ReleaseRow>, StoreError> {
         sqlx::query(

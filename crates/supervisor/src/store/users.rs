@@ -66,7 +66,6 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::super::{SessionRow, temporary};
-    use crate::clock::now_ms;
 
     #[tokio::test]
     async fn only_the_first_user_is_made_by_itself() {
@@ -84,7 +83,7 @@ mod tests {
         let (_folder, store) = temporary().await;
         store.set_password("admin", "first").await.unwrap();
         let session = SessionRow { user: "admin".into(), csrf_token: "csrf".into() };
-        store.add_session(b"token", &session, now_ms() + 60_000).await.unwrap();
+        store.add_session(b"token", &session, std::time::Duration::from_secs(60)).await.unwrap();
         store.set_password("admin", "second").await.unwrap();
         assert_eq!(store.password_hash("admin").await.unwrap().as_deref(), Some("second"));
         assert_eq!(store.session(b"token").await.unwrap(), None);

@@ -15,7 +15,7 @@ use super::keeper::Keeper;
 use super::life::{About, Door};
 use super::memory::resident_bytes;
 use super::scale::{Scale, Second};
-use super::{CrewSpec, VeteranData, WorkerContext};
+use super::{CrewSpec, Past, VeteranData, WorkerContext};
 use crate::api::{WorkerState, WorkerStatus};
 use crate::engine::protocol::WorkerData;
 use crate::engine::{LoadFailure, Loaded};
@@ -35,6 +35,8 @@ pub(crate) struct Crew {
     tasks: TaskTracker,
     /// Held while a worker is replaced that could have waited.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// Whether one of its processes has taken requests, or those of an earlier start have.
+    past: Arc<Mutex<Past>>,
 }
 
 #[derive(Debug)]
@@ -87,7 +89,9 @@ impl Crew {
         let cores = u16::try_from(cores).unwrap_or(u16::MAX);
         let scale = Scale::new(spec.processes, spec.idle, cores, Instant::now());
         let wanted = scale.at_start();
+        let past = Arc::new(Mutex::new(spec.past));
         let crew = Arc::new(Self {
+            past,
             context: Arc::clone(context),
             spec,
             state: Mutex::new(CrewState { workers: Vec::new(), scale }),
@@ -202,7 +206,7 @@ impl Crew {
         serving
     }
 
-    /// The processes that run now, for the process that this one becomes.
+    /// The processes that run now, also those that finish what they have, for the process that this one becomes.
     ///
     /// # Errors
     /// Where there are no more descriptors.
@@ -210,13 +214,11 @@ impl Crew {
         let mut all = Vec::new();
         for worker in &self.state.lock().workers {
             let now = worker.now.lock();
-            let Some(about) = &now.process else { continue };
-            all.push(VeteranData {
-                site: self.spec.site.clone(),
-                mercy: self.spec.mercy,
-                socket: now.socket.clone(),
-                process: about.process.pack(luggage)?,
-            });
+            let serving = now.process.iter().map(|about| (&now.socket, about));
+            let left = now.left.iter().map(|(socket, about)| (socket, about));
+            for (socket, about) in serving.chain(left) {
+                all.push(about.pack(&self.spec, socket.clone(), luggage)?);
+            }
         }
         Ok(all)
     }
@@ -340,6 +342,7 @@ impl Crew {
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
             turn: Arc::clone(&self.turn),
+            past: Arc::clone(&self.past),
         };
         let crew = Arc::clone(self);
         self.tasks.spawn(async move {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use onebox_app_server::WorkerReport;
+use parking_lot::Mutex;
 use rustix::process::Signal;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::MissedTickBehavior;
@@ -18,7 +19,7 @@ use super::crew::Worker;
 use super::life::{Door, Life};
 use super::memory::{kill_above, resident_bytes};
 use super::recycling::{Due, Reason};
-use super::{CrewSpec, GRACE, WorkerContext, drain};
+use super::{CrewSpec, GRACE, Past, WorkerContext, drain};
 use crate::api::EventKind;
 use crate::engine::{LoadFailure, Loaded};
 use crate::logs::Source;
@@ -43,6 +44,8 @@ pub(super) struct Keeper {
     pub(super) tasks: TaskTracker,
     /// Who has it may replace a worker that could also wait.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// Whether the crew has taken requests.
+    pub(super) past: Arc<Mutex<Past>>,
 }
 
 /// How it went on with a process.
@@ -91,7 +94,8 @@ impl Keeper {
             self.worker.now.lock().keeps_ending =
                 back_off.is_a_loop().then(|| format!("the worker {reason}"));
             self.tell_end(&reason, pause);
-            self.set(|loaded| after_end(loaded, &reason, pause));
+            let past = *self.past.lock();
+            self.set(|loaded| after_end(loaded, past, &reason, pause));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.worker.dismissed.cancelled() => return,
@@ -268,7 +272,10 @@ impl Keeper {
     /// What the worker is now by its own word.
     fn hear(&self, report: WorkerReport) {
         match report {
-            WorkerReport::Ready => self.set(|loaded| *loaded = Loaded::Ready),
+            WorkerReport::Ready => {
+                *self.past.lock() = Past::Served;
+                self.set(|loaded| *loaded = Loaded::Ready);
+            }
             WorkerReport::Failed { summary, traceback } => {
                 let failure = LoadFailure { summary, traceback };
                 self.context.logs.write(&self.spec.site, Source::Error, failure.text());
@@ -330,12 +337,14 @@ impl Drop for Unproven {
     }
 }
 
-/// What a worker is between its end and its next start. One that served a moment ago will soon serve again, and requests wait
-/// for it; of one that never came up, or keeps ending, they are told.
-fn after_end(loaded: &mut Loaded, reason: &str, pause: Duration) {
+/// What a worker is between its end and its next start. Of a crew that has served it will soon serve again, also where it was
+/// killed while it loaded, and requests wait for it; of one that never came up, or where it keeps ending, they are told.
+fn after_end(loaded: &mut Loaded, past: Past, reason: &str, pause: Duration) {
     match loaded {
         Loaded::Failed(_) => {}
-        Loaded::Ready if pause <= WAITED_FOR => *loaded = Loaded::Waiting,
+        Loaded::Ready | Loaded::Waiting if past == Past::Served && pause <= WAITED_FOR => {
+            *loaded = Loaded::Waiting;
+        }
         Loaded::Ready | Loaded::Waiting => {
             let summary = format!("the worker {reason}");
             *loaded = Loaded::Failed(LoadFailure { summary, traceback: String::new() });
@@ -347,23 +356,27 @@ fn after_end(loaded: &mut Loaded, reason: &str, pause: Duration) {
 mod tests {
     use super::*;
 
-    fn ended(mut loaded: Loaded, pause_ms: u64) -> Loaded {
-        after_end(&mut loaded, "crashed", Duration::from_millis(pause_ms));
+    fn ended(mut loaded: Loaded, past: Past, pause_ms: u64) -> Loaded {
+        after_end(&mut loaded, past, "crashed", Duration::from_millis(pause_ms));
         loaded
     }
 
     #[test]
     fn requests_wait_for_a_worker_that_served_and_will_soon_serve_again() {
-        assert_eq!(ended(Loaded::Ready, 100), Loaded::Waiting);
+        assert_eq!(ended(Loaded::Ready, Past::Served, 100), Loaded::Waiting);
+        assert_eq!(ended(Loaded::Waiting, Past::Served, 200), Loaded::Waiting, "killed at loading");
     }
 
     #[test]
     fn a_worker_that_never_came_up_or_keeps_ending_has_failed() {
         let failure =
             LoadFailure { summary: "the worker crashed".into(), traceback: String::new() };
-        assert_eq!(ended(Loaded::Waiting, 100), Loaded::Failed(failure.clone()));
-        assert_eq!(ended(Loaded::Ready, 10_000), Loaded::Failed(failure));
+        let failed = Loaded::Failed(failure);
+        assert_eq!(ended(Loaded::Waiting, Past::Unproven, 100), failed);
+        assert_eq!(ended(Loaded::Ready, Past::Served, 10_000), failed);
+        assert_eq!(ended(Loaded::Waiting, Past::Served, 10_000), failed);
         let first = LoadFailure { summary: "no module".into(), traceback: String::new() };
-        assert_eq!(ended(Loaded::Failed(first.clone()), 100), Loaded::Failed(first));
+        let first = Loaded::Failed(first);
+        assert_eq!(ended(first.clone(), Past::Served, 100), first);
     }
 }

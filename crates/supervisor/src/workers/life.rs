@@ -3,7 +3,7 @@
 //! Must not know what comes after it.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use super::{CrewSpec, WorkerContext};
+use super::{CrewSpec, VeteranData, WorkerContext};
 use crate::clock::now_ms;
 use crate::deadlines::{self, Served};
 use crate::listeners::{SocketFile, bind_unix};
 use crate::logs::{Source, each_line};
-use crate::process::{self, Exit, Process};
+use crate::process::{self, Exit, Output, Process};
+use crate::takeover::Luggage;
 
 const LISTENER_FD: i32 = 3;
 const STATUS_FD: i32 = 4;
@@ -58,6 +59,8 @@ pub(super) struct Life {
     started_ms: i64,
     pub(super) started: Instant,
     heard: watch::Receiver<Heard>,
+    /// The same pipe as the one that is read, to be handed over.
+    status: Arc<OwnedFd>,
     /// Its output is being written down.
     written: JoinHandle<()>,
 }
@@ -68,6 +71,29 @@ pub(super) struct About {
     pub(super) process: Arc<Process>,
     pub(super) started_ms: i64,
     pub(super) heard: watch::Receiver<Heard>,
+    status: Arc<OwnedFd>,
+}
+
+impl About {
+    /// For the process that this one becomes.
+    ///
+    /// # Errors
+    /// Where there are no more descriptors.
+    pub(super) fn pack(
+        &self,
+        spec: &CrewSpec,
+        socket: PathBuf,
+        luggage: &mut Luggage,
+    ) -> io::Result<VeteranData> {
+        Ok(VeteranData {
+            site: spec.site.clone(),
+            release: spec.release.clone(),
+            mercy: spec.mercy,
+            socket,
+            process: self.process.pack(luggage)?,
+            status: luggage.pack(&self.status)?,
+        })
+    }
 }
 
 /// What a process said of itself.
@@ -98,43 +124,33 @@ impl Life {
             &spec.confinement,
         )?;
         drop(status_writer);
+        let kept = Arc::new(OwnedFd::from(status.try_clone()?));
         let status = pipe::Receiver::from_owned_fd(status.into())?;
         let (heard_sender, heard) = watch::channel(Heard::default());
         let (context, site) = (Arc::clone(context), spec.site.clone());
         let release = spec.release.clone();
         let ended = process.ended();
         let written = tasks.spawn(async move {
-            let output = async {
-                tokio::join!(
-                    each_line(output.stdout, |line| context.logs.write(&site, Source::App, line)),
-                    each_line(output.stderr, |line| context.logs.write(&site, Source::Error, line)),
-                    async {
-                        let served = Served { site: &site, release: &release };
-                        let tell = |notice: &Notice| {
-                            deadlines::tell(&context.logs, &context.journal, served, notice);
-                        };
-                        hear(status, &heard_sender, tell).await;
-                    }
-                )
-            };
+            let served = Served { site: &site, release: &release };
+            let output = write_down(&context, served, output, (status, &heard_sender));
             // After its end its last words; what it started may hold the pipes open for ever.
             let last_words = async {
                 ended.await;
                 tokio::time::sleep(LAST_WORDS).await;
             };
             tokio::select! {
-                _ = output => {}
+                () = output => {}
                 () = last_words => {}
             }
         });
         let (process, started) = (Arc::new(process), Instant::now());
-        Ok(Self { process, started_ms: now_ms(), started, heard, written })
+        Ok(Self { process, started_ms: now_ms(), started, heard, status: kept, written })
     }
 
     /// What others may know of it.
     pub(super) fn about(&self) -> About {
         let (process, heard) = (Arc::clone(&self.process), self.heard.clone());
-        About { process, started_ms: self.started_ms, heard }
+        About { process, started_ms: self.started_ms, heard, status: Arc::clone(&self.status) }
     }
 
     /// What it said last of what it does.
@@ -169,6 +185,22 @@ fn command(spec: &CrewSpec) -> std::process::Command {
         .collect();
     command.env_clear().envs(&spec.environment).envs(own).current_dir(&spec.spec.root);
     command
+}
+
+/// Writes down what a process prints and what it says of itself, to the ends of its pipes.
+pub(super) async fn write_down(
+    context: &WorkerContext,
+    served: Served<'_>,
+    output: Output,
+    (status, heard): (pipe::Receiver, &watch::Sender<Heard>),
+) {
+    let log = |source| move |line: &str| context.logs.write(served.site, source, line);
+    let tell = |notice: &Notice| deadlines::tell(&context.logs, &context.journal, served, notice);
+    tokio::join!(
+        each_line(output.stdout, log(Source::App)),
+        each_line(output.stderr, log(Source::Error)),
+        hear(status, heard, tell)
+    );
 }
 
 /// Reads the status pipe to its end: the report first, then notices.

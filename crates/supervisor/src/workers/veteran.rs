@@ -1,34 +1,43 @@
 //! Workers of the supervisor before this one: adopted, and drained when nobody needs them any more.
 
 use std::io;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
 
+use super::life::{Heard, write_down};
 use super::{WorkerContext, drain};
+use crate::deadlines::Served;
 use crate::listeners::SocketFile;
-use crate::logs::{Source, each_line};
-use crate::process::{Process, ProcessData};
+use crate::process::{Process, ProcessData, take_inherited};
 use crate::takeover::Luggage;
 
 /// A worker of the supervisor before this one: it finishes what it has, and is not started again.
 #[derive(Debug)]
 pub(crate) struct Veteran {
     site: String,
+    release: String,
     mercy: Duration,
     socket: SocketFile,
     process: Process,
+    /// The same pipe as the one that is read, to be handed over.
+    status: OwnedFd,
 }
 
 /// A [`Veteran`], or a worker that becomes one: descriptors by their numbers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct VeteranData {
     pub(super) site: String,
+    pub(super) release: String,
     pub(super) mercy: Duration,
     pub(super) socket: PathBuf,
     pub(super) process: ProcessData,
+    pub(super) status: RawFd,
 }
 
 impl Veteran {
@@ -37,18 +46,23 @@ impl Veteran {
         &self.site
     }
 
-    /// Takes it over with what it prints.
+    /// Takes it over with what it prints and says.
     ///
     /// # Errors
     /// Where its descriptors are not there.
-    pub(crate) fn adopt(context: &Arc<WorkerContext>, data: &VeteranData) -> io::Result<Arc<Self>> {
+    pub(crate) fn adopt(context: &Arc<WorkerContext>, data: VeteranData) -> io::Result<Arc<Self>> {
         let (process, output) = Process::adopt(&data.process)?;
-        for (pipe, source) in [(output.stdout, Source::App), (output.stderr, Source::Error)] {
-            let (logs, site) = (Arc::clone(&context.logs), data.site.clone());
-            tokio::spawn(each_line(pipe, move |line| logs.write(&site, source, line)));
-        }
-        let (site, socket) = (data.site.clone(), SocketFile(data.socket.clone()));
-        Ok(Arc::new(Self { site, mercy: data.mercy, socket, process }))
+        let status = take_inherited(data.status)?;
+        let pipe = pipe::Receiver::from_owned_fd(status.try_clone()?)?;
+        let VeteranData { site, release, mercy, socket, .. } = data;
+        let (context, names) = (Arc::clone(context), (site.clone(), release.clone()));
+        tokio::spawn(async move {
+            let served = Served { site: &names.0, release: &names.1 };
+            // It has a successor already: what it says of itself moves nobody.
+            let (heard, _) = watch::channel(Heard::default());
+            write_down(&context, served, output, (pipe, &heard)).await;
+        });
+        Ok(Arc::new(Self { site, release, mercy, socket: SocketFile(socket), process, status }))
     }
 
     /// For the process that this one becomes.
@@ -56,8 +70,14 @@ impl Veteran {
     /// # Errors
     /// Where there are no more descriptors.
     pub(crate) fn pack(&self, luggage: &mut Luggage) -> io::Result<VeteranData> {
-        let (site, socket) = (self.site.clone(), self.socket.0.clone());
-        Ok(VeteranData { site, mercy: self.mercy, socket, process: self.process.pack(luggage)? })
+        Ok(VeteranData {
+            site: self.site.clone(),
+            release: self.release.clone(),
+            mercy: self.mercy,
+            socket: self.socket.0.clone(),
+            process: self.process.pack(luggage)?,
+            status: luggage.pack(&self.status)?,
+        })
     }
 
     /// Its process id.
