@@ -23,3 +23,28 @@ pub fn unblock_signals(command: &mut Command) {
         });
     }
 }
+
+/// Why a program could not be started, where the kernel's word for it leaves a reader helpless.
+pub fn spawn_error(error: io::Error) -> io::Error {
+    let reason = match error.raw_os_error() {
+        Some(libc::EAGAIN) => {
+            "this user or this service may have no more processes (ulimit -u, TasksMax=, pids.max)"
+        }
+        Some(libc::ENOMEM) => "the machine has no memory for another process",
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{reason}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_lacks_for_a_process_is_told_in_words() {
+        let told = |error| spawn_error(io::Error::from_raw_os_error(error)).to_string();
+        assert!(told(libc::EAGAIN).contains("ulimit -u"));
+        assert!(told(libc::ENOMEM).contains("no memory"));
+        assert_eq!(told(libc::ENOENT), "No such file or directory (os error 2)");
+    }
+}

@@ -1,6 +1,7 @@
 //! The search for a site's Python.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -103,9 +104,13 @@ fn candidates(wanted: &Wanted) -> Vec<PathBuf> {
     candidates
 }
 
+/// Where programs are looked for: `PATH`, and where an empty environment has none, the folders that a shell falls back on.
+pub fn search_path() -> OsString {
+    env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
+}
+
 fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    let folders: Vec<PathBuf> = env::split_paths(&search_path()).collect();
     folders.into_iter().filter(|folder| folder.is_absolute()).map(move |folder| folder.join(name))
 }
 

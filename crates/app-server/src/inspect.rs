@@ -11,7 +11,7 @@ use std::time::Duration;
 use onebox_config::Account;
 use serde::Deserialize;
 
-use crate::{Interpreter, PythonError, libpython, unblock_signals};
+use crate::{Interpreter, PythonError, libpython, spawn_error, unblock_signals};
 
 /// The question. It runs isolated (`-I`): neither the environment nor the current folder may change the answer.
 const QUESTION: &str = include_str!("inspect.py");
@@ -103,7 +103,7 @@ fn ask(executable: &Path, user: Option<&Account>) -> Result<Answer, PythonError>
         command.uid(user.uid).gid(user.gid);
     }
     unblock_signals(&mut command);
-    let mut child = command.spawn().map_err(not_runnable)?;
+    let mut child = command.spawn().map_err(spawn_error).map_err(not_runnable)?;
     let output = read_within(&mut child, TIMEOUT);
     // Either it has ended, or it has to.
     let _ = child.kill();

@@ -16,9 +16,10 @@ mod notice;
 mod spec;
 mod worker;
 
-pub use child::unblock_signals;
+pub use child::{spawn_error, unblock_signals};
 pub use embed::{Embedded, Listener, embed};
 pub use error::{LibraryError, PythonError, StartError};
+pub use find::search_path;
 pub use interpreter::Interpreter;
 pub use library::RuntimeLibrary;
 pub use notice::{Notice, OverdueRequest, Usage};

@@ -75,7 +75,7 @@ pub(crate) fn log(py: Python<'_>, text: &str) {
     py.detach(|| write_to_stderr(text.as_bytes()));
 }
 
-/// Standard error that is gone is no reason to fail a request.
-fn write_to_stderr(bytes: &[u8]) {
+/// Writes `bytes` to standard error in one call; one that is gone is no reason to fail a request.
+pub(crate) fn write_to_stderr(bytes: &[u8]) {
     let _ = std::io::stderr().lock().write_all(bytes);
 }

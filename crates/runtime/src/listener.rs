@@ -16,6 +16,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
 use crate::connection::Connection;
+use crate::errors::write_to_stderr;
 use crate::host::{Answer, Body, Gone, Host, Incoming, Piece, Sent};
 
 /// Marks the listening socket among the events.
@@ -39,6 +40,8 @@ struct State {
     /// Gone when the server is stopping and took everybody who waited in it.
     listener: Option<Arc<UnixListener>>,
     stopping: bool,
+    /// Nobody could be accepted, which was told.
+    exhausted: bool,
     idle: HashMap<u64, Connection>,
     next: u64,
 }
@@ -57,6 +60,7 @@ impl Server {
         let state = State {
             listener: Some(Arc::new(listener)),
             stopping: false,
+            exhausted: false,
             idle: HashMap::new(),
             next: FIRST_CONNECTION,
         };
@@ -113,6 +117,7 @@ impl Server {
         };
         match listener.accept() {
             Ok((stream, _)) => {
+                self.state().exhausted = false;
                 let connection =
                     stream.set_nonblocking(false).and_then(|()| Connection::new(stream));
                 if let Ok(connection) = connection {
@@ -127,7 +132,16 @@ impl Server {
                 return;
             }
             // The event comes again at once, and trying as often would only burn time.
-            Err(error) if is_exhaustion(&error) => std::thread::sleep(PAUSE),
+            Err(error) if is_exhaustion(&error) => {
+                // Once, until it is over.
+                if !std::mem::replace(&mut self.state().exhausted, true) {
+                    let text = format!(
+                        "onebox: this process can take no more connections, requests wait: {error}\n"
+                    );
+                    write_to_stderr(text.as_bytes());
+                }
+                std::thread::sleep(PAUSE);
+            }
             // Another thread was quicker.
             Err(_) => {}
         }

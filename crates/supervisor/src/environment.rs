@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use onebox_app_server::search_path;
+
 use crate::users::RunAs;
 
 /// Variables that are the supervisor's business alone.
@@ -24,7 +26,9 @@ pub(crate) type Environment = BTreeMap<OsString, OsString>;
 
 /// The supervisor's own environment without what is private to it.
 pub(crate) fn inherited() -> Environment {
-    cleaned(std::env::vars_os())
+    let mut environment = cleaned(std::env::vars_os());
+    environment.entry("PATH".into()).or_insert_with(search_path);
+    environment
 }
 
 fn cleaned(variables: impl Iterator<Item = (OsString, OsString)>) -> Environment {

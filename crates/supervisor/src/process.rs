@@ -13,7 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use onebox_app_server::unblock_signals;
+use onebox_app_server::{spawn_error, unblock_signals};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
@@ -115,7 +115,7 @@ pub(crate) fn spawn(
         });
     }
     let spawning = SPAWNING.lock();
-    let mut child = command.spawn()?;
+    let mut child = command.spawn().map_err(spawn_error)?;
     drop((parked, spawning));
     let pid = child.id();
     // The child can't have been reaped yet, so its number is still its own.

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use onebox_app_server::unblock_signals;
+use onebox_app_server::{spawn_error, unblock_signals};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -268,7 +268,8 @@ async fn spawn(command: std::process::Command) -> io::Result<Child> {
     let runtime = tokio::runtime::Handle::current();
     let start = move || {
         let _context = runtime.enter();
-        tokio::process::Command::from(command).kill_on_drop(true).spawn()
+        let mut command = tokio::process::Command::from(command);
+        command.kill_on_drop(true).spawn().map_err(spawn_error)
     };
     tokio::task::spawn_blocking(start).await.map_err(io::Error::other)?
 }

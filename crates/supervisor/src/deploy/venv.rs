@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use onebox_app_server::Interpreter;
+use onebox_app_server::{Interpreter, search_path};
 
 use super::clone::clone_environment;
 use super::command::Job;
@@ -197,8 +197,7 @@ fn with_key(releases: &Path, key: &str) -> Option<PathBuf> {
 
 /// A program on the supervisor's own `PATH`.
 fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| {
+    std::env::split_paths(&search_path()).map(|folder| folder.join(name)).find(|file| {
         use std::os::unix::fs::PermissionsExt;
         fs::metadata(file)
             .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
