@@ -1,5 +1,8 @@
 //! A deploy that fails: the reason is said, the exit code is not 0, and the release before never stops answering.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
 use crate::harness::{Finished, Poller, SiteFolder, TestBox, get};
 
 /// A way to spoil a folder, and what must be said about it.
@@ -186,4 +189,31 @@ fn a_host_of_another_site_is_told_on_the_line_of_its_step() {
     let line = "✗ check    the host a.example belongs to the site one";
     assert!(refused.stdout.contains(line), "{}", refused.stdout);
     assert_eq!(appliance.site("two")["state"], "failed");
+}
+
+#[test]
+fn an_upload_that_breaks_off_leaves_nothing_and_holds_up_no_other() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("released");
+    appliance.deploy(site.path()).ok();
+    let visitors = Poller::start(appliance.http, "localhost", "/");
+    for size in [0, 100, 100_000] {
+        let mut upload = UnixStream::connect(appliance.control_socket()).unwrap();
+        upload
+            .write_all(b"POST /api/v1/deploy?name=released HTTP/1.1\r\nHost: onebox\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .unwrap();
+        upload.write_all(format!("{:x}\r\n", 1_000_000).as_bytes()).unwrap();
+        upload.write_all(&vec![0; size]).unwrap();
+        drop(upload);
+        site.write("release.txt", &size.to_string());
+        appliance.deploy(site.path()).ok();
+        assert_eq!(get(appliance.http, "localhost", "/").text(), size.to_string());
+        let staging = std::fs::read_dir(appliance.state().join("staging"));
+        assert_eq!(staging.map_or(0, Iterator::count), 0, "after {size} bytes");
+    }
+    let releases = appliance.cli(&["releases", "released", "--json"]).ok().json();
+    let states: Vec<_> =
+        releases.as_array().unwrap().iter().map(|release| release["state"].clone()).collect();
+    assert_eq!(states, ["ready"; 4], "{releases}");
+    visitors.all_well();
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use crate::harness::{
-    Connection, DEADLINE, Finished, Poller, SiteFolder, TestBox, Tmpfs, get, onebox, run,
+    Connection, DEADLINE, Fifo, Finished, Poller, SiteFolder, TestBox, Tmpfs, begin_stream, get,
+    onebox, run,
 };
 
 /// Tries again and again until it is so.
@@ -322,4 +325,131 @@ fn an_embedded_request_that_finds_no_memory_fails_alone() {
 #[test]
 fn a_request_of_a_worker_that_finds_no_memory_fails_alone() {
     memory_runs_out("isolation = \"process\"\n");
+}
+
+/// An appliance of a user without rights, who has no other process.
+struct Unprivileged {
+    appliance: TestBox,
+    user: u32,
+    _folder: tempfile::TempDir,
+}
+
+impl Unprivileged {
+    /// How many processes its user may have before the supervisor may start no more.
+    fn allow_processes(&self, most: &str) {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.arg(format!("--pid={}", self.appliance.pid().as_raw_nonzero()));
+        // Root in a container may not do it.
+        prlimit.arg(format!("--nproc={most}:")).uid(self.user).gid(self.user);
+        run(prlimit).ok();
+    }
+}
+
+/// `None`, and said, where this user may not start one.
+fn unprivileged() -> Option<Unprivileged> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root starts an appliance of another user");
+        return None;
+    }
+    let user = 50_000 + std::process::id() % 10_000;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("onebox");
+    fs::copy(env!("CARGO_BIN_EXE_onebox"), &program).unwrap();
+    let state = folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    std::os::unix::fs::chown(&state, Some(user), Some(user)).unwrap();
+    let mut command = Command::new(program);
+    command.args(["serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.uid(user).gid(user).env("HOME", &state).current_dir("/").stdin(Stdio::null());
+    let appliance = TestBox::start_as(command, Some(&state));
+    Some(Unprivileged { appliance, user, _folder: folder })
+}
+
+#[test]
+fn a_supervisor_that_may_start_no_process_tells_why_and_serves_and_goes_on_later() {
+    let Some(started) = unprivileged() else { return };
+    let appliance = &started.appliance;
+    let site = SiteFolder::fixture("released");
+    site.write("onebox.toml", "isolation = \"process\"\n");
+    appliance.deploy(site.path()).ok();
+    let worker = &appliance.site("released")["workers"][0]["pid"];
+    let worker = Pid::from_raw(i32::try_from(worker.as_i64().unwrap()).unwrap()).unwrap();
+    let engine = Pid::from_raw(appliance.engine_pid()).unwrap();
+    started.allow_processes("1");
+    let visitors = Poller::start(appliance.http, "localhost", "/");
+    site.write("release.txt", "two");
+    let refused = appliance.deploy(site.path()).failed();
+    let said: String = refused.stderr.replace('│', " ").split_whitespace().collect();
+    assert!(said.contains("ulimit-u"), "{}", refused.stderr);
+    visitors.all_well();
+
+    // What ends now can't be replaced until it may.
+    kill_process(worker, Signal::KILL).unwrap();
+    appliance.wait_for_line("could not be started");
+    kill_process(engine, Signal::KILL).unwrap();
+    appliance.wait_for_line("no engine can be started");
+    let before = getrlimit(Resource::Nproc).current;
+    started.allow_processes(&before.map_or("unlimited".to_owned(), |most| most.to_string()));
+    eventually("it serves again", || {
+        let asked =
+            Connection::open(appliance.http, "localhost").and_then(|mut open| open.get("/"));
+        asked.is_ok_and(|answer| answer.status == 200 && answer.text() == "one")
+    });
+    deploys(appliance, &site, "two");
+}
+
+#[test]
+fn a_state_folder_that_loses_its_rights_is_told_and_what_is_loaded_is_served() {
+    let Some(Unprivileged { appliance, .. }) = &unprivileged() else { return };
+    let site = SiteFolder::fixture("released");
+    appliance.deploy(site.path()).ok();
+    let rights = |mode| {
+        fs::set_permissions(appliance.state(), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    rights(0o000);
+    let visitors = Poller::start(appliance.http, "localhost", "/");
+    site.write("release.txt", "two");
+    let refused = appliance.deploy(site.path()).failed();
+    assert!(refused.stderr.contains("Permission denied"), "{}", refused.stderr);
+    visitors.all_well();
+    let engine = Pid::from_raw(appliance.engine_pid()).unwrap();
+    kill_process(engine, Signal::KILL).unwrap();
+    appliance.wait_for_line("no engine can be started");
+    rights(0o711);
+    eventually("it serves again", || {
+        let asked =
+            Connection::open(appliance.http, "localhost").and_then(|mut open| open.get("/"));
+        asked.is_ok_and(|answer| answer.status == 200 && answer.text() == "one")
+    });
+    deploys(appliance, &site, "two");
+}
+
+#[test]
+fn a_worker_without_descriptors_lets_requests_wait_says_so_and_goes_on() {
+    let appliance = TestBox::start();
+    let fifo = Fifo::new();
+    let site = SiteFolder::fixture("stream");
+    let settings = format!("isolation = \"process\"\n[env]\nSTREAM_FIFO = {:?}\n", fifo.path());
+    site.write("onebox.toml", &settings);
+    appliance.deploy(site.path()).ok();
+    // It has the one connection that the engine has kept; the next request needs another.
+    let (mut open, mut stream) = begin_stream(appliance.http);
+    let pid = appliance.site("stream")["workers"][0]["pid"].as_i64().unwrap();
+    let worker = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let before = limit_descriptors(worker, Some(descriptors(worker)));
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| get(appliance.http, "localhost", "/").text());
+        eventually("the reason is told", || {
+            let log = appliance.cli(&["logs", "stream"]).ok().stdout;
+            log.contains("can take no more connections") && log.contains("Too many open files")
+        });
+        assert!(!answer.is_finished());
+        limit_descriptors(worker, before);
+        assert_eq!(answer.join().unwrap(), pid.to_string());
+    });
+    let log = appliance.cli(&["logs", "stream"]).ok().stdout;
+    assert_eq!(log.matches("can take no more connections").count(), 1, "{log}");
+    fifo.release_reader();
+    assert_eq!(open.piece(&mut stream).unwrap().unwrap(), "second");
 }

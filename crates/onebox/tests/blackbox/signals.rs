@@ -86,6 +86,74 @@ fn nobody_who_reads_what_it_prints_and_no_standard_streams_are_no_reason_to_end(
 }
 
 #[test]
+fn started_as_by_cron_with_an_empty_environment_it_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onebox"));
+    // What `env -i` leaves; cron sets a little more. TestBox says where state and configuration lie.
+    command.env_clear().current_dir("/").stdin(Stdio::null());
+    command.args(["serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let mut appliance = TestBox::start_as(command, Some(&folder.path().join("state")));
+    let site = SiteFolder::fixture("hello");
+    for mode in ["embedded", "process"] {
+        site.write("onebox.toml", &format!("isolation = \"{mode}\"\n"));
+        appliance.deploy(site.path()).ok();
+        assert_eq!(get(appliance.http, "localhost", "/").text(), "hello GET / 0", "{mode}");
+    }
+    appliance.signal(Signal::TERM);
+    assert_eq!(appliance.wait(), 0);
+
+    // Without any word on where its state lies it says what to set.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onebox"));
+    command.env_clear().current_dir("/").stdin(Stdio::null()).args(["serve"]);
+    if !rustix::process::geteuid().is_root() {
+        let refused = run(command).failed();
+        assert!(refused.stderr.contains("ONEBOX_STATE_DIR"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn of_two_appliances_that_start_at_once_on_the_same_state_one_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = onebox();
+        command.args(["serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.env("ONEBOX_STATE_DIR", folder.path().join("state"));
+        command.env("ONEBOX_CONFIG_DIR", folder.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for round in 0..3 {
+        let mut both = [start(), start()];
+        let begun = Instant::now();
+        let refused = loop {
+            let ended = both.iter_mut().position(|one| one.try_wait().unwrap().is_some());
+            if let Some(ended) = ended {
+                break ended;
+            }
+            assert!(begun.elapsed() < DEADLINE, "both go on");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        let [first, second] = both;
+        let (refused, serving) = if refused == 0 { (first, second) } else { (second, first) };
+        let refused = refused.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains("an appliance is running already"), "round {round}: {said}");
+        // It serves, or is about to.
+        let begun = Instant::now();
+        loop {
+            let mut again = onebox();
+            again.args(["shutdown"]).env("ONEBOX_STATE_DIR", folder.path().join("state"));
+            if run(again).status.success() {
+                break;
+            }
+            assert!(begun.elapsed() < DEADLINE, "the other one does not answer");
+        }
+        let ended = serving.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
+}
+
+#[test]
 fn a_second_appliance_on_the_same_state_is_refused_with_the_reason() {
     let appliance = TestBox::start();
     appliance.deploy(SiteFolder::fixture("hello").path()).ok();
