@@ -10,6 +10,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
 use self::sources::Surroundings;
 use crate::ConfigError;
 
@@ -28,12 +31,35 @@ pub struct BoxConfig {
     pub admin: Vec<SocketAddr>,
     /// `listen.admin-hosts`: names of the dashboard, beside addresses, `localhost` and the machine's own.
     pub admin_hosts: Vec<String>,
+    /// `listen.trusted-proxies` and its companions.
+    pub clients: Clients,
     /// `[limits]`
     pub limits: Limits,
     /// `[metrics]`
     pub metrics: MetricsSettings,
     /// `releases.keep`: how many releases of a site stay, the live one among them.
     pub keep_releases: usize,
+}
+
+/// Which proxies in front are believed about who the client is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    /// `trusted-proxies`; none: nobody.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `client-header`: where they say it.
+    pub header: ClientHeader,
+    /// `proxy-protocol`: whether their connections begin with it.
+    pub proxy_protocol: bool,
+}
+
+/// `client-header`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientHeader {
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// What a client may ask of a listener: `[limits]`.

@@ -17,7 +17,9 @@ mod types;
 mod value;
 
 pub use accounts::{Account, group_number, user_number};
-pub use box_config::{BoxConfig, BoxFlags, Limits, MetricsSettings, load_box};
+pub use box_config::{
+    BoxConfig, BoxFlags, ClientHeader, Clients, Limits, MetricsSettings, load_box,
+};
 pub use error::{ConfigError, Origin, Problem};
 pub use hosts::Hosts;
 pub use paths::Paths;

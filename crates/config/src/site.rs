@@ -29,7 +29,8 @@ pub use rules::{Auth, ErrorPage, HeaderRules, Otherwise, Rules, TryFiles};
 pub use template::{Caught, Filling, Target, Template, encode_path};
 pub use tls::{OwnCertificate, SiteTls};
 pub use upstream::{
-    ActiveCheck, Balance, PassiveCheck, Protocol, Script, Server, ServerAddress, Upstream,
+    ActiveCheck, Balance, PassiveCheck, Protocol, ProxyProtocol, Script, Server, ServerAddress,
+    Upstream,
 };
 
 /// The file in a site's root.

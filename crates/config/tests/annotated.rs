@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use onebox_config::site::{
     ActiveCheck, Application, Auth, ErrorPage, HeaderRules, OwnAnswer, OwnCertificate, Pattern,
-    ProcessLimits, ProcessProperties, Protocol, PythonChoice, Route, RouteFiles, Routing, Rules,
+    ProcessLimits, ProcessProperties, Protocol, ProxyProtocol, PythonChoice, Route, RouteFiles, Routing, Rules,
     Script, Server, ServerAddress, SiteTls, SocketAddress, SocketOwner, Upstream, UwsgiSockets,
 };
 use onebox_config::{
-    Account, BoxConfig, BoxFlags, ConfigError, SiteConfig, group_number, load_box, parse_site,
+    Account, BoxConfig, BoxFlags, Clients, ConfigError, SiteConfig, group_number, load_box, parse_site,
 };
 
 fn annotated(name: &str) -> String {
@@ -224,6 +224,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
                     ..server(Protocol::FastCgi, ServerAddress::Unix("/run/php/php-fpm.sock".into()))
                 },
             ],
+            proxy_protocol: Some(ProxyProtocol::V2),
             script: Script { root: "public".into(), ..Upstream::default().script },
             active: Some(ActiveCheck::default()),
             ..Upstream::default()
@@ -250,6 +251,11 @@ fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
     // The defaults that depend on who asks: root's ports are 80 and 443.
     assert_eq!((shown.http[0].port(), shown.https[0].port()), (8080, 8443));
     assert!([80, 8080].contains(&default.http[0].port()));
+    let clients = Clients {
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        ..default.clients
+    };
+    assert_eq!(shown.clients, clients);
     assert_eq!(
         (shown.admin, shown.limits, shown.keep_releases, shown.metrics),
         (default.admin, default.limits, default.keep_releases, default.metrics)

@@ -4,6 +4,7 @@
 //! answer. Must not know Python, releases or the database: the supervisor tells it which sites there are.
 
 mod access_log;
+mod clients;
 mod compress;
 mod error;
 mod error_page;
@@ -72,6 +73,8 @@ pub struct Proxy {
 pub struct ProxySettings {
     /// Limits and timeouts of connections.
     pub limits: onebox_config::Limits,
+    /// Which proxies in front are believed.
+    pub clients: onebox_config::Clients,
     /// Where large request bodies are spooled; `None`: the system's folder for temporary files.
     pub temp_dir: Option<PathBuf>,
 }

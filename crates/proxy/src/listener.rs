@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use crate::clients;
 use crate::http1::{self, Handler, Socket};
 use crate::lifecycle::{Heir, Lifecycle};
 use crate::message::{ConnectionInfo, Entrance, Scheme};
@@ -141,7 +142,18 @@ impl<H: Handler> Acceptor<H> {
     /// Accepts on a listener until the proxy drains. Needs a runtime.
     pub(crate) fn listen(&self, listener: Listener, entrance: Entrance) {
         let (handler, lifecycle) = (Arc::clone(&self.handler), Arc::clone(&self.lifecycle));
-        self.accept(listener, entrance, std::future::pending(), move |socket, connection| {
+        let never = std::future::pending();
+        if entrance == Entrance::Public && handler.clients().proxy_protocol {
+            return self.accept(listener, entrance, never, move |socket, connection| {
+                let (handler, lifecycle) = (Arc::clone(&handler), Arc::clone(&lifecycle));
+                async move {
+                    let known = Box::pin(met(&socket, connection, &*handler, &lifecycle)).await;
+                    let Some(connection) = known else { return };
+                    http1::serve(socket, connection, handler, lifecycle).await;
+                }
+            });
+        }
+        self.accept(listener, entrance, never, move |socket, connection| {
             http1::serve(socket, connection, Arc::clone(&handler), Arc::clone(&lifecycle))
         });
     }
@@ -172,6 +184,31 @@ async fn encrypt(socket: Socket, tls: &Tls, patience: Duration) -> Option<Socket
         Ok(stream) => stream.map(|stream| Socket::Tls(Box::new(stream))),
         Err(error) => {
             tracing::debug!(%error, "no handshake");
+            None
+        }
+    }
+}
+
+/// The connection of whom a trusted proxy introduces at its beginning; `None`: there was no introduction.
+async fn met<H: Handler>(
+    socket: &Socket,
+    connection: ConnectionInfo,
+    handler: &H,
+    lifecycle: &Lifecycle,
+) -> Option<ConnectionInfo> {
+    let proxy = connection.peer.filter(|peer| clients::is_trusted(handler.clients(), peer.ip()));
+    let (Some(proxy), Socket::Tcp(stream)) = (proxy, socket) else { return Some(connection) };
+    let introduced = tokio::select! {
+        introduced = clients::introduced(stream, handler.limits().header_timeout) => introduced,
+        () = lifecycle.close_idle() => return None,
+    };
+    match introduced {
+        Ok(Some(ends)) => {
+            Some(ConnectionInfo { peer: Some(ends.client), local: Some(ends.local), ..connection })
+        }
+        Ok(None) => Some(connection),
+        Err(error) => {
+            tracing::debug!(%proxy, %error, "a trusted proxy introduced nobody");
             None
         }
     }

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use onebox_config::Limits;
+use onebox_config::{Clients, Limits};
 use onebox_metrics::{Registry, ServedBy};
 use onebox_uwsgi::{Body, Request, Vars};
 
 use crate::access_log::AccessLog;
+use crate::clients;
 use crate::compress;
 use crate::error::ProxyError;
 use crate::error_page::ErrorPage;
@@ -32,6 +33,7 @@ use crate::{ProxySettings, path, secure, server_method, upstream, vars};
 /// Everything that answers need and connections share.
 pub(crate) struct Service {
     limits: Limits,
+    clients: Clients,
     temp_dir: Option<PathBuf>,
     routes: ArcSwap<RouteTable>,
     probe_routes: ArcSwapOption<RouteTable>,
@@ -54,6 +56,7 @@ impl Service {
     ) -> Self {
         Self {
             limits: settings.limits,
+            clients: settings.clients,
             temp_dir: settings.temp_dir,
             routes: ArcSwap::default(),
             probe_routes: ArcSwapOption::default(),
@@ -69,6 +72,10 @@ impl Service {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Registry> {
@@ -99,6 +106,11 @@ impl Service {
         body: &mut RequestBody<'_>,
         connection: &ConnectionInfo,
     ) -> (Response, Exchange) {
+        let understood = clients::understood(&self.clients, head, connection);
+        let (head, connection) = match &understood {
+            Some(understood) => (&understood.head, &understood.connection),
+            None => (head, connection),
+        };
         let mut exchange = Exchange::begin(head, connection, &self.access_log);
         let mut response = match self.answer(head, body, connection, &mut exchange).await {
             Ok(response) => response,

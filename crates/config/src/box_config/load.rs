@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::merge::merge;
 use super::sources::{Surroundings, User, flag_settings};
-use super::{BoxConfig, BoxFlags, Limits, MetricsSettings};
+use super::{BoxConfig, BoxFlags, ClientHeader, Clients, Limits, MetricsSettings};
 use crate::section::{NONE, Section, Unsupported};
-use crate::types::{HostName, Invalid, addresses, duration, number, size};
+use crate::types::{HostName, Invalid, addresses, duration, network, number, size, text, truth};
 use crate::value::{Table, Value};
 use crate::{ConfigError, Problem, document};
 
@@ -39,6 +41,7 @@ pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxCo
         https: listen.https,
         admin: listen.admin,
         admin_hosts: listen.admin_hosts,
+        clients: listen.clients,
         limits: read_limits(top.section("limits"), &mut problems),
         metrics: read_metrics(top.section("metrics"), &mut problems),
         keep_releases: read_keep(top.section("releases"), &mut problems),
@@ -59,6 +62,7 @@ fn read_file(path: &Path) -> Result<Table, ConfigError> {
 }
 
 struct Listen {
+    clients: Clients,
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
@@ -83,8 +87,9 @@ fn read_listen(
     let https = read("https", if is_moved { NOWHERE } else { default_https(surroundings.user) });
     let admin = read("admin", DEFAULT_ADMIN);
     let admin_hosts = section.read_texts("admin-hosts", hosts).unwrap_or_default().concat();
+    let clients = read_clients(&mut section);
     section.finish(NONE, problems);
-    Listen { http, https, admin, admin_hosts }
+    Listen { http, https, admin, admin_hosts, clients }
 }
 
 fn hosts(text: &str) -> Result<Vec<String>, Invalid> {
@@ -94,6 +99,43 @@ fn hosts(text: &str) -> Result<Vec<String>, Invalid> {
 /// No address at all.
 const NOWHERE: &str = "none";
 const DEFAULT_ADMIN: &str = "127.0.0.1:8081";
+
+fn read_clients(section: &mut Section) -> Clients {
+    let default = Clients::default();
+    let details = ["client-header", "proxy-protocol"]
+        .map(|key| section.origin_of(key).map(|origin| (key, origin)));
+    let networks = |text: &str| text.split(',').map(|part| network(part.trim())).collect();
+    let lists: Option<Vec<Vec<IpNet>>> = section.read_texts("trusted-proxies", networks);
+    let clients = Clients {
+        trusted_proxies: lists.unwrap_or_default().concat(),
+        header: section.read("client-header", text(client_header)).unwrap_or(default.header),
+        proxy_protocol: section.read("proxy-protocol", switch).unwrap_or(default.proxy_protocol),
+    };
+    if clients.trusted_proxies.is_empty() {
+        for (key, origin) in details.into_iter().flatten() {
+            let invalid = Invalid::new("says nothing without `trusted-proxies`");
+            section.refuse(key, origin, invalid.hint("name the proxies that are believed"));
+        }
+    }
+    clients
+}
+
+/// `true` or `false`; a variable of the environment can only be a text.
+fn switch(value: &Value) -> Result<bool, Invalid> {
+    match value {
+        Value::Text(text) if text == "true" => Ok(true),
+        Value::Text(text) if text == "false" => Ok(false),
+        other => truth(other),
+    }
+}
+
+fn client_header(text: &str) -> Result<ClientHeader, Invalid> {
+    match text.to_ascii_lowercase().as_str() {
+        "x-forwarded" => Ok(ClientHeader::XForwarded),
+        "forwarded" => Ok(ClientHeader::Forwarded),
+        _ => Err(Invalid::new(format!("must be \"x-forwarded\" or \"forwarded\", not \"{text}\""))),
+    }
+}
 
 fn default_http(user: User) -> &'static str {
     match user {

@@ -65,6 +65,8 @@ pub struct Upstream {
     pub slow_start: Duration,
     /// `pass-host`: whether servers see the client's `Host`, else their own name
     pub pass_host: bool,
+    /// `proxy-protocol`: the version that connections begin with; `None`: they do not
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `root` and `index`
     pub script: Script,
     /// `[upstream.health]`; `None`: servers are not asked
@@ -130,6 +132,15 @@ pub struct PassiveCheck {
     pub fail_timeout: Duration,
 }
 
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProxyProtocol {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}
+
 /// What a FastCGI server is told to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
@@ -172,6 +183,7 @@ impl Default for Upstream {
             passive: PassiveCheck { max_fails: 1, fail_timeout: Duration::from_secs(10) },
             slow_start: Duration::ZERO,
             pass_host: true,
+            proxy_protocol: None,
             script: Script { root: PathBuf::new(), index: "index.php".to_owned() },
             active: None,
         }
@@ -274,6 +286,7 @@ pub(super) fn read(
             .read("slow-start", duration(Duration::ZERO..=DAY))
             .unwrap_or(default.slow_start),
         pass_host: section.read("pass-host", truth).unwrap_or(default.pass_host),
+        proxy_protocol: section.read("proxy-protocol", text(proxy_protocol)),
         script: Script {
             root: section.read("root", text(script_root)).unwrap_or(default.script.root),
             index: section.read("index", text(script_name)).unwrap_or(default.script.index),
@@ -288,6 +301,14 @@ pub(super) fn read(
     }
     section.finish(UNSUPPORTED, problems);
     (!upstream.servers.is_empty()).then_some(upstream)
+}
+
+fn proxy_protocol(text: &str) -> Result<ProxyProtocol, Invalid> {
+    match text {
+        "v1" => Ok(ProxyProtocol::V1),
+        "v2" => Ok(ProxyProtocol::V2),
+        _ => Err(Invalid::new(format!("must be \"v1\" or \"v2\", not \"{text}\""))),
+    }
 }
 
 fn read_servers(

@@ -17,6 +17,7 @@ mod harness;
 mod background;
 mod behind_nginx;
 mod cli;
+mod clients;
 mod conformance;
 mod crashes;
 mod dashboard;

@@ -1,6 +1,6 @@
 //! What answers requests: the seam between connections and the pipeline.
 
-use onebox_config::Limits;
+use onebox_config::{Clients, Limits};
 
 use super::body::RequestBody;
 use super::refusal::Refusal;
@@ -16,6 +16,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
 
     /// What clients may do.
     fn limits(&self) -> &Limits;
+
+    /// Which proxies in front of them are believed.
+    fn clients(&self) -> &Clients;
 
     /// Answers a request; may leave its body unread.
     fn handle(
@@ -37,6 +40,10 @@ impl Handler for Service {
 
     fn limits(&self) -> &Limits {
         self.limits()
+    }
+
+    fn clients(&self) -> &Clients {
+        self.clients()
     }
 
     async fn handle(

@@ -43,3 +43,4 @@ pub(crate) use scan::{HeadLimits, HeadScan};
 pub(crate) use send::{Sender, Sent};
 pub(crate) use singleton::check_singletons;
 pub(crate) use socket::{Reader, Socket, Writer};
+pub(crate) use target::parse_host;

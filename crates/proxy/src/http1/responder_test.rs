@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use onebox_config::Limits;
+use onebox_config::{Clients, Limits};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,6 +23,7 @@ use crate::server_method;
 /// Answers by the path of the request.
 pub(crate) struct Responder {
     limits: Limits,
+    clients: Clients,
     /// Lets one request of `/wait` or piece of `/steps` go on.
     pub(crate) go: Notify,
     /// A request of `/wait` or `/steps` has come.
@@ -38,6 +39,10 @@ impl Handler for Arc<Responder> {
 
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     async fn handle(
@@ -186,6 +191,7 @@ impl Server {
         change(&mut limits);
         let responder = Arc::new(Responder {
             limits,
+            clients: Clients::default(),
             go: Notify::new(),
             came: Notify::new(),
             dropped: Notify::new(),

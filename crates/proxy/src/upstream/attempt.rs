@@ -14,6 +14,7 @@ use super::passed::{Manner, Passed, Upgrades};
 use super::server::{Lease, Peer};
 use super::upload::{Interrupted, Source, Upload};
 use super::wire::Wire;
+use crate::clients;
 use crate::error::ProxyError;
 use crate::http1::RequestBody;
 use crate::message::Version;
@@ -89,7 +90,11 @@ impl Attempt<'_> {
         if let Some(connection) = peer.take_idle() {
             return Ok((connection, true));
         }
-        match dial(&peer.server, self.settings.connect_timeout).await {
+        let connection = self.passed.connection;
+        let introduction = self.settings.proxy_protocol.map_or_else(Vec::new, |version| {
+            clients::introduce(version, connection.peer, connection.local)
+        });
+        match dial(&peer.server, &introduction, self.settings.connect_timeout).await {
             Ok(connection) => Ok((connection, false)),
             Err(error) => Err(NoAnswer::Server(Failure { error, reached: Reached::Nothing })),
         }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -27,23 +27,32 @@ pub(super) enum Connection {
     Unix(UnixStream),
 }
 
-/// Connects to `server`.
+/// Connects to `server` and sends it what stands before everything else; mostly nothing.
 ///
 /// # Errors
 /// Where it does not accept, or its certificate is not valid, within `patience`.
-pub(super) async fn dial(server: &Server, patience: Duration) -> Result<Connection, UpstreamError> {
-    match timeout(patience, connect(server)).await {
+pub(super) async fn dial(
+    server: &Server,
+    introduction: &[u8],
+    patience: Duration,
+) -> Result<Connection, UpstreamError> {
+    match timeout(patience, connect(server, introduction)).await {
         Ok(outcome) => outcome.map_err(UpstreamError::Connect),
         Err(_) => Err(UpstreamError::ConnectTimedOut(patience)),
     }
 }
 
-async fn connect(server: &Server) -> io::Result<Connection> {
+async fn connect(server: &Server, introduction: &[u8]) -> io::Result<Connection> {
     match &server.address {
-        ServerAddress::Unix(path) => Ok(Connection::Unix(UnixStream::connect(path).await?)),
+        ServerAddress::Unix(path) => {
+            let mut stream = UnixStream::connect(path).await?;
+            stream.write_all(introduction).await?;
+            Ok(Connection::Unix(stream))
+        }
         ServerAddress::Tcp(host, port) => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
             stream.set_nodelay(true)?;
+            stream.write_all(introduction).await?;
             if server.protocol != Protocol::Https {
                 return Ok(Connection::Tcp(stream));
             }

@@ -73,7 +73,11 @@ impl Peer {
             passive: settings.passive.clone(),
             slow_start: settings.slow_start,
             max_connections: settings.max_connections,
-            keepalive: usize::try_from(settings.keepalive).unwrap_or(usize::MAX),
+            // A connection that begins with one client's address is nobody else's.
+            keepalive: match settings.proxy_protocol {
+                Some(_) => 0,
+                None => usize::try_from(settings.keepalive).unwrap_or(usize::MAX),
+            },
             busy: AtomicU32::new(0),
             health: Mutex::default(),
             idle: Mutex::default(),

@@ -151,6 +151,7 @@ impl Appliance {
         let spec = GenerationSpec {
             number,
             limits: config.limits.clone(),
+            clients: config.clients.clone(),
             http,
             https,
             tls: self.certificates.data(),

@@ -60,6 +60,7 @@ impl Appliance {
             config: Arc::new(config),
         };
         let is_for_engines = next.config.limits != old.config.limits
+            || next.config.clients != old.config.clients
             || !next.http.is_same_as(&old.http)
             || !next.https.is_same_as(&old.https);
         *self.settings.lock() = next.clone();

@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use onebox_app_server::Usage;
-use onebox_config::{Limits, Paths};
+use onebox_config::{Clients, Limits, Paths};
 use onebox_metrics::Snapshot;
 use parking_lot::Mutex;
 use rustix::process::Signal;
@@ -64,6 +64,7 @@ pub(crate) struct EngineContext {
 pub(crate) struct GenerationSpec<'a> {
     pub(crate) number: u64,
     pub(crate) limits: Limits,
+    pub(crate) clients: Clients,
     pub(crate) http: ListenerSet,
     pub(crate) https: ListenerSet,
     pub(crate) tls: Arc<TlsData>,
@@ -131,7 +132,7 @@ impl Generation {
         context: &EngineContext,
         spec: GenerationSpec<'_>,
     ) -> io::Result<Arc<Self>> {
-        let GenerationSpec { number, limits, http, https, tls, config, embedded, sockets } = spec;
+        let GenerationSpec { number, limits, clients, http, https, tls, config, embedded, sockets } = spec;
         let probe_path = context.paths.run_dir().join(format!("e{number}.sock"));
         let probe = bind_unix(&probe_path).map_err(io::Error::other)?;
         let probe_file = SocketFile(probe_path);
@@ -153,6 +154,7 @@ impl Generation {
             http_listeners: count(&http),
             https_listeners: count(&https),
             limits: LimitsData::from(&limits),
+            clients,
             access_logs: context.access_logs.clone(),
             temp_dir: context.paths.temp_dir(),
         });

@@ -230,7 +230,11 @@ impl Engine {
         };
         let mut limits = Limits::from(start.limits.clone());
         limits.max_connections = connections_that_fit(limits.max_connections);
-        let settings = ProxySettings { limits, temp_dir: Some(start.temp_dir.clone()) };
+        let settings = ProxySettings {
+            limits,
+            clients: start.clients.clone(),
+            temp_dir: Some(start.temp_dir.clone()),
+        };
         Ok(Self {
             proxy: Proxy::new(settings, Arc::clone(&metrics), access_log)
                 .map_err(io::Error::other)?,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use onebox_app_server::{AppSpec, Interpreter, Notice};
-use onebox_config::Limits;
 use onebox_config::site::{Routing, Upstream};
+use onebox_config::{Clients, Limits};
 use onebox_metrics::Snapshot;
 use onebox_proxy::Heir;
 use serde::{Deserialize, Serialize};
@@ -136,6 +136,8 @@ pub(crate) struct EngineStart {
     pub(crate) https_listeners: u16,
     /// What clients may ask of them.
     pub(crate) limits: LimitsData,
+    /// Which proxies in front of them are believed.
+    pub(crate) clients: Clients,
     /// Where access logs go, a folder for each site; `None`: nowhere.
     pub(crate) access_logs: Option<PathBuf>,
     /// Where large request bodies are spooled.

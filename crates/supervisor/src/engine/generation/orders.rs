@@ -86,6 +86,7 @@ mod tests {
             http_listeners: 0,
             https_listeners: 0,
             limits: LimitsData::from(&Limits::default()),
+            clients: onebox_config::Clients::default(),
             access_logs: None,
             temp_dir: PathBuf::from(OsStr::from_bytes(b"/tmp/\xff")),
         });

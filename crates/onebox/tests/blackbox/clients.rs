@@ -1,0 +1,130 @@
+//! Who the client is behind other proxies, and what upstreams are told about it: nginx and curl stand around us.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use bytes::Bytes;
+use http::Request;
+
+use crate::harness::{Connection, Nginx, SiteFolder, TestBox, free_address, get, run};
+
+/// An appliance that believes what `listen` says, and the site that tells what it sees.
+fn appliance(listen: &str) -> TestBox {
+    let listener = "[listen]\nhttp = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n";
+    let appliance = TestBox::start_with_config(&format!("{listener}{listen}"));
+    let site = SiteFolder::fixture("fronted");
+    site.write(
+        "onebox.toml",
+        "[[route]]\nexact = '/office'\nallow = ['192.0.2.0/24']\nrewrite = '/who'\n\
+         [[route]]\nexact = '/old'\nredirect = '$scheme://$host/new'\n",
+    );
+    appliance.deploy(site.path()).ok();
+    appliance
+}
+
+fn asked(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> (u16, String, String) {
+    let mut request = Request::get(path);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let mut connection = Connection::open(address, "inside").unwrap();
+    let answer = connection.send(request.body(Bytes::new()).unwrap()).unwrap();
+    (answer.status.as_u16(), answer.header("location").to_owned(), answer.text())
+}
+
+#[test]
+fn what_a_trusted_proxy_says_is_what_everything_behind_it_sees() {
+    if !Nginx::is_here() {
+        return;
+    }
+    let appliance = appliance("trusted-proxies = '127.0.0.0/8'\n");
+    let nginx = Nginx::start(&[format!(
+        "proxy_pass http://{}; proxy_set_header X-Forwarded-Proto https; \
+         proxy_set_header X-Forwarded-Host shop.example; \
+         proxy_set_header X-Forwarded-For \"$http_x_forwarded_for, 192.0.2.7, $remote_addr\";",
+        appliance.http
+    )]);
+    let front = nginx.addresses[0];
+    let forged = [("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=9.9.9.9;host=evil")];
+    let (_, _, who) = asked(front, "/who?a", &forged);
+    assert_eq!(who, "192.0.2.7 shop.example a https HTTP/1.1");
+    assert_eq!(asked(front, "/office", &[]).0, 200, "the access list sees the client");
+    assert_eq!(asked(front, "/old", &[]).1, "https://shop.example/new");
+    // Without a word of a proxy, this machine is the client.
+    assert_eq!(get(appliance.http, "inside", "/office").status, 403);
+}
+
+#[test]
+fn nobody_is_believed_who_is_not_named() {
+    let appliance = appliance("");
+    let forged = [
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "evil"),
+        ("forwarded", "for=192.0.2.7;proto=https;host=evil"),
+    ];
+    let (_, _, who) = asked(appliance.http, "/who?a", &forged);
+    assert_eq!(who, "127.0.0.1 inside a http HTTP/1.1");
+    assert_eq!(asked(appliance.http, "/office", &forged).0, 403);
+}
+
+#[test]
+fn forwarded_is_read_where_the_configuration_says_so() {
+    let appliance = appliance("trusted-proxies = ['127.0.0.1']\nclient-header = 'forwarded'\n");
+    let fields = [
+        (
+            "forwarded",
+            "for=6.6.6.6, for=\"192.0.2.7:99\";proto=https;host=shop.example, for=127.0.0.1",
+        ),
+        ("x-forwarded-for", "9.9.9.9"),
+    ];
+    let (_, _, who) = asked(appliance.http, "/who?a", &fields);
+    assert_eq!(who, "192.0.2.7 shop.example a https HTTP/1.1");
+}
+
+#[test]
+fn the_proxy_protocol_introduces_clients_in_both_directions() {
+    if !Nginx::is_here() {
+        return;
+    }
+    let appliance = appliance("trusted-proxies = '127.0.0.1'\nproxy-protocol = true\n");
+    let curl = |more: &[&str]| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "60"]).args(more);
+        command.arg(format!("http://{}/who?a", appliance.http));
+        run(command)
+    };
+    let told = curl(&["--haproxy-clientip", "192.0.2.7"]);
+    if told.stderr.contains("is unknown") {
+        return eprintln!("skipped: this curl has no --haproxy-clientip");
+    }
+    assert_eq!(told.ok().stdout, format!("192.0.2.7 {} a http HTTP/1.1", appliance.http));
+    assert_ne!(curl(&[]).code(), 0, "a trusted proxy that introduces nobody is not answered");
+
+    // An nginx that wants to be told, behind an appliance that tells it, in both versions.
+    let addresses = [free_address(), free_address()];
+    let nginx = Nginx::serve(&addresses.map(|address| {
+        format!(
+            "listen {address} proxy_protocol; \
+             location / {{ return 200 \"$proxy_protocol_addr $http_x_forwarded_for $uri\"; }}"
+        )
+    }));
+    let front = TestBox::start();
+    let site = SiteFolder::fixture("proxied");
+    let upstreams = ["v1", "v2"].into_iter().zip(addresses).map(|(version, address)| {
+        format!(
+            "[[upstream]]\npath = '/{version}'\nto = 'http://{address}'\nproxy-protocol = '{version}'\n\
+             [upstream.health]\npath = '/'\n"
+        )
+    });
+    site.write("onebox.toml", &upstreams.collect::<String>());
+    front.deploy(site.path()).ok();
+    for version in ["v1", "v2"] {
+        let mut connection = Connection::open(front.http, "localhost").unwrap();
+        for _ in 0..3 {
+            let said = connection.get(&format!("/{version}/x")).unwrap().text();
+            assert_eq!(said, format!("127.0.0.1 127.0.0.1 /{version}/x"));
+        }
+    }
+    drop(nginx);
+}
