@@ -3,8 +3,10 @@
 //! Must not know sockets, routes or applications.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -150,7 +152,7 @@ pub(crate) enum ResponseBody {
     /// Whole, in memory.
     Full(Bytes),
     /// A part of a file, sent from `offset`.
-    File { file: std::fs::File, offset: u64, size: u64 },
+    File { file: Arc<File>, offset: u64, size: u64 },
     /// As it comes. Chunked where `size` is unknown (HTTP/1.0: until the connection closes).
     Stream { stream: BodyStream, size: Option<u64> },
 }

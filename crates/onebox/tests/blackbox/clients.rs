@@ -39,7 +39,7 @@ fn what_a_trusted_proxy_says_is_what_everything_behind_it_sees() {
     }
     let appliance = appliance("trusted-proxies = '127.0.0.0/8'\n");
     let nginx = Nginx::start(&[format!(
-        "proxy_pass http://{}; proxy_set_header X-Forwarded-Proto https; \
+        "proxy_pass http://{}; proxy_http_version 1.1; proxy_set_header X-Forwarded-Proto https; \
          proxy_set_header X-Forwarded-Host shop.example; \
          proxy_set_header X-Forwarded-For \"$http_x_forwarded_for, 192.0.2.7, $remote_addr\";",
         appliance.http

@@ -29,7 +29,9 @@ fn essence(address: SocketAddr, path: &str) -> (u16, String, String) {
         None => location,
     };
     let text = if answer.status == 200 { answer.text() } else { String::new() };
-    (answer.status.as_u16(), location.to_owned(), text)
+    // For a folder that may not be listed nginx says 403, which tells that it is there.
+    let status = if answer.status == 403 { 404 } else { answer.status.as_u16() };
+    (status, location.to_owned(), text)
 }
 
 fn same_as_nginx(onebox: SocketAddr, nginx: SocketAddr, paths: &[&str]) {

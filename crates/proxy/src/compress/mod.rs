@@ -9,7 +9,7 @@ mod negotiate;
 
 pub(crate) use answer::{MIN_BYTES, add_vary, apply, is_compressible};
 pub(crate) use encoder::{Effort, encode_whole};
-pub(crate) use negotiate::{Coding, choose};
+pub(crate) use negotiate::{Coding, choose, choose_among};
 
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,16 @@ impl Coding {
         }
     }
 
+    /// What the name of a file ends with that holds another one in this coding.
+    pub(crate) const fn extension(self) -> &'static str {
+        match self {
+            Self::Zstd => ".zst",
+            Self::Brotli => ".br",
+            Self::Gzip => ".gz",
+            Self::Identity => "",
+        }
+    }
+
     fn is_named(self, token: &[u8]) -> bool {
         token.eq_ignore_ascii_case(self.token().as_bytes())
             || (self == Self::Gzip && token.eq_ignore_ascii_case(b"x-gzip"))
@@ -41,8 +51,16 @@ impl Coding {
 
 /// The coding for an answer to this request. A client that accepts nothing gets plain bytes all the same.
 pub(crate) fn choose(head: &RequestHead) -> Coding {
+    choose_among(head, Coding::ALL)
+}
+
+/// The same where only some codings can be had.
+pub(crate) fn choose_among(
+    head: &RequestHead,
+    codings: impl IntoIterator<Item = Coding>,
+) -> Coding {
     let mut best = (Coding::Identity, 0);
-    for coding in Coding::ALL {
+    for coding in codings {
         let weight = weight(head, coding).unwrap_or(0);
         if weight > best.1 {
             best = (coding, weight);

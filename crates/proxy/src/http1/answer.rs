@@ -3,6 +3,7 @@
 //! Source: RFC 9112 §6 (framing), §9.3 (persistence), RFC 9110 §8.6 (`Content-Length`).
 
 use std::fs::File;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -38,7 +39,7 @@ pub(crate) enum Transfer {
     Nothing,
     Whole(Bytes),
     File {
-        file: File,
+        file: Arc<File>,
         offset: u64,
         size: u64,
     },

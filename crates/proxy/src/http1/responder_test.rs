@@ -67,11 +67,11 @@ impl Handler for Arc<Responder> {
             b"/file" => {
                 let mut file = tempfile::tempfile().unwrap();
                 file.write_all(&[b"head".as_slice(), &[b'f'; 300_000], b"tail"].concat()).unwrap();
-                answer.body = ResponseBody::File { file, offset: 4, size: 300_000 };
+                answer.body = ResponseBody::File { file: file.into(), offset: 4, size: 300_000 };
             }
             b"/short-file" => {
                 let file = tempfile::tempfile().unwrap();
-                answer.body = ResponseBody::File { file, offset: 0, size: 10 };
+                answer.body = ResponseBody::File { file: file.into(), offset: 0, size: 10 };
             }
             b"/chunks" => answer.body = streamed(None, ["ab", "c"]),
             b"/sized" => answer.body = streamed(Some(3), ["ab", "c"]),

@@ -3,20 +3,23 @@
 //! Source: RFC 9110 §8.8 (validators), §14 (ranges), §15.4.5 (304), §15.5.17 (416).
 
 use std::fs::File;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
 
 use super::conditions::{self, Verdict};
 use super::facts::Facts;
+use super::multipart;
 use super::range::{self, Range};
 use crate::compress::{Coding, MIN_BYTES, add_vary};
 use crate::message::{RequestHead, Response, ResponseBody};
 
 /// The bytes of a file.
+#[derive(Clone)]
 pub(super) enum Content {
     Memory(Bytes),
-    Disk(File),
+    Disk(Arc<File>),
 }
 
 /// Whether a file of this kind and size comes in several codings.
@@ -32,13 +35,12 @@ pub(super) fn file(
     coding: Coding,
 ) -> Response {
     let etag = facts.etag(coding);
-    let mut headers = describe(facts, &etag);
+    let mut headers = describe(facts, &etag, coding);
     match conditions::evaluate(head, &etag, facts.modified) {
         Verdict::Failed => return empty(412, Vec::new()),
         Verdict::NotModified => return empty(304, headers),
         Verdict::Proceed => {}
     }
-    headers.push((name("Content-Type"), facts.content_type.clone()));
     let wanted = match coding {
         // Offsets count in the plain bytes.
         Coding::Identity
@@ -53,8 +55,17 @@ pub(super) fn file(
         Coding::Identity => headers.push((name("Accept-Ranges"), name("bytes"))),
         coding => headers.push((name("Content-Encoding"), coding.name())),
     }
+    let several = match &wanted {
+        Range::Several(ranges) => Some(multipart::answer(facts, &content, ranges)),
+        _ => None,
+    };
+    if let Some((kind, body)) = several {
+        headers.push((name("Content-Type"), kind));
+        return Response { body, ..empty(206, headers) };
+    }
+    headers.push((name("Content-Type"), facts.content_type.clone()));
     let (status, offset, size) = match wanted {
-        Range::Whole => {
+        Range::Whole | Range::Several(_) => {
             let size = match &content {
                 Content::Memory(bytes) => bytes.len() as u64,
                 Content::Disk(_) => facts.size,
@@ -100,7 +111,7 @@ pub(super) fn method_not_allowed() -> Response {
     empty(405, vec![(name("Allow"), name("GET, HEAD"))])
 }
 
-fn describe(facts: &Facts, etag: &Bytes) -> Vec<(Bytes, Bytes)> {
+fn describe(facts: &Facts, etag: &Bytes, coding: Coding) -> Vec<(Bytes, Bytes)> {
     let mut headers = Vec::with_capacity(9);
     headers.push((name("ETag"), etag.clone()));
     headers.push((name("Last-Modified"), facts.last_modified.clone()));
@@ -108,7 +119,7 @@ fn describe(facts: &Facts, etag: &Bytes) -> Vec<(Bytes, Bytes)> {
     if facts.is_immutable {
         headers.push((name("Cache-Control"), name("public, max-age=31536000, immutable")));
     }
-    if has_codings(facts) {
+    if has_codings(facts) || coding != Coding::Identity {
         add_vary(&mut headers);
     }
     headers

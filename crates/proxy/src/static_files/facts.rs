@@ -62,6 +62,8 @@ pub(super) struct Facts {
     pub(super) is_compressible: bool,
     /// The name holds a hash of the content: it never changes.
     pub(super) is_immutable: bool,
+    /// In which codings it lies beside itself, made by whoever made it.
+    pub(super) precompressed: Vec<Coding>,
     tag: String,
 }
 
@@ -80,7 +82,18 @@ impl Facts {
             is_compressible: is_compressible(&content_type),
             content_type,
             is_immutable: has_hashed_name(relative),
+            precompressed: Vec::new(),
             tag: identity.tag(),
+        }
+    }
+
+    /// These facts for a file that holds `original` in a coding.
+    pub(super) fn in_place_of(&self, original: &Self) -> Self {
+        Self {
+            content_type: original.content_type.clone(),
+            is_compressible: original.is_compressible,
+            is_immutable: original.is_immutable,
+            ..self.clone()
         }
     }
 

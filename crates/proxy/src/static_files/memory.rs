@@ -1,17 +1,20 @@
-//! Small files that were asked for lately, and their compressed forms, in bounded memory.
+//! Files that were asked for lately, in bounded memory: small ones with their compressed forms, large ones as open files.
 //!
 //! What is remembered is compared with the file at most once a second, by one request at a time; the others are answered
 //! from memory meanwhile.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::answer::Content;
 use super::facts::Facts;
 use crate::compress::{Coding, Effort, encode_whole};
 
@@ -19,22 +22,28 @@ use crate::compress::{Coding, Effort, encode_whole};
 const MEMORY_BYTES: usize = 48 << 20;
 /// What one remembered file costs besides its bytes.
 const OVERHEAD_BYTES: usize = 512;
+/// What an open file costs in place of its bytes: so no more than 128 are open.
+const OPEN_BYTES: usize = MEMORY_BYTES / 128 - OVERHEAD_BYTES;
+/// How long a large file stays open. One that was removed takes its room on the disk until then.
+const OPEN_TIME: Duration = Duration::from_secs(10);
 /// How long a file is taken to be what it was, in milliseconds.
 const TRUST_MS: u64 = 1000;
 
-/// Up to this size a file is remembered; those that compress well, up to a larger one.
-pub(super) fn is_memorable(facts: &Facts) -> bool {
+/// Up to this size the bytes of a file are remembered; those that compress well, up to a larger one.
+pub(super) fn fits_into_memory(facts: &Facts) -> bool {
     facts.size <= if facts.is_compressible { 2 << 20 } else { 256 << 10 }
 }
 
 /// A remembered file.
 pub(super) struct HotFile {
     pub(super) facts: Facts,
-    pub(super) content: Bytes,
+    pub(super) content: Content,
     /// For each of [`Coding::ALL`]; `None` inside: not smaller.
     coded: [OnceCell<Option<Bytes>>; 3],
     checked_ms: AtomicU64,
     was_used: AtomicBool,
+    /// Ends the time of an open file; goes with it.
+    _closing: Option<AbortOnDropHandle<()>>,
 }
 
 /// Whether a remembered file may be used.
@@ -95,13 +104,46 @@ impl FileMemory {
         facts: Facts,
         content: Bytes,
     ) -> Arc<HotFile> {
-        let file = Arc::new(HotFile {
+        self.remember(mount, name, self.hot(facts, Content::Memory(content), None))
+    }
+
+    /// Keeps a large file open for a while. Needs a runtime.
+    pub(super) fn keep_open(
+        self: &Arc<Self>,
+        mount: u64,
+        name: &[u8],
+        facts: Facts,
+        file: File,
+    ) -> Arc<HotFile> {
+        let (memory, known) = (Arc::downgrade(self), Box::<[u8]>::from(name));
+        let closing = tokio::spawn(async move {
+            tokio::time::sleep(OPEN_TIME).await;
+            if let Some(memory) = memory.upgrade() {
+                memory.forget(mount, &known);
+            }
+        });
+        let closing = Some(AbortOnDropHandle::new(closing));
+        self.remember(mount, name, self.hot(facts, Content::Disk(Arc::new(file)), closing))
+    }
+
+    fn hot(
+        &self,
+        facts: Facts,
+        content: Content,
+        closing: Option<AbortOnDropHandle<()>>,
+    ) -> HotFile {
+        HotFile {
             facts,
             content,
             coded: Default::default(),
             checked_ms: AtomicU64::new(self.now_ms()),
             was_used: AtomicBool::new(false),
-        });
+            _closing: closing,
+        }
+    }
+
+    fn remember(&self, mount: u64, name: &[u8], file: HotFile) -> Arc<HotFile> {
+        let file = Arc::new(file);
         let mut state = self.state.lock();
         state.remove(mount, name);
         state.bytes += file.cost();
@@ -123,13 +165,14 @@ impl FileMemory {
         file: &Arc<HotFile>,
         coding: Coding,
     ) -> Option<Bytes> {
+        let Content::Memory(content) = &file.content else { return None };
         let index = Coding::ALL.iter().position(|known| *known == coding)?;
         let cell = file.coded.get(index)?;
         if let Some(coded) = cell.get() {
             return coded.clone();
         }
         let coded = cell.get_or_init(|| async {
-            let content = file.content.clone();
+            let content = content.clone();
             let encoding = tokio::task::spawn_blocking(move || {
                 encode_whole(coding, Effort::Remembered, &content)
             });
@@ -168,7 +211,11 @@ impl FileMemory {
 impl HotFile {
     fn cost(&self) -> usize {
         let coded = self.coded.iter().filter_map(OnceCell::get).flatten().map(Bytes::len);
-        self.content.len() + coded.sum::<usize>() + OVERHEAD_BYTES
+        let content = match &self.content {
+            Content::Memory(bytes) => bytes.len(),
+            Content::Disk(_) => OPEN_BYTES,
+        };
+        content + coded.sum::<usize>() + OVERHEAD_BYTES
     }
 }
 
@@ -261,6 +308,25 @@ mod tests {
         assert!(matches!(memory.find(1, b"a"), Remembered::Stale(_)));
         assert!(matches!(memory.find(1, b"a"), Remembered::Fresh(_)));
         assert!(matches!(memory.find(2, b"a"), Remembered::Unknown));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_file_stays_open_for_a_while_and_128_at_most() {
+        let memory = Arc::new(FileMemory::default());
+        let open = |name: &str| {
+            let file = tempfile::tempfile().unwrap();
+            memory.keep_open(1, name.as_bytes(), facts(), file)
+        };
+        for number in 0..200 {
+            open(&number.to_string());
+        }
+        let held = memory.state.lock().files.values().map(HashMap::len).sum::<usize>();
+        assert_eq!(held, 128);
+        let coded = memory.coded(1, b"199", &open("199"), Coding::Gzip).await;
+        assert!(coded.is_none(), "its bytes are not read");
+        tokio::time::sleep(OPEN_TIME * 2).await;
+        assert!(memory.state.lock().files.is_empty());
+        assert_eq!(memory.state.lock().bytes, 0);
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ mod listing;
 mod load;
 mod memory;
 mod mount;
+mod multipart;
 mod open;
 mod range;
 mod serve;

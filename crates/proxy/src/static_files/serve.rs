@@ -26,7 +26,7 @@ const NOT_FOUND: &[u8] = b"404.html";
 /// The static files of all sites.
 #[derive(Default)]
 pub(crate) struct StaticFiles {
-    pub(super) memory: FileMemory,
+    pub(super) memory: Arc<FileMemory>,
 }
 
 /// A file that a configuration names as a page.
@@ -66,7 +66,8 @@ pub(crate) enum Tried<'a> {
 /// What a name below a mount is.
 pub(super) enum Item {
     Hot(Arc<HotFile>),
-    Large(Facts, File),
+    /// It is being written.
+    Unsteady(Facts, Arc<File>),
     Folder(File),
     Nothing,
 }
@@ -215,7 +216,7 @@ impl StaticFiles {
         match item {
             Item::Folder(_) | Item::Nothing => None,
             _ if !is_read(head) => Some(answer::method_not_allowed()),
-            Item::Large(facts, file) => {
+            Item::Unsteady(facts, file) => {
                 Some(answer::file(head, &facts, Content::Disk(file), Coding::Identity))
             }
             Item::Hot(file) => Some(self.hot(mount, head, name, &file).await),
@@ -232,11 +233,8 @@ impl StaticFiles {
         status: u16,
     ) -> Result<Option<Response>, ProxyError> {
         Ok(match self.item(&page.mount, &page.name).await? {
-            Item::Hot(file) => {
-                let content = Content::Memory(file.content.clone());
-                Some(answer::error_page(status, &file.facts, content))
-            }
-            Item::Large(facts, file) => {
+            Item::Hot(file) => Some(answer::error_page(status, &file.facts, file.content.clone())),
+            Item::Unsteady(facts, file) => {
                 Some(answer::error_page(status, &facts, Content::Disk(file)))
             }
             Item::Folder(_) | Item::Nothing => None,
@@ -252,6 +250,9 @@ impl StaticFiles {
         file: &Arc<HotFile>,
     ) -> Response {
         if answer::has_codings(&file.facts) && head.header("range").is_none() {
+            if let Some(made) = self.precompressed(mount, head, name, file).await {
+                return made;
+            }
             let coding = compress::choose(head);
             if coding != Coding::Identity
                 && let Some(coded) = self.memory.coded(mount.id, name, file, coding).await
@@ -259,8 +260,29 @@ impl StaticFiles {
                 return answer::file(head, &file.facts, Content::Memory(coded), coding);
             }
         }
-        let content = Content::Memory(file.content.clone());
-        answer::file(head, &file.facts, content, Coding::Identity)
+        answer::file(head, &file.facts, file.content.clone(), Coding::Identity)
+    }
+
+    /// The file beside it that holds it in a coding which the client accepts.
+    async fn precompressed(
+        &self,
+        mount: &Mount,
+        head: &RequestHead,
+        name: &[u8],
+        file: &HotFile,
+    ) -> Option<Response> {
+        let coding = compress::choose_among(head, file.facts.precompressed.iter().copied());
+        let name = [name, coding.extension().as_bytes()].concat();
+        let made = match coding {
+            Coding::Identity => return None,
+            // What can't be read now is made here.
+            _ => self.item(mount, &name).await.ok()?,
+        };
+        let (facts, content) = match made {
+            Item::Hot(made) => (made.facts.in_place_of(&file.facts), made.content.clone()),
+            Item::Unsteady(..) | Item::Folder(_) | Item::Nothing => return None,
+        };
+        Some(answer::file(head, &facts, content, coding))
     }
 
     /// A static site's own page for what it has not.
@@ -276,11 +298,8 @@ impl StaticFiles {
             return Err(ProxyError::NotFound);
         }
         match self.item(mount, NOT_FOUND).await? {
-            Item::Hot(file) => {
-                let content = Content::Memory(file.content.clone());
-                Ok(answer::error_page(404, &file.facts, content))
-            }
-            Item::Large(facts, file) => Ok(answer::error_page(404, &facts, Content::Disk(file))),
+            Item::Hot(file) => Ok(answer::error_page(404, &file.facts, file.content.clone())),
+            Item::Unsteady(facts, file) => Ok(answer::error_page(404, &facts, Content::Disk(file))),
             Item::Folder(_) | Item::Nothing => Err(ProxyError::NotFound),
         }
     }
@@ -293,8 +312,9 @@ impl StaticFiles {
             Remembered::Unknown => None,
         };
         let (folders, relative) = (mount.folders.clone(), name.to_vec());
-        let identity = known.as_ref().map(|file| file.facts.identity);
-        let loaded = tokio::task::spawn_blocking(move || load(&folders, &relative, identity))
+        let facts = known.as_ref().map(|file| file.facts.clone());
+        let load = move || load(&folders, &relative, facts.as_ref());
+        let loaded = tokio::task::spawn_blocking(load)
             .await
             .map_err(|_| ProxyError::TaskLost)?
             .map_err(ProxyError::File)?;
@@ -303,12 +323,15 @@ impl StaticFiles {
             (Loaded::Whole(facts, content), _) => {
                 Item::Hot(self.memory.keep(mount.id, name, facts, content))
             }
+            (Loaded::Large(facts, file), _) => {
+                Item::Hot(self.memory.keep_open(mount.id, name, facts, file))
+            }
             (loaded, known) => {
                 if known.is_some() {
                     self.memory.forget(mount.id, name);
                 }
                 match loaded {
-                    Loaded::Open(facts, file) => Item::Large(facts, file),
+                    Loaded::Unsteady(facts, file) => Item::Unsteady(facts, Arc::new(file)),
                     Loaded::Folder(folder) => Item::Folder(folder),
                     _ => Item::Nothing,
                 }

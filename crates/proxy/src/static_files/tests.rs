@@ -171,13 +171,33 @@ async fn an_unchanged_file_is_a_304_with_its_validators() {
 }
 
 #[tokio::test]
-async fn one_range_is_a_part_and_several_are_the_whole() {
+async fn one_range_is_a_part_and_several_come_together() {
     let site = application(&[("a.txt", "0123456789")]);
     let part = site.get("/static/a.txt", &[("range", "bytes=2-4")]).await;
     assert_eq!(part.status, 206);
     assert_eq!(testing::header(&part, "content-range").as_deref(), Some("bytes 2-4/10"));
     assert_eq!(text(part).await, "234");
-    let whole = site.get("/static/a.txt", &[("range", "bytes=0-1,3-4")]).await;
+    write(site.folder.path(), "a.bin", &"0123456789".repeat(100_000));
+    for (path, total) in [("/static/a.txt", 10), ("/static/a.bin", 1_000_000)] {
+        let several = site.get(path, &[("range", "bytes=0-1,-3")]).await;
+        assert_eq!(several.status, 206);
+        let kind = testing::header(&several, "content-type").unwrap();
+        let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+        let ResponseBody::Stream { size: Some(size), .. } = several.body else { panic!() };
+        let body = text(several).await;
+        assert_eq!(body.len() as u64, size);
+        let (start, last) = (total - 3, total - 1);
+        let parts: Vec<_> = body.split(&format!("\r\n--{boundary}")).collect();
+        let [_, first, second, "--\r\n"] = parts.as_slice() else { panic!("{body}") };
+        assert!(
+            first.ends_with(&format!("\r\nContent-Range: bytes 0-1/{total}\r\n\r\n01")),
+            "{first}"
+        );
+        assert!(second.ends_with(&format!("bytes {start}-{last}/{total}\r\n\r\n789")), "{second}");
+    }
+    let large = site.get("/static/a.bin", &[("range", "bytes=0-0,5-599999")]).await;
+    assert!(text(large).await.contains(&"5678901234".repeat(59_999)));
+    let whole = site.get("/static/a.txt", &[("range", "bytes=0-,1-")]).await;
     assert_eq!((whole.status, text(whole).await.as_str()), (200, "0123456789"));
     let none = site.get("/static/a.txt", &[("range", "bytes=10-")]).await;
     assert_eq!(none.status, 416);
@@ -186,6 +206,60 @@ async fn one_range_is_a_part_and_several_are_the_whole() {
     assert_eq!(stale.status, 200);
     let head = testing::request(Method::HEAD, "/static/a.txt", &[("range", "bytes=2-4")]);
     assert_eq!(site.ask(&head).await.unwrap().unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn what_was_compressed_before_is_preferred_and_followed() {
+    let original = "body{}".repeat(1000);
+    let site =
+        application(&[("a.css", &original), ("a.css.gz", "made before"), ("a.css.br", "brotli")]);
+    let any = [("accept-encoding", "gzip, br, zstd")];
+    let coded = async |accepted: &str| {
+        let response = site.get("/static/a.css", &[("accept-encoding", accepted)]).await;
+        let coding = testing::header(&response, "content-encoding").unwrap_or_default();
+        let kind = testing::header(&response, "content-type").unwrap();
+        assert_eq!(kind, "text/css; charset=utf-8");
+        let vary = testing::header(&response, "vary");
+        assert_eq!(vary.as_deref(), Some("Accept-Encoding"));
+        (coding, testing::body(response).await.unwrap())
+    };
+    assert_eq!(coded("gzip, br, zstd").await, ("br".into(), b"brotli".to_vec()));
+    assert_eq!(coded("gzip").await, ("gzip".into(), b"made before".to_vec()));
+    assert_eq!(coded("identity").await, (String::new(), original.clone().into_bytes()));
+    let (coding, made_here) = coded("zstd").await;
+    assert!(coding == "zstd" && made_here.len() < original.len());
+    let first = testing::header(&site.get("/static/a.css", &any).await, "etag").unwrap();
+
+    // One is rewritten, the other goes.
+    write(site.folder.path(), "a.css.br", "another brotli");
+    std::fs::remove_file(site.folder.path().join("a.css.gz")).unwrap();
+    site.files.memory.distrust();
+    assert_eq!(coded("br").await, ("br".into(), b"another brotli".to_vec()));
+    assert_ne!(testing::header(&site.get("/static/a.css", &any).await, "etag").unwrap(), first);
+    assert_ne!(coded("gzip").await.1, b"made before");
+
+    // The file itself is newer now: what lies beside it is of its past.
+    let newer = SystemTime::now() + Duration::from_secs(10);
+    let path = write(site.folder.path(), "a.css", &"p{}".repeat(1000));
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(newer).unwrap();
+    site.files.memory.distrust();
+    assert_ne!(coded("br").await.1, b"another brotli");
+}
+
+#[tokio::test]
+async fn a_large_file_that_changes_is_opened_anew() {
+    let site = application(&[]);
+    write(site.folder.path(), "a.bin", &"a".repeat(1 << 20));
+    for _ in 0..2 {
+        assert!(text(site.get("/static/a.bin", &[]).await).await.starts_with('a'));
+    }
+    let other = write(site.folder.path(), "other", &"b".repeat(1 << 20));
+    std::fs::rename(other, site.folder.path().join("a.bin")).unwrap();
+    site.files.memory.distrust();
+    assert!(text(site.get("/static/a.bin", &[]).await).await.starts_with('b'));
+    std::fs::remove_file(site.folder.path().join("a.bin")).unwrap();
+    site.files.memory.distrust();
+    assert_eq!(site.status("/static/a.bin").await, 0);
 }
 
 #[tokio::test]
