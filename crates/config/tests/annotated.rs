@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use onebox_config::site::{
     ActiveCheck, Application, Auth, ErrorPage, HeaderRules, OwnAnswer, OwnCertificate, Pattern,
-    ProcessLimits, ProcessProperties, Protocol, ProxyProtocol, PythonChoice, Route, RouteFiles, Routing, Rules,
-    Script, Server, ServerAddress, SiteTls, SocketAddress, SocketOwner, Upstream, UwsgiSockets,
+    ProcessLimits, ProcessProperties, Protocol, ProxyProtocol, PythonChoice, Route, RouteFiles,
+    Routing, Rules, Script, Server, ServerAddress, SiteTls, SocketAddress, SocketOwner, Upstream,
+    UwsgiSockets,
 };
 use onebox_config::{
-    Account, BoxConfig, BoxFlags, Clients, ConfigError, SiteConfig, group_number, load_box, parse_site,
+    Account, BoxConfig, BoxFlags, Clients, ConfigError, SiteConfig, group_number, load_box,
+    parse_site,
 };
 
 fn annotated(name: &str) -> String {

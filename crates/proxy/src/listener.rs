@@ -165,6 +165,8 @@ impl<H: Handler> Acceptor<H> {
             let (handler, lifecycle) = (Arc::clone(&handler), Arc::clone(&lifecycle));
             let tls = Arc::clone(&tls);
             async move {
+                let known = Box::pin(met(&socket, connection, &*handler, &lifecycle)).await;
+                let Some(connection) = known else { return };
                 let encrypted = tokio::select! {
                     encrypted = Box::pin(encrypt(socket, &tls, handler.limits().header_timeout)) => encrypted,
                     () = lifecycle.close_idle() => None,
@@ -196,7 +198,9 @@ async fn met<H: Handler>(
     handler: &H,
     lifecycle: &Lifecycle,
 ) -> Option<ConnectionInfo> {
-    let proxy = connection.peer.filter(|peer| clients::is_trusted(handler.clients(), peer.ip()));
+    let clients = handler.clients();
+    let proxy = connection.peer.filter(|peer| clients::is_trusted(clients, peer.ip()));
+    let proxy = proxy.filter(|_| clients.proxy_protocol);
     let (Some(proxy), Socket::Tcp(stream)) = (proxy, socket) else { return Some(connection) };
     let introduced = tokio::select! {
         introduced = clients::introduced(stream, handler.limits().header_timeout) => introduced,

@@ -66,7 +66,11 @@ struct Server {
 
 fn start() -> Server {
     let registry = Arc::new(Registry::new());
-    let settings = ProxySettings { limits: onebox_config::Limits::default(), temp_dir: None, clients: Default::default() };
+    let settings = ProxySettings {
+        limits: onebox_config::Limits::default(),
+        temp_dir: None,
+        clients: Default::default(),
+    };
     let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -38,7 +38,11 @@ struct Front {
 fn front(config: &str, statics: Vec<StaticMount>) -> Front {
     let config = parse_site(config, Path::new("onebox.toml")).unwrap();
     let registry = Arc::new(Registry::new());
-    let settings = ProxySettings { limits: onebox_config::Limits::default(), temp_dir: None, clients: Default::default() };
+    let settings = ProxySettings {
+        limits: onebox_config::Limits::default(),
+        temp_dir: None,
+        clients: Default::default(),
+    };
     let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled()).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -14,7 +14,8 @@ fn service(sites: Vec<Site>) -> Service {
 }
 
 fn service_with(log: AccessLog) -> Service {
-    let settings = ProxySettings { limits: Limits::default(), temp_dir: None, clients: Default::default() };
+    let settings =
+        ProxySettings { limits: Limits::default(), temp_dir: None, clients: Default::default() };
     Service::new(settings, Arc::new(Registry::new()), log, testing::shared())
 }
 

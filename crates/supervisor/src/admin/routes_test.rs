@@ -33,6 +33,7 @@ impl Api {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = BoxConfig {
+            clients: onebox_config::Clients::default(),
             state_dir: folder.path().to_owned(),
             config_dir: folder.path().to_owned(),
             http: Vec::new(),

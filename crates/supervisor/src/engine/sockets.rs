@@ -304,7 +304,8 @@ mod tests {
     #[tokio::test]
     async fn an_order_that_was_overtaken_by_a_socket_does_not_close_it() {
         let limits = onebox_config::Limits::default();
-        let settings = onebox_proxy::ProxySettings { limits, temp_dir: None, clients: Default::default() };
+        let settings =
+            onebox_proxy::ProxySettings { limits, temp_dir: None, clients: Default::default() };
         let log = onebox_proxy::AccessLog::disabled();
         let proxy = Proxy::new(settings, Arc::default(), log).unwrap();
         let address = SocketAddress::Tcp("127.0.0.1:1".parse().unwrap());
