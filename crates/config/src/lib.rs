@@ -21,7 +21,7 @@ pub use box_config::{
     BoxConfig, BoxFlags, ClientHeader, Clients, Limits, MetricsSettings, load_box,
 };
 pub use error::{ConfigError, Origin, Problem};
-pub use hosts::Hosts;
+pub use hosts::{Hosts, Nobody, Places, below};
 pub use paths::Paths;
 pub use site::{PRIVATE_FILES, SITE_FILE, SiteConfig, load_site, parse_site};
 pub use types::{HostName, Invalid, SiteName};

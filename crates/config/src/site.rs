@@ -46,6 +46,8 @@ pub struct SiteConfig {
     pub name: Option<String>,
     /// `domains`
     pub domains: Vec<String>,
+    /// `path`: the beginning of its URLs, without a slash at the end; empty: all of them
+    pub path: String,
     /// `module` or `wsgi-file`
     pub application: Option<Application>,
     /// `python`
@@ -109,6 +111,7 @@ impl Default for SiteConfig {
         Self {
             name: None,
             domains: Vec::new(),
+            path: String::new(),
             application: None,
             python: None,
             isolation: IsolationChoice::default(),
@@ -366,6 +369,15 @@ mod tests {
     fn one_domain_needs_no_list_and_the_same_one_twice_counts_once() {
         assert_eq!(parsed("domains = 'A.example.com'").domains, ["a.example.com"]);
         assert_eq!(parsed("domains = ['a.b', 'A.b.']").domains, ["a.b"]);
+    }
+
+    #[test]
+    fn a_path_has_no_slash_at_its_end() {
+        assert_eq!(parsed("path = '/blog/'").path, "/blog");
+        assert_eq!(parsed("path = '/'").path, "");
+        for wrong in ["blog", "", "/a//b", "/a/../b", "/a?b", "/%61"] {
+            parse_site(&format!("path = '{wrong}'"), Path::new(SITE_FILE)).unwrap_err();
+        }
     }
 
     #[test]

@@ -172,6 +172,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
     let expected = SiteConfig {
         name: Some("mysite".to_owned()),
         domains: vec!["mysite.example.com".to_owned(), "www.mysite.example.com".to_owned()],
+        path: "/blog".to_owned(),
         application: Some(Application::Module("mysite.wsgi:application".to_owned())),
         python: Some(PythonChoice::Version("3.11".to_owned())),
         idle: Some(Duration::from_secs(15 * 60)),

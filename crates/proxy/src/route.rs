@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onebox_config::Hosts;
 use onebox_config::site::{Caught, Matcher, Pattern, Route, RouteFiles, Routing, Rules};
+use onebox_config::{Nobody, Places};
 use onebox_metrics::SiteMetrics;
 use onebox_uwsgi::{BufferLimits, Connector};
 
@@ -25,6 +25,8 @@ pub struct Site {
     pub release: String,
     /// The hosts it answers to, without ports.
     pub domains: Vec<String>,
+    /// The beginning of its URLs, without a slash at the end; empty: all of them.
+    pub path: String,
     /// Whether it answers to hosts that no site has.
     pub catch_all: bool,
     /// Folders whose files are served without the application.
@@ -108,7 +110,7 @@ pub enum Backend {
 /// Every site by its hosts.
 #[derive(Default)]
 pub struct RouteTable {
-    by_host: Hosts<Arc<RoutedSite>>,
+    by_url: Places<Arc<RoutedSite>>,
     by_name: HashMap<String, Arc<RoutedSite>>,
 }
 
@@ -226,17 +228,17 @@ impl RoutedSite {
 }
 
 impl RouteTable {
-    /// The table of these sites. Of two that claim a host, or every host, the first one has it.
+    /// The table of these sites. Of two that claim a path of a host, or of every host, the first one has it.
     pub fn new(sites: Vec<Site>) -> Self {
         let mut table = Self::default();
         for site in sites {
             let routed = RoutedSite::new(site);
             table.by_name.entry(routed.site.name.clone()).or_insert_with(|| Arc::clone(&routed));
             for domain in &routed.site.domains {
-                table.by_host.insert(domain, Arc::clone(&routed));
+                table.by_url.insert(domain, &routed.site.path, Arc::clone(&routed));
             }
             if routed.site.catch_all {
-                table.by_host.insert_anyone(routed);
+                table.by_url.insert_anyone(&routed.site.path, Arc::clone(&routed));
             }
         }
         table
@@ -247,9 +249,12 @@ impl RouteTable {
         self.by_name.get(name)
     }
 
-    /// The site that answers to `host` (lower case, without port): its own, else the one that takes every host.
-    pub(crate) fn site(&self, host: Option<&str>) -> Option<&Arc<RoutedSite>> {
-        self.by_host.get(host)
+    /// The site that answers to `host` (lower case, without port) at `path` (decoded): its own, else the one that takes every host.
+    ///
+    /// # Errors
+    /// [`Nobody`] where there is none.
+    pub(crate) fn site(&self, host: Option<&str>, path: &[u8]) -> Result<&Arc<RoutedSite>, Nobody> {
+        self.by_url.get(host, path)
     }
 }
 
@@ -265,7 +270,7 @@ mod tests {
     use crate::testing;
 
     fn name(table: &RouteTable, host: Option<&str>) -> Option<String> {
-        table.site(host).map(|routed| routed.site.name.clone())
+        table.site(host, b"/").ok().map(|routed| routed.site.name.clone())
     }
 
     #[test]
@@ -300,7 +305,7 @@ mod tests {
         let statics = vec![mount("/"), mount("/static/admin/"), mount("/static")];
         let site = Site { statics, catch_all: true, ..testing::site("a") };
         let table = RouteTable::new(vec![site]);
-        let routed = table.site(None).unwrap();
+        let routed = table.site(None, b"/").unwrap();
         let prefixes: Vec<_> = routed.mounts.iter().map(Mount::prefix).collect();
         assert_eq!(prefixes, ["/static/admin", "/static", ""]);
     }

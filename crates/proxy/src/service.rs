@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use onebox_config::{Clients, Limits};
+use onebox_config::{Clients, Limits, Nobody};
 use onebox_metrics::{Registry, ServedBy};
 use onebox_uwsgi::{Body, Request, Vars};
 
@@ -27,7 +27,7 @@ use crate::spool::{self, SpoolLimits};
 use crate::static_files::StaticFiles;
 use crate::tls::Tls;
 use crate::upstream::{AppRequest, Passed, Upgrades};
-use crate::uwsgi_server::PacketRequest;
+use crate::uwsgi_server::{PacketRequest, Seen};
 use crate::{ProxySettings, path, secure, server_method, upstream, vars};
 
 /// Everything that answers need and connections share.
@@ -132,7 +132,8 @@ impl Service {
         if let Some(token) = secure::token(self, head, exchange) {
             return Ok(token);
         }
-        let site = self.site(head, connection)?;
+        let path = path::decode(&head.path);
+        let site = self.site(head, path.as_deref().unwrap_or(b"/"), connection)?;
         exchange.belongs_to(&site);
         if let Some(redirect) = secure::redirect(self, &site.site, head, connection, exchange) {
             return Ok(redirect);
@@ -140,7 +141,7 @@ impl Service {
         if let Some(own) = own_answer(head, exchange) {
             return Ok(own);
         }
-        let path = path::decode(&head.path)?;
+        let path = path?;
         let asked = Asked { head, path: &path, connection, packet: None };
         if site.is_plain() {
             return self.serve(&site, asked, body, exchange).await;
@@ -193,14 +194,18 @@ impl Service {
     fn site(
         &self,
         head: &RequestHead,
+        path: &[u8],
         connection: &ConnectionInfo,
     ) -> Result<Arc<RoutedSite>, ProxyError> {
         let host = head.host.as_deref();
         let site = match (connection.entrance, self.probe_routes.load().as_ref()) {
-            (Entrance::Probe, Some(table)) => table.site(host).cloned(),
-            _ => self.routes.load().site(host).cloned(),
+            (Entrance::Probe, Some(table)) => table.site(host, path).cloned(),
+            _ => self.routes.load().site(host, path).cloned(),
         };
-        site.ok_or(ProxyError::UnknownHost)
+        site.map_err(|nobody| match nobody {
+            Nobody::Host => ProxyError::UnknownHost,
+            Nobody::Path => ProxyError::NotFound,
+        })
     }
 
     async fn read_body(
@@ -261,11 +266,12 @@ impl<'a> Asked<'a> {
         let (request_id, body_bytes) = (exchange.request_id, body.size());
         if let Some((packet, head)) = self.packet {
             let altered = (head == Head::Altered).then_some(self.head);
-            let seen = (self.path, altered);
-            return Ok(packet.vars(seen, body_bytes, request_id, site.buffer_size)?);
+            let seen = Seen { mount: &site.path, path: self.path, altered };
+            return Ok(packet.vars(&seen, body_bytes, request_id, site.buffer_size)?);
         }
         let (head, path, connection) = (self.head, self.path, self.connection);
-        let parts = vars::Parts { head, path, body_bytes, connection, request_id };
+        let (script_name, path) = vars::split(&site.path, path);
+        let parts = vars::Parts { head, script_name, path, body_bytes, connection, request_id };
         Ok(vars::build(&parts, site.buffer_size)?)
     }
 

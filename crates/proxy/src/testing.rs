@@ -22,6 +22,7 @@ pub(crate) fn site(name: &str) -> Site {
         name: name.into(),
         release: "r1".into(),
         domains: Vec::new(),
+        path: String::new(),
         catch_all: false,
         statics: Vec::new(),
         sendfile: Vec::new(),

@@ -15,7 +15,9 @@ const HTTP_HOST: &[u8] = b"HTTP_HOST";
 /// What the vars of one request are made of.
 pub(crate) struct Parts<'a> {
     pub(crate) head: &'a RequestHead,
-    /// The path, decoded.
+    /// What the site is below.
+    pub(crate) script_name: &'a [u8],
+    /// The rest of the path, decoded.
     pub(crate) path: &'a [u8],
     /// The size of the whole body, in bytes.
     pub(crate) body_bytes: u64,
@@ -33,7 +35,7 @@ pub(crate) fn build(parts: &Parts<'_>, buffer_size: usize) -> Result<Vars, Encod
     let mut vars = VarsBuilder::new(buffer_size.min(VarsBuilder::MAX_BLOCK_BYTES));
     vars.push(key::REQUEST_METHOD, head.method.as_str().as_bytes())?;
     vars.push(key::REQUEST_URI, &origin_form(head))?;
-    vars.push(key::SCRIPT_NAME, b"")?;
+    vars.push(key::SCRIPT_NAME, parts.script_name)?;
     vars.push(key::PATH_INFO, parts.path)?;
     vars.push(key::QUERY_STRING, head.query.as_deref().unwrap_or_default())?;
     vars.push(key::SERVER_PROTOCOL, protocol(head.version))?;
@@ -44,6 +46,15 @@ pub(crate) fn build(parts: &Parts<'_>, buffer_size: usize) -> Result<Vars, Encod
     push_body(&mut vars, head, parts.body_bytes)?;
     push_headers(&mut vars, head)?;
     Ok(vars.finish())
+}
+
+/// A path as SCRIPT_NAME and PATH_INFO of a site that is below `mount` (RFC 3875 §4.1.13; PEP 3333).
+pub(crate) fn split<'a>(mount: &'a str, path: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+    match onebox_config::below(mount, path) {
+        Some(rest) => (mount.as_bytes(), rest),
+        // Rules of the site sent it elsewhere.
+        None => (b"", path),
+    }
 }
 
 /// The target without scheme and host, as nginx's `$request_uri` has it, so that applications need to know one form only.
@@ -207,7 +218,14 @@ mod tests {
         let connection = testing::connection();
         let path = crate::path::decode(&head.path).unwrap();
         let request_id = RequestId::random();
-        let parts = Parts { head, path: &path, body_bytes, connection: &connection, request_id };
+        let parts = Parts {
+            head,
+            script_name: b"",
+            path: &path,
+            body_bytes,
+            connection: &connection,
+            request_id,
+        };
         build(&parts, 65_536).unwrap()
     }
 
@@ -317,8 +335,14 @@ mod tests {
         let mut connection = testing::connection();
         connection.peer = "[::ffff:192.0.2.7]:50000".parse().ok();
         let request_id = RequestId::random();
-        let parts =
-            Parts { head: &head, path: b"/", body_bytes: 0, connection: &connection, request_id };
+        let parts = Parts {
+            head: &head,
+            script_name: b"",
+            path: b"/",
+            body_bytes: 0,
+            connection: &connection,
+            request_id,
+        };
         let vars = build(&parts, 4096).unwrap();
         assert_eq!(text(&vars, "SERVER_NAME").as_deref(), Some("192.0.2.1"));
         assert_eq!(text(&vars, "SERVER_PORT").as_deref(), Some("80"));
@@ -327,13 +351,35 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_split_where_the_site_begins() {
+        let table = [
+            ("", "/a", "", "/a"),
+            ("/blog", "/blog/a", "/blog", "/a"),
+            ("/blog", "/blog/", "/blog", "/"),
+            ("/blog", "/blog", "/blog", ""),
+            ("/blog", "/blogs", "", "/blogs"),
+            ("/blog", "*", "", "*"),
+        ];
+        for (mount, path, script_name, rest) in table {
+            let expected = (script_name.as_bytes(), rest.as_bytes());
+            assert_eq!(split(mount, path.as_bytes()), expected, "{mount}: {path}");
+        }
+    }
+
+    #[test]
     fn variables_above_buffer_size_name_the_largest_header() {
         let long = "x".repeat(600);
         let head = testing::get("/", &[("x-long", &long), ("accept", "a")]);
         let connection = testing::connection();
         let request_id = RequestId::random();
-        let parts =
-            Parts { head: &head, path: b"/", body_bytes: 0, connection: &connection, request_id };
+        let parts = Parts {
+            head: &head,
+            script_name: b"",
+            path: b"/",
+            body_bytes: 0,
+            connection: &connection,
+            request_id,
+        };
         let error = build(&parts, 700).unwrap_err();
         assert!(error.to_string().contains("HTTP_X_LONG"), "{error}");
     }

@@ -40,6 +40,7 @@ fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
         name: name.into(),
         release: "r1".into(),
         domains: vec![format!("{name}.example")],
+        path: String::new(),
         catch_all: false,
         statics: Vec::new(),
         sendfile: Vec::new(),

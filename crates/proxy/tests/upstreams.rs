@@ -52,6 +52,7 @@ fn front(config: &str, statics: Vec<StaticMount>) -> Front {
         name: "site".into(),
         release: "r1".into(),
         domains: Vec::new(),
+        path: String::new(),
         catch_all: true,
         statics,
         sendfile: Vec::new(),

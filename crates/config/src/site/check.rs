@@ -125,6 +125,7 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
         upstreams,
         domains,
         tls: tls::read(top.section("tls"), problems),
+        path: top.read("path", text(mount)).unwrap_or_default(),
     };
     if let (Some(origin), true) = (
         application_origin,
@@ -374,6 +375,11 @@ fn isolation(text: &str) -> Result<IsolationChoice, Invalid> {
             "must be \"auto\", \"embedded\" or \"process\", not \"{text}\""
         ))),
     }
+}
+
+/// `/blog`; what has every path is empty.
+fn mount(text: &str) -> Result<String, Invalid> {
+    url_prefix(text).map(|path| path.trim_end_matches('/').to_owned())
 }
 
 fn processes(value: &Value) -> Result<Processes, Invalid> {

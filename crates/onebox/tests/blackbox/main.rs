@@ -36,6 +36,7 @@ mod limits;
 mod load;
 mod metrics;
 mod nasty;
+mod paths;
 mod persistence;
 mod properties;
 mod pythons;

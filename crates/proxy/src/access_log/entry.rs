@@ -105,7 +105,7 @@ pub(super) mod tests {
     pub(in crate::access_log) fn entry(site: &str) -> Entry {
         let site = Site { catch_all: true, ..testing::site(site) };
         Entry {
-            routed: Arc::clone(RouteTable::new(vec![site]).site(None).unwrap()),
+            routed: Arc::clone(RouteTable::new(vec![site]).site(None, b"/").unwrap()),
             ended_at: UNIX_EPOCH + Duration::from_millis(1002),
             request_id: RequestId::random(),
             method: http::Method::GET,

@@ -36,7 +36,7 @@ fn fixture(url: &str, backend: Backend, files: &[(&str, &str)]) -> Fixture {
     let index = matches!(backend, Backend::None);
     let statics = vec![mount];
     let site = Site { catch_all: true, statics, index, backend, ..testing::site("a") };
-    let routed = Arc::clone(RouteTable::new(vec![site]).site(None).unwrap());
+    let routed = Arc::clone(RouteTable::new(vec![site]).site(None, b"/").unwrap());
     Fixture { folder, routed, files: StaticFiles::default() }
 }
 

@@ -115,7 +115,8 @@ impl Passed<'_> {
 
     fn vars(&self, body_bytes: u64) -> Result<Vars, ProxyError> {
         let (head, path, connection) = (self.head, self.path, self.connection);
-        let parts = vars::Parts { head, path, body_bytes, connection, request_id: self.request_id };
+        let (script_name, request_id) = (&b""[..], self.request_id);
+        let parts = vars::Parts { head, script_name, path, body_bytes, connection, request_id };
         Ok(vars::build(&parts, self.buffer_size)?)
     }
 

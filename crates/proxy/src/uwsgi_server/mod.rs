@@ -31,7 +31,7 @@ use crate::service::Service;
 
 pub(crate) use conn::serve;
 pub(crate) use packet::PacketRefusal;
-pub(crate) use request::PacketRequest;
+pub(crate) use request::{PacketRequest, Seen};
 
 /// A listening socket for uwsgi.
 #[derive(Debug)]

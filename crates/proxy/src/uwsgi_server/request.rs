@@ -13,6 +13,7 @@ use crate::error::ProxyError;
 use crate::http1::check_singletons;
 use crate::message::{ConnectionInfo, RequestHead, Version};
 use crate::request_id::RequestId;
+use crate::vars::split;
 
 /// A request that came as a packet.
 pub(crate) struct PacketRequest {
@@ -91,16 +92,31 @@ impl PacketRequest {
     /// [`EncodeError`] where they are larger than `buffer_size`.
     pub(crate) fn vars(
         &self,
-        (path, altered): (&[u8], Option<&RequestHead>),
+        seen: &Seen<'_>,
         body_bytes: u64,
         request_id: RequestId,
         buffer_size: usize,
     ) -> Result<Vars, EncodeError> {
         let body_bytes = self.has_length.then_some(body_bytes);
         let target = &self.head.target;
-        let known = Known { path, target, body_bytes, request_id, altered };
+        // A web server in front that names a mount has taken it off the path.
+        let is_named = self.vars.get(key::SCRIPT_NAME).is_some_and(|name| !name.is_empty());
+        let mount = if is_named { "" } else { seen.mount };
+        let (script_name, path) = split(mount, seen.path);
+        let altered = seen.altered;
+        let known = Known { script_name, path, target, body_bytes, request_id, altered };
         vars::adopt(&self.vars, &known, buffer_size)
     }
+}
+
+/// A request as the site sees it.
+pub(crate) struct Seen<'a> {
+    /// What the site is below.
+    pub(crate) mount: &'a str,
+    /// The path, decoded.
+    pub(crate) path: &'a [u8],
+    /// The head, where rules of the site have changed it.
+    pub(crate) altered: Option<&'a RequestHead>,
 }
 
 fn parse_length(text: &[u8]) -> Result<u64, ProxyError> {
@@ -225,7 +241,8 @@ mod tests {
         ) {
             let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
             if let Ok(request) = request(&pairs, strip) {
-                let _ = request.vars((&request.path, None), 0, RequestId::random(), 4096);
+                let seen = Seen { mount: "/a", path: &request.path, altered: None };
+                let _ = request.vars(&seen, 0, RequestId::random(), 4096);
             }
         }
     }

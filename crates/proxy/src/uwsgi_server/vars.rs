@@ -13,6 +13,8 @@ use crate::vars::push_headers;
 
 /// What is known better than the packet says it.
 pub(super) struct Known<'a> {
+    /// SCRIPT_NAME, where the packet has none.
+    pub(super) script_name: &'a [u8],
     /// PATH_INFO, without SCRIPT_NAME.
     pub(super) path: &'a [u8],
     /// REQUEST_URI.
@@ -39,7 +41,7 @@ pub(super) fn adopt(
     vars.push(key::PATH_INFO, known.path)?;
     vars.push(key::REQUEST_SCHEME, scheme(packet).as_str().as_bytes())?;
     let required: [(&[u8], &[u8]); 5] = [
-        (key::SCRIPT_NAME, b""),
+        (key::SCRIPT_NAME, known.script_name),
         (key::QUERY_STRING, b""),
         (key::SERVER_PROTOCOL, b"HTTP/1.0"),
         (key::SERVER_NAME, b"localhost"),
@@ -151,7 +153,14 @@ mod tests {
 
     fn adopted(packet: &Vars, limit: usize) -> Result<Vars, EncodeError> {
         let request_id = RequestId::random();
-        let known = Known { path: b"/", target: b"/", body_bytes: None, request_id, altered: None };
+        let known = Known {
+            script_name: b"",
+            path: b"/",
+            target: b"/",
+            body_bytes: None,
+            request_id,
+            altered: None,
+        };
         adopt(packet, &known, limit)
     }
 

@@ -196,7 +196,7 @@ impl Appliance {
             }
         }
         let release = &placed.release;
-        let (host, check) = (release.probe_host(), &release.config.health);
+        let (host, check) = (release.probe_host(), release.health());
         step(change.events, "health", format!("Asking for {} as {host}", check.path));
         let probe = Probe {
             socket: engine.probe(),
@@ -204,7 +204,7 @@ impl Appliance {
             kind: release.plan.kind,
             site: change.site,
         };
-        Ok(health::check(&probe, check).await?)
+        Ok(health::check(&probe, &check).await?)
     }
 
     /// The current engine, unless the change needs a fresh interpreter or there is none.

@@ -80,7 +80,7 @@ impl Appliance {
         self.store.add_site(&site).await?;
         self.store.add_release(&site, release.id()).await?;
         self.announce();
-        let hosts = self.hosts(&site, release.domains()).await?;
+        let hosts = self.hosts(&site, release.domains(), release.url_path()).await?;
         self.warn_of_leftovers(&release, events).await?;
         let is_only_local = hosts.domains.is_empty() && !hosts.catch_all;
         let prepared = prepare(context, release, events)
@@ -157,10 +157,12 @@ impl Appliance {
             maintenance: self.store.site(&site).await?.is_some_and(|row| row.maintenance),
             variables: self.store.variables(&site).await?,
         };
+        let path = release.config.path.clone();
         // New code has a clean record.
         self.running.lock().forgive(&site);
         let target = self.layout_with_release(release)?;
-        let commit = Commit { site: &site, release: &release_id, domains: &domains, catch_all };
+        let commit =
+            Commit { site: &site, release: &release_id, domains: &domains, path: &path, catch_all };
         let change = Change { target, site: &site, renew: Renew::Keep, events };
         self.change(change, self.store.make_live(&commit)).await?;
         Ok(())
@@ -170,17 +172,22 @@ impl Appliance {
     ///
     /// # Errors
     /// Where another site has one of them.
-    async fn hosts(&self, site: &str, wanted: &[String]) -> Result<Hosts, OperationError> {
+    async fn hosts(
+        &self,
+        site: &str,
+        wanted: &[String],
+        path: &str,
+    ) -> Result<Hosts, OperationError> {
         let rows = self.store.sites().await?;
         let domains = match rows.iter().find(|row| row.name == site) {
             Some(known) if wanted.is_empty() => known.domains.clone(),
             _ => wanted.to_vec(),
         };
         self.store
-            .check_hosts(site, &domains)
+            .check_hosts(site, &domains, path)
             .await
             .map_err(|error| OperationFailure::new("check", error.to_string()))?;
-        let is_taken = rows.iter().any(|row| row.catch_all && row.name != site);
+        let is_taken = rows.iter().any(|row| row.catch_all && row.name != site && row.path == path);
         Ok(Hosts { catch_all: domains.is_empty() && !is_taken, domains })
     }
 

@@ -2,11 +2,11 @@
 //!
 //! Asks nobody: it reads the same routing, with the same matchers, that engines go by.
 
-use onebox_config::Hosts;
 use onebox_config::site::{
     Auth, Caught, Filling, HeaderRules, Otherwise, OwnAnswer, Route, RouteFiles, Routing, Rules,
     Target,
 };
+use onebox_config::{Hosts, Nobody, Places};
 use onebox_proxy::decode_path;
 
 use super::layout::Placed;
@@ -23,24 +23,23 @@ impl Appliance {
             OperationError::Invalid(format!("\"{url}\" is not a URL: http://HOST/PATH"))
         })?;
         let layout = self.layout();
-        let mut hosts = Hosts::default();
+        let mut places = Places::default();
         for placed in layout.sites() {
+            let path = &placed.release.config.path;
             for host in placed.release.hosts() {
-                hosts.insert(&host, placed);
+                places.insert(&host, path, placed);
             }
             if placed.release.catch_all {
-                hosts.insert_anyone(placed);
+                places.insert_anyone(path, placed);
             }
         }
-        Ok(match hosts.get(Some(&asked.host)) {
-            Some(placed) => asked.explain(placed, hosts.names(&asked.host)),
-            None => UrlExplanation {
-                site: None,
-                route: None,
-                other_routes: Vec::new(),
-                steps: vec![format!("421: no site answers to {}", asked.host)],
-            },
-        })
+        let refused = match places.get(Some(&asked.host), &asked.path) {
+            Ok(placed) => return Ok(asked.explain(placed, places.names(&asked.host))),
+            Err(Nobody::Host) => format!("421: no site answers to {}", asked.host),
+            Err(Nobody::Path) => format!("404: no site of {} has this path", asked.host),
+        };
+        let (site, route, other_routes) = (None, None, Vec::new());
+        Ok(UrlExplanation { site, route, other_routes, steps: vec![refused] })
     }
 }
 
@@ -219,7 +218,7 @@ impl Explaining<'_> {
             let rest = path.strip_prefix(prefix.trim_end_matches('/').as_bytes());
             rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
         };
-        let upstreams = &self.release.config.upstreams;
+        let upstreams = &self.release.upstreams();
         let named = self.route.and_then(|route| route.upstream.as_ref());
         let upstream = match named {
             Some(name) => upstreams.iter().find(|upstream| upstream.name.as_ref() == Some(name)),
@@ -230,7 +229,8 @@ impl Explaining<'_> {
         };
         let prefix =
             upstream.filter(|_| named.is_none()).and_then(|upstream| upstream.path.as_ref());
-        let statics = self.release.plan.statics.iter();
+        let statics = self.release.statics();
+        let statics = statics.iter();
         let own = match self.route.and_then(|route| route.files.as_ref()) {
             None => statics
                 .filter(|(url, _)| is_below(url))

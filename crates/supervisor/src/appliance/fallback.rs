@@ -87,7 +87,8 @@ impl Appliance {
         let Ok(release) = self.release_to_go_back_to(&row, None).await else { return Ok(None) };
         let (domains, catch_all) = (row.domains.clone(), row.catch_all);
         let target = self.layout_with(row, &release).await?;
-        let commit = Commit { site, release: &release, domains: &domains, catch_all };
+        let path = target.path_of(site);
+        let commit = Commit { site, release: &release, domains: &domains, path: &path, catch_all };
         let events = &nobody();
         let change = Change { target, site, renew: Renew::Keep, events };
         self.change(change, self.store.fall_back(&commit, from)).await?;

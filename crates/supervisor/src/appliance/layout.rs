@@ -95,6 +95,11 @@ impl Layout {
         self.sites.get(name)
     }
 
+    /// The beginning of a site's URLs.
+    pub(crate) fn path_of(&self, name: &str) -> String {
+        self.site(name).map(|placed| placed.release.config.path.clone()).unwrap_or_default()
+    }
+
     /// The releases, to make another layout from.
     pub(crate) fn releases(&self) -> Vec<Arc<SiteRelease>> {
         self.sites.values().map(|placed| Arc::clone(&placed.release)).collect()

@@ -39,8 +39,9 @@ impl Appliance {
             row.fallback.as_ref().map_or_else(|| live.clone(), |from| from.release.clone());
         let (domains, catch_all) = (row.domains.clone(), row.catch_all);
         let target = self.layout_with(SiteRow { stopped: false, ..row }, &release).await?;
+        let path = target.path_of(site);
         let change = Change { target, site, renew: Renew::Replace, events };
-        let commit = Commit { site, release: &release, domains: &domains, catch_all };
+        let commit = Commit { site, release: &release, domains: &domains, path: &path, catch_all };
         if release == live {
             self.change(change, self.store.set_stopped(site, false)).await?;
         } else {
@@ -66,7 +67,8 @@ impl Appliance {
         let release = self.release_to_go_back_to(&row, wanted).await?;
         let (domains, catch_all) = (row.domains.clone(), row.catch_all);
         let target = self.layout_with(SiteRow { stopped: false, ..row }, &release).await?;
-        let commit = Commit { site, release: &release, domains: &domains, catch_all };
+        let path = target.path_of(site);
+        let commit = Commit { site, release: &release, domains: &domains, path: &path, catch_all };
         let change = Change { target, site, renew: Renew::Keep, events };
         self.change(change, self.store.make_live(&commit)).await?;
         let text = format!("rolled back to release {release}");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use onebox_app_server::{AppSpec, Deadlines, Interpreter};
-use onebox_config::site::{Routing, SocketAddress, Upstream};
+use onebox_config::site::{HealthCheck, Routing, SocketAddress, Upstream};
 use onebox_config::{Paths, SiteConfig, SiteName};
 
 use super::OperationFailure;
@@ -199,8 +199,8 @@ impl SiteRelease {
 
     /// What other servers answer.
     pub(crate) fn upstream_routes(&self) -> Vec<UpstreamRoute> {
-        let upstreams = self.config.upstreams.iter();
-        let route = |upstream: &Upstream| UpstreamRoute {
+        let upstreams = self.upstreams().into_iter();
+        let route = |upstream: Upstream| UpstreamRoute {
             path: upstream.path.clone(),
             name: upstream.name.clone(),
             servers: upstream.servers.iter().map(ToString::to_string).collect(),
@@ -323,6 +323,35 @@ impl SiteRelease {
         routing
     }
 
+    /// Its static folders by their URLs.
+    pub(crate) fn statics(&self) -> Vec<(String, Vec<PathBuf>)> {
+        let statics = self.plan.statics.iter();
+        statics.map(|(url, folders)| (self.mounted(url), folders.clone())).collect()
+    }
+
+    /// Its upstreams, each with the beginning of its URLs.
+    pub(crate) fn upstreams(&self) -> Vec<Upstream> {
+        let mut upstreams = self.config.upstreams.clone();
+        for path in upstreams.iter_mut().filter_map(|upstream| upstream.path.as_mut()) {
+            *path = self.mounted(path);
+        }
+        upstreams
+    }
+
+    /// The request that it has to answer before it is live.
+    pub(crate) fn health(&self) -> HealthCheck {
+        let HealthCheck { path, status, timeout } = self.config.health.clone();
+        HealthCheck { path: format!("{}{path}", self.config.path), status, timeout }
+    }
+
+    /// A path of the site as it is in URLs.
+    fn mounted(&self, path: &str) -> String {
+        match path {
+            "/" if !self.config.path.is_empty() => self.config.path.clone(),
+            path => format!("{}{path}", self.config.path),
+        }
+    }
+
     /// Every host it answers to, but those that nobody has.
     pub(crate) fn hosts(&self) -> Vec<String> {
         let mut hosts = self.domains.clone();
@@ -346,13 +375,14 @@ impl SiteRelease {
             name: self.site.clone(),
             release: self.release.clone(),
             hosts: self.hosts(),
+            path: self.config.path.clone(),
             catch_all: self.catch_all,
             // A stopped site is off line with all it has.
-            statics: if self.stopped { Vec::new() } else { self.plan.statics.clone() },
+            statics: if self.stopped { Vec::new() } else { self.statics() },
             sendfile: self.sendfile(),
             index: self.is_static(),
             routing: self.routing(),
-            upstreams: if self.stopped { Vec::new() } else { self.config.upstreams.clone() },
+            upstreams: if self.stopped { Vec::new() } else { self.upstreams() },
             backend,
             sockets: self.socket_data(),
             redirect: self.config.tls.redirect,

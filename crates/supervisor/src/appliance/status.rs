@@ -22,7 +22,7 @@ impl Appliance {
         let mut sites: Vec<SiteStatus> =
             rows.into_iter().map(|row| self.site_status_of(&running, row)).collect();
         if self.in_place {
-            let placed = running.layout.sites().map(|placed| row_in_place(&placed.release));
+            let placed = running.layout.sites().map(|placed| row_of(&placed.release));
             sites = placed.map(|row| self.site_status_of(&running, row)).collect();
         }
         Ok(ApplianceStatus {
@@ -78,8 +78,9 @@ impl Appliance {
         let mut reasons = vec![plan.found.clone()];
         reasons.extend(placed.reasons.iter().cloned());
         reasons.extend(plan.warnings.iter().map(|warning| format!("Warning: {warning}")));
-        let folders = plan.statics.iter().flat_map(|(url, folders)| {
-            folders.iter().map(move |folder| (url.clone(), folder.display().to_string()))
+        let folders = placed.release.statics().into_iter().flat_map(|(url, folders)| {
+            let folders = folders.into_iter();
+            folders.map(move |folder| (url.clone(), folder.display().to_string()))
         });
         Ok(Explanation {
             mode: placed.mode,
@@ -94,26 +95,27 @@ impl Appliance {
     pub(super) fn urls(&self, site: &str) -> Vec<String> {
         let layout = self.layout();
         let Some(placed) = layout.site(site) else { return Vec::new() };
-        self.urls_of(site, &placed.release.domains, placed.release.catch_all)
+        self.urls_of(&row_of(&placed.release))
     }
 
-    fn urls_of(&self, site: &str, domains: &[String], catch_all: bool) -> Vec<String> {
+    fn urls_of(&self, row: &SiteRow) -> Vec<String> {
         let Settings { http, https, .. } = self.settings();
         let port = |listeners: &ListenerSet| Some(listeners.addresses().first()?.port());
         let (http, https) = (port(&http), port(&https));
-        let mut hosts = domains.to_vec();
-        if catch_all {
+        let mut hosts = row.domains.clone();
+        if row.catch_all {
             hosts.push("localhost".to_owned());
         }
-        hosts.push(format!("{site}.localhost"));
+        hosts.push(format!("{}.localhost", row.name));
         // A pattern is no address.
         hosts.retain(|host| !host.starts_with("*."));
         let best = |host: String| {
             let https = https.filter(|_| http.is_none() || self.certificates.is_trusted(&host));
-            match (https, http) {
-                (Some(port), _) => Some(url("https", &host, port)),
-                (None, port) => Some(url("http", &host, port?)),
-            }
+            let origin = match (https, http) {
+                (Some(port), _) => url("https", &host, port),
+                (None, port) => url("http", &host, port?),
+            };
+            Some(format!("{origin}{}", row.path))
         };
         hosts.into_iter().filter_map(best).collect()
     }
@@ -143,7 +145,7 @@ impl Appliance {
                 || release.is_some_and(|release| release.config.routing.maintenance),
             problem,
             mode,
-            urls: self.urls_of(&row.name, &row.domains, row.catch_all),
+            urls: self.urls_of(&row),
             release: row.live_release,
             released_ms: row.live_ms,
             domains: row.domains,
@@ -162,8 +164,8 @@ impl Appliance {
     }
 }
 
-/// A site that no database knows.
-fn row_in_place(release: &SiteRelease) -> SiteRow {
+/// A release as a database would know it that is live.
+fn row_of(release: &SiteRelease) -> SiteRow {
     SiteRow {
         name: release.site.clone(),
         live_release: Some(release.release.clone()),
@@ -171,6 +173,7 @@ fn row_in_place(release: &SiteRelease) -> SiteRow {
         stopped: false,
         maintenance: release.maintenance,
         catch_all: release.catch_all,
+        path: release.config.path.clone(),
         domains: release.domains.clone(),
         fallback: None,
     }

@@ -139,6 +139,11 @@ impl HalfRelease {
         &self.site.config.domains
     }
 
+    /// The beginning of its URLs; empty: all of them.
+    pub(crate) fn url_path(&self) -> &str {
+        &self.site.config.path
+    }
+
     fn text(&self) -> String {
         let Unpacked { files, bytes } = self.unpacked;
         let kilobytes = bytes.div_ceil(1024);

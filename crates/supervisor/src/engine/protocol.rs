@@ -170,6 +170,8 @@ pub(crate) struct SiteData {
     pub(crate) release: String,
     /// Every host, lower case, without port.
     pub(crate) hosts: Vec<String>,
+    /// The beginning of its URLs; empty: all of them.
+    pub(crate) path: String,
     /// Whether it answers to hosts that no site names.
     pub(crate) catch_all: bool,
     /// URL prefix and folders.

@@ -147,6 +147,7 @@ impl Routes {
             name: data.name.clone(),
             release: data.release.clone(),
             domains: data.hosts.clone(),
+            path: data.path.clone(),
             catch_all: data.catch_all,
             statics: mounts(&data.statics),
             sendfile: mounts(&data.sendfile),

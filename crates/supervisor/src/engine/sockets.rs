@@ -254,6 +254,7 @@ mod tests {
             name: name.to_owned(),
             release: "r1".to_owned(),
             hosts: Vec::new(),
+            path: String::new(),
             catch_all: true,
             statics: Vec::new(),
             sendfile: Vec::new(),

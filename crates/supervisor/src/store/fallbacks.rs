@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     fn commit(release: &str) -> Commit<'_> {
-        Commit { site: "blog", release, domains: &[], catch_all: false }
+        Commit { site: "blog", release, domains: &[], path: "", catch_all: false }
     }
 
     fn ended(release: &str) -> FallbackRow {

@@ -17,6 +17,8 @@ pub(crate) struct SiteRow {
     pub(crate) stopped: bool,
     pub(crate) maintenance: bool,
     pub(crate) catch_all: bool,
+    /// The beginning of its URLs; empty: all of them.
+    pub(crate) path: String,
     /// Its hosts, the first one first.
     pub(crate) domains: Vec<String>,
     /// The release in whose place the live one serves.
@@ -29,6 +31,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) site: &'a str,
     pub(crate) release: &'a str,
     pub(crate) domains: &'a [String],
+    /// The beginning of its URLs; empty: all of them.
+    pub(crate) path: &'a str,
     pub(crate) catch_all: bool,
 }
 
@@ -44,7 +48,7 @@ impl Store {
         }
         let mut fallbacks = self.fallbacks().await?;
         sqlx::query(
-            "SELECT name, live_release, live_ms, stopped, maintenance, catch_all FROM sites ORDER BY name",
+            "SELECT name, live_release, live_ms, stopped, maintenance, catch_all, path FROM sites ORDER BY name",
         )
         .fetch_all(&self.pool)
         .await?
@@ -75,20 +79,27 @@ impl Store {
         Ok(())
     }
 
-    /// Says which site has one of these hosts and is not `site`.
+    /// Says which site has this path of one of these hosts and is not `site`.
     ///
     /// # Errors
     /// [`StoreError::HostTaken`] with the first such host.
-    pub(crate) async fn check_hosts(&self, site: &str, hosts: &[String]) -> Result<(), StoreError> {
+    pub(crate) async fn check_hosts(
+        &self,
+        site: &str,
+        hosts: &[String],
+        path: &str,
+    ) -> Result<(), StoreError> {
         for host in hosts {
-            let row = sqlx::query("SELECT site FROM domains WHERE host = ?1 AND site <> ?2")
+            let sql = "SELECT site FROM domains WHERE host = ?1 AND path = ?2 AND site <> ?3";
+            let row = sqlx::query(sql)
                 .bind(host)
+                .bind(path)
                 .bind(site)
                 .fetch_optional(&self.pool)
                 .await?;
             if let Some(row) = row {
                 let site = row.try_get("site")?;
-                return Err(StoreError::HostTaken { host: host.clone(), site });
+                return Err(StoreError::HostTaken { host: format!("{host}{path}"), site });
             }
         }
         Ok(())
@@ -100,7 +111,7 @@ impl Store {
     /// # Errors
     /// Where the release is not known, or one of the hosts belongs to another site.
     pub(crate) async fn make_live(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
-        self.check_hosts(commit.site, commit.domains).await?;
+        self.check_hosts(commit.site, commit.domains, commit.path).await?;
         let mut transaction = self.pool.begin().await?;
         write_live(&mut transaction, commit).await?;
         sqlx::query("DELETE FROM fallbacks WHERE site = ?1")
@@ -161,20 +172,23 @@ pub(super) async fn write_live(
         .execute(&mut *connection)
         .await?;
     for (rank, host) in commit.domains.iter().enumerate() {
-        sqlx::query("INSERT INTO domains (host, site, rank) VALUES (?1, ?2, ?3)")
+        sqlx::query("INSERT INTO domains (host, path, site, rank) VALUES (?1, ?2, ?3, ?4)")
             .bind(host)
+            .bind(commit.path)
             .bind(commit.site)
             .bind(i64::try_from(rank).unwrap_or(i64::MAX))
             .execute(&mut *connection)
             .await?;
     }
     sqlx::query(
-        "UPDATE sites SET live_release = ?2, live_ms = ?3, catch_all = ?4, stopped = 0 WHERE name = ?1",
+        "UPDATE sites SET live_release = ?2, live_ms = ?3, catch_all = ?4, path = ?5, stopped = 0 \
+         WHERE name = ?1",
     )
     .bind(commit.site)
     .bind(commit.release)
     .bind(now_ms())
     .bind(commit.catch_all)
+    .bind(commit.path)
     .execute(&mut *connection)
     .await?;
     Ok(())
@@ -188,6 +202,7 @@ fn to_site(row: &SqliteRow, name: String, domains: Vec<String>) -> Result<SiteRo
         stopped: row.try_get("stopped")?,
         maintenance: row.try_get("maintenance")?,
         catch_all: row.try_get("catch_all")?,
+        path: row.try_get("path")?,
         domains,
         fallback: None,
     })
@@ -211,7 +226,8 @@ mod tests {
         assert!(store.site("blog").await.unwrap().unwrap().stopped);
         store.set_maintenance("blog", true).await.unwrap();
         let domains = hosts(&["b.example", "a.example"]);
-        let commit = Commit { site: "blog", release: "r1", domains: &domains, catch_all: true };
+        let commit =
+            Commit { site: "blog", release: "r1", domains: &domains, path: "", catch_all: true };
         store.make_live(&commit).await.unwrap();
         let site = store.site("blog").await.unwrap().unwrap();
         assert_eq!(site.live_release.as_deref(), Some("r1"));
@@ -228,7 +244,8 @@ mod tests {
             store.add_release(site, "r1").await.unwrap();
         }
         let domains = hosts(&["a.example"]);
-        let commit = Commit { site: "one", release: "r1", domains: &domains, catch_all: false };
+        let commit =
+            Commit { site: "one", release: "r1", domains: &domains, path: "", catch_all: false };
         store.make_live(&commit).await.unwrap();
         let error = store.make_live(&Commit { site: "two", ..commit.clone() }).await.unwrap_err();
         assert_eq!(error.to_string(), "the host a.example belongs to the site one");
@@ -237,10 +254,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_host_has_several_sites_at_paths_of_their_own() {
+        let (_folder, store) = temporary().await;
+        for site in ["one", "two", "three"] {
+            store.add_site(site).await.unwrap();
+            store.add_release(site, "r1").await.unwrap();
+        }
+        let domains = hosts(&["a.example"]);
+        let commit =
+            Commit { site: "one", release: "r1", domains: &domains, path: "", catch_all: false };
+        let wiki = Commit { site: "two", path: "/wiki", ..commit.clone() };
+        store.make_live(&commit).await.unwrap();
+        store.make_live(&wiki).await.unwrap();
+        let error = store.make_live(&Commit { site: "three", ..wiki.clone() }).await.unwrap_err();
+        assert_eq!(error.to_string(), "the host a.example/wiki belongs to the site two");
+        // Everybody's host, too.
+        for commit in [commit, wiki] {
+            let everybody = Commit { domains: &[], catch_all: true, ..commit };
+            store.make_live(&everybody).await.unwrap();
+            store.make_live(&Commit { site: "three", ..everybody }).await.unwrap_err();
+        }
+        assert_eq!(store.site("two").await.unwrap().unwrap().path, "/wiki");
+    }
+
+    #[tokio::test]
     async fn a_release_that_is_not_known_cannot_be_live() {
         let (_folder, store) = temporary().await;
         store.add_site("blog").await.unwrap();
-        let commit = Commit { site: "blog", release: "r9", domains: &[], catch_all: false };
+        let commit =
+            Commit { site: "blog", release: "r9", domains: &[], path: "", catch_all: false };
         store.make_live(&commit).await.unwrap_err();
         assert_eq!(store.site("blog").await.unwrap().unwrap().live_release, None);
     }
@@ -252,7 +294,7 @@ mod tests {
             store.add_site(site).await.unwrap();
             store.add_release(site, "r1").await.unwrap();
         }
-        let commit = Commit { site: "one", release: "r1", domains: &[], catch_all: true };
+        let commit = Commit { site: "one", release: "r1", domains: &[], path: "", catch_all: true };
         store.make_live(&commit).await.unwrap();
         store.make_live(&Commit { site: "two", ..commit }).await.unwrap_err();
     }
@@ -264,13 +306,14 @@ mod tests {
         store.add_site("blog").await.unwrap();
         store.add_release("blog", "r1").await.unwrap();
         let domains = hosts(&["a.example"]);
-        let commit = Commit { site: "blog", release: "r1", domains: &domains, catch_all: true };
+        let commit =
+            Commit { site: "blog", release: "r1", domains: &domains, path: "", catch_all: true };
         store.make_live(&commit).await.unwrap();
         store.set_variable("blog", "KEY", "value").await.unwrap();
         store.remove_site("blog").await.unwrap();
         assert_eq!(store.site("blog").await.unwrap(), None);
         assert!(store.releases("blog").await.unwrap().is_empty());
         assert!(store.variables("blog").await.unwrap().is_empty());
-        store.check_hosts("other", &domains).await.unwrap();
+        store.check_hosts("other", &domains, "").await.unwrap();
     }
 }
