@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench.load import Load
 from bench.servers import EMBEDDED, GRANIAN, ISOLATED, NGINX, NGINX_UWSGI, ONEBOX, Server, Tools
@@ -64,6 +65,19 @@ def make_database(tools: Tools, site: Path) -> None:
     subprocess.run([tools.program("python"), "app.py"], cwd=site, check=True)
 
 
+def of_file(name: str, file: str, ratio: float, **more: Any) -> Workload:
+    """A file beside nginx, which onebox may take `ratio` times the CPU time of."""
+    return Workload(
+        name,
+        "hello",
+        f"/static/{file}",
+        servers=FILE_SERVERS,
+        targets=(Target(ONEBOX, NGINX, ratio),),
+        prepare=make_files,
+        **more,
+    )
+
+
 WORKLOADS = (
     Workload("Hello, WSGI", "hello", "/", targets=(Target(EMBEDDED, NGINX_UWSGI, 0.45),)),
     Workload(
@@ -73,39 +87,9 @@ WORKLOADS = (
         targets=(Target(EMBEDDED, NGINX_UWSGI, 0.85), Target(ISOLATED, EMBEDDED, 1.25)),
     ),
     Workload("Django, SQLite", "django_sqlite", "/entries/?before=101", prepare=make_database),
-    Workload(
-        "Static file, 1 KB",
-        "hello",
-        "/static/1k.css",
-        servers=FILE_SERVERS,
-        targets=(Target(ONEBOX, NGINX, 1.0),),
-        prepare=make_files,
-    ),
-    Workload(
-        "Static file, 100 KB, compressed",
-        "hello",
-        "/static/100k.css",
-        servers=FILE_SERVERS,
-        accept_encoding="gzip",
-        targets=(Target(ONEBOX, NGINX, 0.1),),
-        prepare=make_files,
-    ),
-    Workload(
-        "Static file, 1 MB",
-        "hello",
-        "/static/1m.bin",
-        servers=FILE_SERVERS,
-        targets=(Target(ONEBOX, NGINX, 1.0),),
-        prepare=make_files,
-    ),
-    Workload(
-        "Static file, 100 MB",
-        "hello",
-        "/static/100m.bin",
-        servers=FILE_SERVERS,
-        connections=2,
-        targets=(Target(ONEBOX, NGINX, 1.0),),
-        prepare=make_files,
-    ),
+    of_file("Static file, 1 KB", "1k.css", 1.0),
+    of_file("Static file, 100 KB, compressed", "100k.css", 0.1, accept_encoding="gzip"),
+    of_file("Static file, 1 MB", "1m.bin", 1.0),
+    of_file("Static file, 100 MB", "100m.bin", 1.0, connections=2),
     Workload("POST, 1 MB", "upload", "/", body_bytes=1 << 20),
 )
