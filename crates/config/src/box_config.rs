@@ -33,6 +33,8 @@ pub struct BoxConfig {
     pub admin_hosts: Vec<String>,
     /// `listen.trusted-proxies` and its companions.
     pub clients: Clients,
+    /// `[acme]`
+    pub acme: AcmeSettings,
     /// `[limits]`
     pub limits: Limits,
     /// `[metrics]`
@@ -60,6 +62,30 @@ pub enum ClientHeader {
     XForwarded,
     /// `Forwarded` (RFC 7239).
     Forwarded,
+}
+
+/// Who vouches for the hosts of sites: `[acme]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcmeSettings {
+    /// `directory`: the authority's address; `None`: none is asked.
+    pub directory: Option<String>,
+    /// `email`: whom it may write to.
+    pub email: Option<String>,
+    /// `ca-file`: what is trusted as the authority itself, beside what the machine trusts.
+    pub ca_file: Option<PathBuf>,
+    /// `retry`: the pause after an order that failed; it doubles each time.
+    pub retry: Duration,
+}
+
+impl Default for AcmeSettings {
+    fn default() -> Self {
+        Self {
+            directory: Some("https://acme-v02.api.letsencrypt.org/directory".to_owned()),
+            email: None,
+            ca_file: None,
+            retry: Duration::from_secs(300),
+        }
+    }
 }
 
 /// What a client may ask of a listener: `[limits]`.

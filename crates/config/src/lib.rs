@@ -18,7 +18,7 @@ mod value;
 
 pub use accounts::{Account, group_number, user_number};
 pub use box_config::{
-    BoxConfig, BoxFlags, ClientHeader, Clients, Limits, MetricsSettings, load_box,
+    AcmeSettings, BoxConfig, BoxFlags, ClientHeader, Clients, Limits, MetricsSettings, load_box,
 };
 pub use error::{ConfigError, Origin, Problem};
 pub use hosts::{Hosts, Nobody, Places, below};

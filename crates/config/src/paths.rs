@@ -39,9 +39,14 @@ impl Paths {
         self.state_dir.join("metrics.db")
     }
 
+    /// `certificates/`: the box's own authority, and for each other one what it gave.
+    pub fn certificates(&self) -> PathBuf {
+        self.state_dir.join("certificates")
+    }
+
     /// `certificates/authority/`: the root of the box's own authority.
     pub fn authority(&self) -> PathBuf {
-        self.state_dir.join("certificates").join("authority")
+        self.certificates().join("authority")
     }
 
     /// Its root, in PEM, for whoever wants to believe it.

@@ -18,8 +18,8 @@ use onebox_config::site::{
     UwsgiSockets,
 };
 use onebox_config::{
-    Account, BoxConfig, BoxFlags, Clients, ConfigError, SiteConfig, group_number, load_box,
-    parse_site,
+    Account, AcmeSettings, BoxConfig, BoxFlags, Clients, ConfigError, SiteConfig, group_number,
+    load_box, parse_site,
 };
 
 fn annotated(name: &str) -> String {
@@ -248,7 +248,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
 #[test]
 fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
     let text = annotated("box.toml");
-    let unknown = "[listen]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n[metrics]\n0123456789 = 1\n";
+    let unknown = "[listen]\n0123456789 = 1\n[acme]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n[metrics]\n0123456789 = 1\n";
     assert_eq!(keys(&text), known(&load(unknown).unwrap_err()));
     let (default, shown) = (load(&text).unwrap(), load(&switched_on(&text)).unwrap());
     // The defaults that depend on who asks: root's ports are 80 and 443.
@@ -259,6 +259,12 @@ fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
         ..default.clients
     };
     assert_eq!(shown.clients, clients);
+    let expected = AcmeSettings {
+        email: Some("me@example.com".to_owned()),
+        ca_file: Some("/etc/onebox/ca.pem".into()),
+        ..default.acme
+    };
+    assert_eq!(shown.acme, expected);
     assert_eq!(
         (shown.admin, shown.limits, shown.keep_releases, shown.metrics),
         (default.admin, default.limits, default.keep_releases, default.metrics)

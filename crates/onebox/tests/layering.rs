@@ -30,7 +30,7 @@ const RESERVED: [(&str, &str); 4] = [
     ("pyo3", "onebox-runtime"),
     ("sqlx", "onebox-supervisor"),
     ("figment", "onebox-config"),
-    ("rustls-acme", "onebox-proxy"),
+    ("instant-acme", "onebox-supervisor"),
 ];
 
 /// Every crate of the workspace and what its manifest names, dependencies of builds and tests included.

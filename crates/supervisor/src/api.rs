@@ -138,6 +138,8 @@ pub struct CertificateStatus {
     pub not_after_ms: Option<i64>,
     /// What is wrong with it, or with the one that is to replace it; `None` while all is well.
     pub problem: Option<String>,
+    /// When the next try is, where an order has failed.
+    pub next_try_ms: Option<i64>,
 }
 
 /// Where a certificate comes from.
@@ -146,6 +148,8 @@ pub struct CertificateStatus {
 pub enum CertificateSource {
     /// Files that the site names.
     Own,
+    /// An authority of the world's, over ACME.
+    Acme,
     /// The box's own authority.
     Internal,
 }

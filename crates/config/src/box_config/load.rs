@@ -1,14 +1,14 @@
 //! The box's configuration: its sources merged, then each key read and checked.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::merge::merge;
 use super::sources::{Surroundings, User, flag_settings};
-use super::{BoxConfig, BoxFlags, ClientHeader, Clients, Limits, MetricsSettings};
+use super::{AcmeSettings, BoxConfig, BoxFlags, ClientHeader, Clients, Limits, MetricsSettings};
 use crate::section::{NONE, Section, Unsupported};
 use crate::types::{HostName, Invalid, addresses, duration, network, number, size, text, truth};
 use crate::value::{Table, Value};
@@ -23,8 +23,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// Sections of later versions.
-const UNSUPPORTED: &Unsupported =
-    &Unsupported { later: &["acme", "alerts", "backup"], foreign: &[] };
+const UNSUPPORTED: &Unsupported = &Unsupported { later: &["alerts", "backup"], foreign: &[] };
 
 pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxConfig, ConfigError> {
     let state_dir = surroundings.state_dir(&flags)?;
@@ -42,6 +41,7 @@ pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxCo
         admin: listen.admin,
         admin_hosts: listen.admin_hosts,
         clients: listen.clients,
+        acme: read_acme(top.section("acme"), &mut problems),
         limits: read_limits(top.section("limits"), &mut problems),
         metrics: read_metrics(top.section("metrics"), &mut problems),
         keep_releases: read_keep(top.section("releases"), &mut problems),
@@ -148,6 +148,48 @@ fn default_https(user: User) -> &'static str {
     match user {
         User::Root => ":443",
         User::Other => ":8443",
+    }
+}
+
+fn read_acme(mut section: Section, problems: &mut Vec<Problem>) -> AcmeSettings {
+    let default = AcmeSettings::default();
+    let settings = AcmeSettings {
+        directory: section.read("directory", text(directory)).unwrap_or(default.directory),
+        email: section.read("email", text(email)),
+        ca_file: section.read("ca-file", text(absolute)),
+        retry: section.read("retry", duration(SECOND..=24 * HOUR)).unwrap_or(default.retry),
+    };
+    section.finish(NONE, problems);
+    settings
+}
+
+fn directory(text: &str) -> Result<Option<String>, Invalid> {
+    let is_address =
+        text.starts_with("https://") && text.bytes().all(|byte| byte.is_ascii_graphic());
+    match text {
+        NOWHERE => Ok(None),
+        _ if is_address => Ok(Some(text.to_owned())),
+        _ => Err(Invalid::new(format!("\"{text}\" is not the address of an ACME directory"))
+            .hint("it begins with https://; \"none\" asks no authority")),
+    }
+}
+
+fn email(text: &str) -> Result<String, Invalid> {
+    let is_address = text.split_once('@').is_some_and(|(user, host)| {
+        !user.is_empty() && host.contains('.') && text.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    match is_address {
+        true => Ok(text.to_owned()),
+        false => Err(Invalid::new(format!("\"{text}\" is not an e-mail address"))),
+    }
+}
+
+fn absolute(text: &str) -> Result<PathBuf, Invalid> {
+    let path = Path::new(text);
+    match path.is_absolute() {
+        true => Ok(path.to_owned()),
+        false => Err(Invalid::new(format!("\"{text}\" is not an absolute path"))
+            .hint("the appliance may run in any folder")),
     }
 }
 
@@ -353,6 +395,21 @@ mod tests {
             Origin::Variable("ONEBOX_LIMITS__IDLE_TIMEOUT".to_owned())
         );
         assert_eq!(error.problems[3].hint.as_deref(), Some("did you mean `releases`?"));
+    }
+
+    #[test]
+    fn an_authority_is_an_address_or_none() {
+        let acme = |text: &str| {
+            let (_folder, flags) = folder_with(&format!("[acme]\n{text}"));
+            load(flags, &surroundings(User::Root, &[])).map(|config| config.acme)
+        };
+        assert_eq!(acme("").unwrap(), AcmeSettings::default());
+        assert_eq!(acme("directory = 'none'").unwrap().directory, None);
+        for wrong in
+            ["directory = 'http://a.org'", "email = 'a.org'", "ca-file = 'a.pem'", "retry = '0s'"]
+        {
+            acme(wrong).unwrap_err();
+        }
     }
 
     #[test]

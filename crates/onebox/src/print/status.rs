@@ -126,6 +126,8 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
 pub(crate) fn certificate_line(certificate: &CertificateStatus) -> String {
     let source = match certificate.source {
         CertificateSource::Own => "own certificate",
+        CertificateSource::Acme if certificate.issuer.is_none() => "ordered",
+        CertificateSource::Acme => "by ACME",
         CertificateSource::Internal => "the box's own authority",
     };
     let mut text = format!("{}  {source}", certificate.names.join(", "));
@@ -134,6 +136,9 @@ pub(crate) fn certificate_line(certificate: &CertificateStatus) -> String {
     }
     if let Some(problem) = &certificate.problem {
         let _ = write!(text, "\n           {} {problem}", style::bad("✗"));
+        if let Some(next_ms) = certificate.next_try_ms {
+            let _ = write!(text, "; next try {}", clock::local(next_ms));
+        }
     }
     text
 }
@@ -212,6 +217,7 @@ mod tests {
                 issuer: Some("An Authority".into()),
                 not_after_ms: Some(86_400_000),
                 problem: Some("it is wrong".into()),
+                next_try_ms: None,
             }],
             workers: vec![],
         }

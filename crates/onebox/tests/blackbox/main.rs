@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod acme;
 mod background;
 mod behind_nginx;
 mod cli;

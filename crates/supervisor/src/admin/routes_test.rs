@@ -40,6 +40,7 @@ impl Api {
             https: Vec::new(),
             admin: Vec::new(),
             admin_hosts: Vec::new(),
+            acme: onebox_config::AcmeSettings::default(),
             limits: Limits::default(),
             keep_releases: 5,
             metrics: MetricsSettings::default(),

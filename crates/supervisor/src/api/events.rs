@@ -22,6 +22,8 @@ pub enum EventKind {
     Remove,
     /// Variables of a site were changed.
     Configuration,
+    /// A certificate was obtained, or could not be.
+    Certificate,
     /// An engine ended by itself.
     EngineCrash,
     /// A request passed its deadline.
@@ -44,7 +46,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Deploy,
         Self::DeployFailed,
         Self::Rollback,
@@ -53,6 +55,7 @@ impl EventKind {
         Self::Start,
         Self::Remove,
         Self::Configuration,
+        Self::Certificate,
         Self::EngineCrash,
         Self::Deadline,
         Self::Wedged,
@@ -75,6 +78,7 @@ impl EventKind {
             Self::Start => "start",
             Self::Remove => "remove",
             Self::Configuration => "configuration",
+            Self::Certificate => "certificate",
             Self::EngineCrash => "engine-crash",
             Self::Deadline => "deadline",
             Self::Wedged => "wedged",

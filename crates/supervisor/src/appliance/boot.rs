@@ -173,6 +173,7 @@ impl Appliance {
         self.watch_logs();
         self.watch_store();
         self.watch_certificates();
+        self.watch_orders();
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use onebox_config::site::{OwnCertificate, Route, RouteFiles, Routing};
 use sysinfo::Networks;
 
 use super::{Appliance, Layout, OperationFailure};
+use crate::certificates::acme::folder_name;
 use crate::certificates::own;
 use crate::deploy::plan::RunPlan;
 use crate::listeners::ListenerSet;
@@ -25,9 +26,13 @@ impl Appliance {
         }
         let wanted: Vec<_> =
             layout.sites().map(|placed| placed.release.wanted_certificates()).collect();
+        let directory = self.settings().config.acme.directory.clone().filter(|_| !self.in_place);
+        let orders =
+            directory.map(|directory| self.paths.certificates().join(folder_name(&directory)));
         let certificates = Arc::clone(&self.certificates);
-        let renewed =
-            tokio::task::spawn_blocking(move || certificates.renew(&wanted, &addresses(&https)));
+        let renewed = tokio::task::spawn_blocking(move || {
+            certificates.renew(&wanted, &addresses(&https), orders)
+        });
         match renewed.await {
             Ok(true) => {
                 let data = self.certificates.data();

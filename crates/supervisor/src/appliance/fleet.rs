@@ -131,6 +131,7 @@ impl Appliance {
         self.watch_logs();
         self.watch_store();
         self.watch_certificates();
+        self.watch_orders();
         self.dismiss_veterans(engine, veterans);
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Operations (deploy, restart, stop …) come one at a time; what happens by itself (an engine dies, a worker comes up) is seen
 //! to at once. `state.db` alone decides what is live: [`Running`] is rebuilt from it at start.
 
+mod acme;
 mod boot;
 mod certificates;
 mod change;

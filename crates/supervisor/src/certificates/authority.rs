@@ -91,7 +91,6 @@ fn create(folder: &Path) -> Result<KeyPair, AuthorityError> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     set_validity(&mut params, ROOT_LIFE);
     let root = params.self_signed(&key)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     write_whole(&folder.join(ROOT), root.pem().as_bytes())?;
     write_whole(&folder.join(KEY), key.serialize_pem().as_bytes())?;
     tracing::info!(
@@ -113,12 +112,13 @@ fn set_validity(params: &mut CertificateParams, life: Duration) {
     params.not_after = (now + life).into();
 }
 
-/// Writes a private file, all of it or nothing.
+/// Writes a private file, all of it or nothing, in a folder that is made where it is missing.
 ///
 /// # Errors
 /// The disk's.
 pub(super) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let draft = tempfile::Builder::new().make_in(folder, |draft| {
         File::options().write(true).create_new(true).mode(0o600).open(draft)
     })?;

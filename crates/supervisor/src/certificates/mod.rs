@@ -1,28 +1,33 @@
-//! Which certificate answers to which name, and where it comes from: a site's own files, or the box's own authority.
+//! Which certificate answers to which name, and where it comes from: a site's own files, an authority of the world's, or the box's own.
 //!
 //! [`Certificates::renew`] looks at everything and says whether the engines have to learn something new. It is called when the sites
 //! change and every few seconds, and costs next to nothing where all is as it was.
 
+pub(crate) mod acme;
 mod authority;
+mod names;
 pub(crate) mod own;
 mod pair;
 mod tickets;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use onebox_config::site::OwnCertificate;
 use onebox_proxy::TicketKey;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::api::{CertificateSource, CertificateStatus};
 use crate::clock::now_ms;
 use crate::engine::tls::{CertificateData, NameData, TlsData};
 
+use acme::{Answer, Ledger, Proof};
 use authority::{Authority, AuthorityError, is_worn};
+use names::is_public;
 use own::OwnFiles;
 use pair::Pair;
 use tickets::TicketKeys;
@@ -38,12 +43,26 @@ pub(crate) struct Wanted {
     pub(crate) own: Option<OwnCertificate>,
 }
 
+/// How often it is looked whether an order is due.
+const LOOKS: Duration = Duration::from_secs(5);
+
+/// An order that is to be made.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) site: String,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) proof: Proof,
+    /// Where the account lies.
+    pub(crate) folder: PathBuf,
+}
+
 /// All certificates of the box.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     /// Where the authority lies.
     folder: PathBuf,
     state: Mutex<State>,
+    news: Notify,
 }
 
 #[derive(Debug)]
@@ -53,6 +72,13 @@ struct State {
     /// What the authority has made, by the names.
     vouched: BTreeMap<Vec<String>, Arc<Pair>>,
     tickets: TicketKeys,
+    /// What came of orders, by site, at the authority whose folder this is.
+    ledgers: BTreeMap<String, Ledger>,
+    orders_folder: Option<PathBuf>,
+    /// For which hosts a site needs an authority of the world's.
+    wanted: BTreeMap<String, Vec<String>>,
+    /// What an authority that asks right now is told.
+    answers: Vec<Answer>,
     statuses: BTreeMap<String, Vec<CertificateStatus>>,
     data: Arc<TlsData>,
 }
@@ -65,10 +91,14 @@ impl Certificates {
             authority: None,
             vouched: BTreeMap::new(),
             tickets: TicketKeys::new(Instant::now()),
+            ledgers: BTreeMap::new(),
+            orders_folder: None,
+            wanted: BTreeMap::new(),
+            answers: Vec::new(),
             statuses: BTreeMap::new(),
             data: Arc::default(),
         };
-        Self { folder, state: Mutex::new(state) }
+        Self { folder, state: Mutex::new(state), news: Notify::new() }
     }
 
     /// Ticket keys of the supervisor before this one.
@@ -91,10 +121,69 @@ impl Certificates {
         self.state.lock().data.names.iter().any(|name| name.name == host && name.is_trusted)
     }
 
-    /// Brings everything up to date for these sites, and for addresses of this machine; whether anything is new for the engines.
-    /// Blocks on the disk.
-    pub(crate) fn renew(&self, sites: &[Wanted], addresses: &[IpAddr]) -> bool {
+    /// Waits until an order may be due.
+    pub(crate) async fn wait_for_news(&self) {
+        // Time is news too.
+        tokio::time::timeout(LOOKS, self.news.notified()).await.ok();
+    }
+
+    /// An order that is to be made now.
+    pub(crate) fn next_order(&self) -> Option<Due> {
+        let state = self.state.lock();
+        let folder = state.orders_folder.clone()?;
+        let now_ms = now_ms();
+        state.wanted.iter().find_map(|(site, hosts)| {
+            let ledger = state.ledgers.get(site).filter(|ledger| ledger.is_due(hosts, now_ms))?;
+            let (site, hosts, proof) = (site.clone(), hosts.clone(), ledger.proof());
+            Some(Due { site, hosts, proof, folder: folder.clone() })
+        })
+    }
+
+    /// An order begins. On record before it is made, so that no restart can repeat it at once. Blocks on the disk.
+    pub(crate) fn begin_order(&self, due: &Due, first_pause: Duration) {
+        self.record(due, |ledger| ledger.begin(&due.hosts, now_ms(), first_pause));
+    }
+
+    /// An order ended. Blocks on the disk.
+    pub(crate) fn end_order(
+        &self,
+        due: &Due,
+        outcome: Result<Pair, String>,
+        first_pause: Duration,
+    ) {
+        self.record(due, |ledger| match outcome {
+            Ok(pair) => ledger.obtained(pair),
+            Err(problem) => ledger.failed(problem, now_ms(), first_pause),
+        });
+    }
+
+    fn record(&self, due: &Due, change: impl FnOnce(&mut Ledger)) {
         let mut state = self.state.lock();
+        let ledger = state.ledgers.entry(due.site.clone()).or_default();
+        change(ledger);
+        if let Err(error) = ledger.write(&ledger_file(&due.folder, &due.site)) {
+            tracing::error!(site = due.site, %error, "what came of an order can't be kept");
+        }
+    }
+
+    /// What an authority that asks right now is told.
+    pub(crate) fn set_answers(&self, answers: Vec<Answer>) {
+        self.state.lock().answers = answers;
+    }
+
+    /// Brings everything up to date for these sites, and for addresses of this machine; whether anything is new for the engines.
+    /// In `orders` lies what an authority of the world's gave; `None`: none is asked. Blocks on the disk.
+    pub(crate) fn renew(
+        &self,
+        sites: &[Wanted],
+        addresses: &[IpAddr],
+        orders: Option<PathBuf>,
+    ) -> bool {
+        let mut state = self.state.lock();
+        if state.orders_folder != orders {
+            state.ledgers.clear();
+            state.orders_folder = orders;
+        }
         state.tickets.rotate(Instant::now());
         state.own.retain(|site, files| {
             sites
@@ -106,8 +195,21 @@ impl Certificates {
             table.add_site(wanted);
         }
         table.add_addresses(addresses);
-        let Table { data, statuses, used, .. } = table;
+        let Table { mut data, statuses, used, wanted, .. } = table;
+        for answer in &state.answers {
+            match answer.clone() {
+                Answer::Token { token, text } => data.tokens.push((token, text)),
+                Answer::Handshake { host, certificate } => {
+                    data.challenges.push((host, certificate))
+                }
+            }
+        }
         let data = TlsData { ticket_keys: state.tickets.all().to_vec(), ..data };
+        state.ledgers.retain(|site, _| wanted.contains_key(site));
+        if state.wanted != wanted {
+            state.wanted = wanted;
+            self.news.notify_one();
+        }
         state.vouched.retain(|names, _| used.contains(names));
         state.statuses = statuses;
         let is_new = *state.data != data;
@@ -121,11 +223,12 @@ impl Certificates {
 /// The table that is being made.
 struct Table<'a> {
     state: &'a mut State,
-    folder: &'a std::path::Path,
+    folder: &'a Path,
     now_ms: i64,
     data: TlsData,
     statuses: BTreeMap<String, Vec<CertificateStatus>>,
     used: Vec<Vec<String>>,
+    wanted: BTreeMap<String, Vec<String>>,
     unknown: Option<Arc<Pair>>,
     /// What may be for more names than its site has: those that nobody has are its too.
     spare: Vec<Arc<Pair>>,
@@ -136,11 +239,12 @@ impl<'a> Table<'a> {
     fn new(state: &'a mut State) -> Self {
         Self {
             state,
-            folder: std::path::Path::new(""),
+            folder: Path::new(""),
             now_ms: 0,
             data: TlsData::default(),
             statuses: BTreeMap::new(),
             used: Vec::new(),
+            wanted: BTreeMap::new(),
             unknown: None,
             spare: Vec::new(),
             catches_all: false,
@@ -174,6 +278,7 @@ impl<'a> Table<'a> {
             }
             statuses.push(status(CertificateSource::Own, covered, pair.as_deref(), problem));
         }
+        self.add_ordered(&wanted.site, &mut left, &mut statuses);
         self.catches_all |= wanted.catch_all;
         if !left.is_empty() {
             let (pair, problem) = match self.vouched(left.clone()) {
@@ -186,6 +291,34 @@ impl<'a> Table<'a> {
             statuses.push(status(CertificateSource::Internal, left, pair.as_deref(), problem));
         }
         self.statuses.insert(wanted.site.clone(), statuses);
+    }
+
+    /// Hosts of the world's have what was ordered for them, as soon as it is there.
+    fn add_ordered(
+        &mut self,
+        site: &str,
+        left: &mut Vec<String>,
+        statuses: &mut Vec<CertificateStatus>,
+    ) {
+        let public: Vec<String> = left.iter().filter(|host| is_public(host)).cloned().collect();
+        let Some(folder) = self.state.orders_folder.as_ref().filter(|_| !public.is_empty()) else {
+            return;
+        };
+        let file = ledger_file(folder, site);
+        let known = self.state.ledgers.entry(site.to_owned());
+        let ledger = known.or_insert_with(|| Ledger::read(&file));
+        let (pair, next_ms) = (ledger.pair.clone(), ledger.next_ms());
+        let problem = ledger.problem.clone();
+        if let Some(pair) = &pair {
+            let covered: Vec<String> =
+                public.iter().filter(|host| pair.facts.covers(host)).cloned().collect();
+            self.add(pair, covered.iter(), true);
+            left.retain(|host| !covered.contains(host));
+        }
+        let problem = problem.or_else(|| expired(pair.as_deref()?, self.now_ms));
+        let status = status(CertificateSource::Acme, public.clone(), pair.as_deref(), problem);
+        statuses.push(CertificateStatus { next_try_ms: next_ms, ..status });
+        self.wanted.insert(site.to_owned(), public);
     }
 
     /// The names that are left, and who comes by an address: that client names no host.
@@ -272,7 +405,12 @@ fn status(
         issuer: pair.map(|pair| pair.facts.issuer.clone()),
         not_after_ms: pair.map(|pair| pair.facts.not_after_ms),
         problem,
+        next_try_ms: None,
     }
+}
+
+fn ledger_file(folder: &Path, site: &str) -> PathBuf {
+    folder.join(format!("{site}.site.json"))
 }
 
 #[cfg(test)]
@@ -303,8 +441,8 @@ mod tests {
         let blog = Wanted { own, ..wanted("blog", &["a.example", "blog.localhost"]) };
         let certificates = Certificates::new(folder.path().join("authority"));
         let sites = [blog, wanted("shop", &["other.example"])];
-        assert!(certificates.renew(&sites, &["127.0.0.1".parse().unwrap()]));
-        assert!(!certificates.renew(&sites, &["127.0.0.1".parse().unwrap()]));
+        assert!(certificates.renew(&sites, &["127.0.0.1".parse().unwrap()], None));
+        assert!(!certificates.renew(&sites, &["127.0.0.1".parse().unwrap()], None));
         let data = certificates.data();
         assert_eq!(issuer_of(&data, "a.example"), "rcgen self signed cert");
         assert!(issuer_of(&data, "blog.localhost").starts_with("onebox on "));
@@ -324,10 +462,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let certificates = Certificates::new(folder.path().join("authority"));
         let blog = Wanted { catch_all: true, ..wanted("blog", &["blog.localhost"]) };
-        certificates.renew(&[blog], &[]);
+        certificates.renew(&[blog], &[], None);
         let data = certificates.data();
         assert!(data.unknown.is_some() && data.unknown == data.fallback);
-        certificates.renew(&[], &[]);
+        certificates.renew(&[], &[], None);
         let data = certificates.data();
         assert!(data.unknown.is_none() && data.names.len() == 1);
     }

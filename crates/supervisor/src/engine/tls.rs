@@ -43,6 +43,12 @@ impl std::fmt::Debug for TlsData {
     }
 }
 
+impl std::fmt::Debug for CertificateData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CertificateData").finish_non_exhaustive()
+    }
+}
+
 impl TlsData {
     /// Puts it in force.
     pub(super) fn apply(&self, proxy: &Proxy) {

@@ -22,6 +22,7 @@ impl Pem {
         command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
         command.args(["-nodes", "-days", "2", "-subj", "/CN=test", "-addext"]);
         command.arg(format!("subjectAltName=DNS:{host}"));
+        command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
         command.arg("-keyout").arg(&pem.key).arg("-out").arg(&pem.certificate);
         run(command).ok();
         pem
