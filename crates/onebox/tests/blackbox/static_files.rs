@@ -1,11 +1,7 @@
 //! Files are served without Python: where none exists, while it is held, and by the counters.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 use std::sync::mpsc;
-
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Connection, DEADLINE, Fifo, SiteFolder, TestBox, get};
 
@@ -68,45 +64,36 @@ fn files_are_served_while_python_is_held_and_only_python_counts_as_python() {
     counters_tell_files_from_answers_of_python(&appliance);
 }
 
-/// Samples are rates: times the seconds between them they are counts, and over all of them the files and nothing else were static.
+/// The files, and nothing else, count as files.
 fn counters_tell_files_from_answers_of_python(appliance: &TestBox) {
-    const FILES: u32 = 60;
-    const ANSWERS: u32 = 20;
-    let mut curl = Command::new("curl");
-    curl.args(["-sSN", "--max-time", "100", "--unix-socket"]).arg(appliance.control_socket());
-    let mut events =
-        curl.arg("http://localhost/api/v1/events").stdout(Stdio::piped()).spawn().unwrap();
-    let mut samples = BufReader::new(events.stdout.take().unwrap())
-        .lines()
-        .map_while(Result::ok)
-        .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok())
-        .filter(|sample| sample["sites"].is_array() && sample["at_ms"].is_i64());
-    // What was answered before must be counted before: two samples lie between.
-    let mut before = samples.nth(1).expect("a sample each second");
+    const FILES: u64 = 60;
+    const ANSWERS: u64 = 20;
+    // Of what was asked for before, the answer of Python came last.
+    let (files, answers) = counted_when(appliance, |files, answers| files >= 101 && answers >= 1);
     let mut connection = Connection::open(appliance.http, "localhost").unwrap();
     for number in 0..FILES + ANSWERS {
         connection.get(if number % 4 == 0 { "/" } else { "/static/css/site.css" }).unwrap();
     }
-    let (mut all, mut files) = (0.0, 0.0);
-    for sample in samples {
-        let seconds =
-            (sample["at_ms"].as_f64().unwrap() - before["at_ms"].as_f64().unwrap()) / 1000.0;
-        let site =
-            sample["sites"].as_array().unwrap().iter().find(|site| site["site"] == "gil").cloned();
-        let share =
-            |name: &str| site.as_ref().and_then(|site| site[name].as_f64()).unwrap_or_default();
-        // Something was counted before, and nothing is any more.
-        if all > 0.5 && share("requests_per_s") == 0.0 {
-            break;
+    let both = files + answers + FILES + ANSWERS;
+    let counted = counted_when(appliance, |files, answers| files + answers >= both);
+    assert_eq!(counted, (files + FILES, answers + ANSWERS));
+}
+
+/// How many answers were files and how many Python's, once that is so: they are counted each second.
+fn counted_when(appliance: &TestBox, is_so: impl Fn(u64, u64) -> bool) -> (u64, u64) {
+    let begun = Instant::now();
+    loop {
+        let page = appliance.api("/metrics").stdout;
+        let by = |maker: &str| {
+            let name = format!("onebox_http_answers_total{{site=\"gil\",by=\"{maker}\"}} ");
+            let count = page.lines().find_map(|line| line.strip_prefix(&name));
+            count.map_or(0, |count| count.parse().unwrap())
+        };
+        let (files, answers) = (by("static"), by("app"));
+        if is_so(files, answers) {
+            return (files, answers);
         }
-        all += seconds * share("requests_per_s");
-        files += seconds * share("static_per_s");
-        before = sample;
+        assert!(begun.elapsed() < DEADLINE, "{page}");
+        std::thread::sleep(Duration::from_millis(50));
     }
-    kill_process(Pid::from_child(&events), Signal::KILL).unwrap();
-    events.wait().unwrap();
-    let (wanted_files, wanted) = (f64::from(FILES), f64::from(FILES + ANSWERS));
-    // The clock that rates are taken by is another than the one that dates them.
-    assert!((all - wanted).abs() < wanted / 10.0, "{all} answers");
-    assert!((files / all - wanted_files / wanted).abs() < 0.001, "{files} of {all} were files");
 }
