@@ -11,7 +11,7 @@ use super::ServeError;
 use crate::listeners::remove_stale_sockets;
 
 /// How long a lock may be held by what is left of an appliance that was killed.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries to take it.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
