@@ -215,7 +215,7 @@ mod tests {
                 source: CertificateSource::Own,
                 names: vec!["a.example".into()],
                 issuer: Some("An Authority".into()),
-                not_after_ms: Some(86_400_000),
+                not_after_ms: Some(129_600_000),
                 problem: Some("it is wrong".into()),
                 next_try_ms: None,
             }],
