@@ -171,10 +171,14 @@ export type EventKind =
   | 'start'
   | 'remove'
   | 'configuration'
+  | 'certificate'
   | 'engine-crash'
+  | 'deadline'
+  | 'wedged'
   | 'worker-crash'
   | 'recycle'
   | 'isolation'
+  | 'fallback'
   | 'appliance-start'
   | 'history-start';
 

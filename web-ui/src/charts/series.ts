@@ -50,8 +50,11 @@ export function lastValue(values: SeriesCurve): Value {
 const BAD: ReadonlySet<EventKind> = new Set([
   'deploy-failed',
   'engine-crash',
+  'deadline',
+  'wedged',
   'worker-crash',
   'isolation',
+  'fallback',
   'history-start',
 ]);
 const NEW: ReadonlySet<EventKind> = new Set(['deploy', 'rollback']);
