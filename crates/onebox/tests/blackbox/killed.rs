@@ -13,9 +13,9 @@ use crate::harness::{DEADLINE, SiteFolder, TestBox, descendants, get, run, wait_
 
 /// How often; `ONEBOX_TEST_KILLS` says another number.
 const KILLS: u64 = 50;
-/// What a deploy tells on its way; it is killed up to [`LATER`] after one of them.
-const STAGES: [&str; 8] =
-    ["begin", "copy", "detect", "install", "start", "health", "switch", "done"];
+/// What a deploy tells on its way; it is killed up to [`LATER`] after one of them. Not before the first: a client that finds no
+/// appliance starts one.
+const STAGES: [&str; 7] = ["copy", "detect", "install", "start", "health", "switch", "done"];
 /// Releases that stay.
 const KEPT: usize = 5;
 const LATER: Duration = Duration::from_millis(40);
@@ -163,7 +163,7 @@ impl Deploy {
                 }
             }
         });
-        Self { client, stages, last: "begin" }
+        Self { client, stages, last: "" }
     }
 
     /// Until it comes to that stage, or to its end.
