@@ -37,15 +37,8 @@ impl ErrorPage<'_> {
         if let Some(seconds) = self.retry_after_s {
             headers.push((Bytes::from_static(b"Retry-After"), seconds.to_string().into()));
         }
-        Response {
-            status: self.status,
-            reason: None,
-            headers,
-            declared_length: None,
-            body: ResponseBody::Full(body.into()),
-            onward: None,
-            close: self.close,
-        }
+        let body = ResponseBody::Full(body.into());
+        Response { close: self.close, ..Response::new(self.status, headers, body) }
     }
 
     fn html(&self, title: &str) -> String {

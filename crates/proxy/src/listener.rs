@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::clients;
@@ -309,10 +309,7 @@ async fn accept_loop<F>(
             Ok((socket, connection)) => {
                 pause = MIN_PAUSE;
                 let served = serve(socket, connection);
-                lifecycle.spawn(async move {
-                    served.await;
-                    drop(permit);
-                });
+                lifecycle.spawn(keeping(permit, served));
             }
             Err(error) if is_exhaustion(&error) => {
                 tracing::warn!(%error, pause_ms = pause.as_millis(), "no connection can be accepted");
@@ -323,6 +320,12 @@ async fn accept_loop<F>(
             Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
         }
     }
+}
+
+/// Serves a connection, which counts as open meanwhile.
+async fn keeping(permit: OwnedSemaphorePermit, served: impl Future<Output = ()>) {
+    served.await;
+    drop(permit);
 }
 
 /// Lets nobody in any more and accepts who waits, while the proxy goes on without this listener.
@@ -349,10 +352,7 @@ async fn accept_left<F>(
             Err(_) => return,
             Ok(Ok((socket, connection))) => {
                 let served = serve(socket, connection);
-                lifecycle.spawn(async move {
-                    served.await;
-                    drop(permit);
-                });
+                lifecycle.spawn(keeping(permit, served));
             }
             Ok(Err(error)) if is_exhaustion(&error) => tokio::time::sleep(MIN_PAUSE).await,
             Ok(Err(_)) => {}

@@ -192,3 +192,18 @@ pub(crate) struct Response {
     /// Close the connection after this answer.
     pub(crate) close: bool,
 }
+
+impl Response {
+    /// One that says nothing special about its framing or its connection.
+    pub(crate) fn new(status: u16, headers: Vec<(Bytes, Bytes)>, body: ResponseBody) -> Self {
+        Self {
+            status,
+            reason: None,
+            headers,
+            declared_length: None,
+            body,
+            onward: None,
+            close: false,
+        }
+    }
+}

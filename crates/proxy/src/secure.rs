@@ -29,7 +29,7 @@ pub(crate) fn token(
     let body = ResponseBody::Full(Bytes::copy_from_slice(answer.as_bytes()));
     let headers = vec![(Bytes::from_static(b"Content-Type"), Bytes::from_static(b"text/plain"))];
     exchange.answered(200, ServedBy::Proxy);
-    Some(response(200, headers, body))
+    Some(Response::new(200, headers, body))
 }
 
 /// The way to HTTPS, for a request that came without it and whose site wants it.
@@ -58,7 +58,7 @@ pub(crate) fn redirect(
     let location = Bytes::from(format!("https://{host}{port}{target}"));
     let headers = vec![(Bytes::from_static(b"Location"), location)];
     exchange.answered(308, ServedBy::Proxy);
-    Some(response(308, headers, ResponseBody::Empty))
+    Some(Response::new(308, headers, ResponseBody::Empty))
 }
 
 /// `:8443`, or nothing. A client that reached another port than 80 without naming it came through somebody who maps ports, and
@@ -87,18 +87,6 @@ pub(crate) fn demand_https(
     }
     let value = Bytes::from(format!("max-age={}", hsts.as_secs()));
     response.headers.push((Bytes::from_static(NAME), value));
-}
-
-fn response(status: u16, headers: Vec<(Bytes, Bytes)>, body: ResponseBody) -> Response {
-    Response {
-        status,
-        reason: None,
-        headers,
-        declared_length: None,
-        body,
-        onward: None,
-        close: false,
-    }
 }
 
 #[cfg(test)]

@@ -18,15 +18,8 @@ pub(crate) fn answer(head: &RequestHead) -> Option<Response> {
         Method::OPTIONS if head.path.as_ref() == b"*" => 200,
         _ => return None,
     };
-    Some(Response {
-        status,
-        reason: None,
-        headers: vec![(Bytes::from_static(b"Allow"), Bytes::from_static(ALLOW.as_bytes()))],
-        declared_length: None,
-        body: ResponseBody::Empty,
-        onward: None,
-        close: false,
-    })
+    let allow = (Bytes::from_static(b"Allow"), Bytes::from_static(ALLOW.as_bytes()));
+    Some(Response::new(status, vec![allow], ResponseBody::Empty))
 }
 
 #[cfg(test)]

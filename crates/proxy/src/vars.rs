@@ -329,20 +329,24 @@ mod tests {
         assert_eq!(text(&vars, "SERVER_PORT").as_deref(), Some("81"));
     }
 
+    /// Of a request for `/` without a body.
+    fn parts<'a>(head: &'a RequestHead, connection: &'a ConnectionInfo) -> Parts<'a> {
+        Parts {
+            head,
+            script_name: b"",
+            path: b"/",
+            body_bytes: 0,
+            connection,
+            request_id: RequestId::random(),
+        }
+    }
+
     #[test]
     fn without_a_host_the_server_is_what_was_reached_and_ipv4_looks_like_ipv4() {
         let head = testing::get("/", &[]);
         let mut connection = testing::connection();
         connection.peer = "[::ffff:192.0.2.7]:50000".parse().ok();
-        let request_id = RequestId::random();
-        let parts = Parts {
-            head: &head,
-            script_name: b"",
-            path: b"/",
-            body_bytes: 0,
-            connection: &connection,
-            request_id,
-        };
+        let parts = parts(&head, &connection);
         let vars = build(&parts, 4096).unwrap();
         assert_eq!(text(&vars, "SERVER_NAME").as_deref(), Some("192.0.2.1"));
         assert_eq!(text(&vars, "SERVER_PORT").as_deref(), Some("80"));
@@ -371,15 +375,7 @@ mod tests {
         let long = "x".repeat(600);
         let head = testing::get("/", &[("x-long", &long), ("accept", "a")]);
         let connection = testing::connection();
-        let request_id = RequestId::random();
-        let parts = Parts {
-            head: &head,
-            script_name: b"",
-            path: b"/",
-            body_bytes: 0,
-            connection: &connection,
-            request_id,
-        };
+        let parts = parts(&head, &connection);
         let error = build(&parts, 700).unwrap_err();
         assert!(error.to_string().contains("HTTP_X_LONG"), "{error}");
     }

@@ -391,12 +391,17 @@ fn a_supervisor_that_may_start_no_process_tells_why_and_serves_and_goes_on_later
     appliance.wait_for_line("no engine can be started");
     let before = getrlimit(Resource::Nproc).current;
     started.allow_processes(&before.map_or("unlimited".to_owned(), |most| most.to_string()));
+    serves_again(appliance);
+    deploys(appliance, &site, "two");
+}
+
+/// Waits until its first release answers.
+fn serves_again(appliance: &TestBox) {
     eventually("it serves again", || {
         let asked =
             Connection::open(appliance.http, "localhost").and_then(|mut open| open.get("/"));
         asked.is_ok_and(|answer| answer.status == 200 && answer.text() == "one")
     });
-    deploys(appliance, &site, "two");
 }
 
 #[test]
@@ -417,11 +422,7 @@ fn a_state_folder_that_loses_its_rights_is_told_and_what_is_loaded_is_served() {
     kill_process(engine, Signal::KILL).unwrap();
     appliance.wait_for_line("no engine can be started");
     rights(0o711);
-    eventually("it serves again", || {
-        let asked =
-            Connection::open(appliance.http, "localhost").and_then(|mut open| open.get("/"));
-        asked.is_ok_and(|answer| answer.status == 200 && answer.text() == "one")
-    });
+    serves_again(appliance);
     deploys(appliance, &site, "two");
 }
 

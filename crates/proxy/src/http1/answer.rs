@@ -173,15 +173,7 @@ mod tests {
     const GET: Asked = Asked { head_only: false, version: Version::Http11, keep_alive: true };
 
     fn response(status: u16, body: ResponseBody) -> Response {
-        Response {
-            status,
-            reason: None,
-            headers: Vec::new(),
-            declared_length: None,
-            body,
-            onward: None,
-            close: false,
-        }
+        Response::new(status, Vec::new(), body)
     }
 
     /// The head without its date.

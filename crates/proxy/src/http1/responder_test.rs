@@ -144,15 +144,7 @@ async fn echo(body: &mut RequestBody<'_>) -> Response {
 }
 
 fn response(status: u16, body: ResponseBody) -> Response {
-    Response {
-        status,
-        reason: None,
-        headers: Vec::new(),
-        declared_length: None,
-        body,
-        onward: None,
-        close: false,
-    }
+    Response::new(status, Vec::new(), body)
 }
 
 fn full(body: impl Into<Vec<u8>>) -> ResponseBody {

@@ -129,15 +129,8 @@ fn credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 fn redirect(status: u16, location: Vec<u8>) -> Response {
-    Response {
-        status,
-        reason: None,
-        headers: vec![(Bytes::from_static(b"Location"), location.into())],
-        declared_length: None,
-        body: ResponseBody::Empty,
-        onward: None,
-        close: false,
-    }
+    let location = (Bytes::from_static(b"Location"), location.into());
+    Response::new(status, vec![location], ResponseBody::Empty)
 }
 
 #[cfg(test)]

@@ -140,15 +140,7 @@ fn body(content: Content, offset: u64, size: u64) -> ResponseBody {
 }
 
 pub(super) fn empty(status: u16, headers: Vec<(Bytes, Bytes)>) -> Response {
-    Response {
-        status,
-        reason: None,
-        headers,
-        declared_length: None,
-        body: ResponseBody::Empty,
-        onward: None,
-        close: false,
-    }
+    Response::new(status, headers, ResponseBody::Empty)
 }
 
 pub(super) fn name(text: &'static str) -> Bytes {

@@ -49,15 +49,8 @@ pub(super) fn into_response(
     exchange.application_spoke(Some(asked_at));
     exchange.passed_on(upload.received);
     exchange.answered(status, ServedBy::Upstream);
-    let mut response = Response {
-        status,
-        reason,
-        headers,
-        declared_length: None,
-        body: ResponseBody::Empty,
-        onward: None,
-        close: false,
-    };
+    let mut response = Response::new(status, headers, ResponseBody::Empty);
+    response.reason = reason;
     if status == 101 {
         let upgrade = upgrade.unwrap_or_default();
         response.headers.push((Bytes::from_static(b"Upgrade"), upgrade));

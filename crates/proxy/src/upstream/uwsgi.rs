@@ -71,15 +71,8 @@ pub(crate) async fn answer(
         None => return Err(ProxyError::DeadlineExceeded(site.harakiri)),
     };
     let head = AnswerHead::check(head)?;
-    let mut response = Response {
-        status: head.status,
-        reason: head.reason,
-        headers: head.headers,
-        declared_length: None,
-        body: ResponseBody::Empty,
-        onward: None,
-        close: false,
-    };
+    let mut response = Response::new(head.status, head.headers, ResponseBody::Empty);
+    response.reason = head.reason;
     if *method == Method::HEAD || matches!(head.status, 204 | 304) {
         response.declared_length = head.content_length.filter(|_| head.status != 204);
     } else {
