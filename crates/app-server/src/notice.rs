@@ -1,4 +1,5 @@
-//! What the runtime library says of requests past their deadlines, of a GIL that nobody gives back, and of what it does.
+//! What the runtime library says of requests that fail or pass their deadlines, of a GIL that nobody gives back, and of what
+//! it does.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,16 +11,34 @@ pub enum Notice {
     Overdue {
         /// Which one.
         #[serde(flatten)]
-        request: OverdueRequest,
+        request: ToldRequest,
         /// Where its thread is, as `views.py:12 in index`: the innermost call in the application's own files.
         place: Option<String>,
         /// The thread's whole stack, the innermost call first; empty where it can't be had.
         stack: String,
+        /// The same as data, the outermost call first.
+        #[serde(default)]
+        frames: Vec<Frame>,
+        /// What the thread had printed for the request by then.
+        #[serde(default)]
+        printed: String,
     },
     /// The thread of such a request is free again.
-    Freed(OverdueRequest),
+    Freed(ToldRequest),
     /// The thread of such a request did not come back within `harakiri-grace`.
-    Abandoned(OverdueRequest),
+    Abandoned(ToldRequest),
+    /// The application raised an exception, or answered with a status of 500 or above.
+    Failed {
+        /// In which request.
+        #[serde(flatten)]
+        request: ToldRequest,
+        /// The chain of exceptions, the first one first; empty where none was seen.
+        raised: Vec<Raised>,
+        /// What the thread printed for the request.
+        printed: String,
+        /// How many failures of this process were not told before this one: there were too many.
+        lost: u64,
+    },
     /// Python threads wait for the GIL; told again while they do.
     Stalled {
         /// How long, in milliseconds.
@@ -50,9 +69,46 @@ pub struct Usage {
     pub gil_wait_us: u64,
 }
 
-/// A request past its deadline. Its query is left out: it may hold secrets.
+/// One exception.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OverdueRequest {
+pub struct Raised {
+    /// Its class, as `module.Name`; of a builtin only the name.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it says.
+    pub message: String,
+    /// How it came after the one before it in the chain; `None` for the first.
+    pub after: Option<After>,
+    /// Where it was raised, the outermost call first.
+    pub frames: Vec<Frame>,
+}
+
+/// How one exception came after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum After {
+    /// `raise … from`
+    Cause,
+    /// While the other was handled.
+    Context,
+}
+
+/// One call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// Path of the source file, or a name such as `<string>`.
+    pub file: String,
+    /// Line in it.
+    pub line: u32,
+    /// The function.
+    pub function: String,
+    /// The line itself; `None` where it can't be read.
+    pub source: Option<String>,
+}
+
+/// The request of a notice. Its query is left out: it may hold secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldRequest {
     /// Its identity in logs and error pages.
     pub request_id: String,
     /// Its method.
@@ -74,9 +130,9 @@ impl Notice {
 mod tests {
     use super::*;
 
-    fn request() -> OverdueRequest {
+    fn request() -> ToldRequest {
         let (request_id, method, path) = ("7".into(), "GET".into(), "/slow".into());
-        OverdueRequest { request_id, method, path, age_ms: 60_001 }
+        ToldRequest { request_id, method, path, age_ms: 60_001 }
     }
 
     #[test]
@@ -85,10 +141,21 @@ mod tests {
         let overdue =
             format!(r#"{{"notice":"overdue",{members},"place":"a.py:1 in f","stack":"  File\n"}}"#);
         let (place, stack) = (Some("a.py:1 in f".into()), "  File\n".into());
-        assert_eq!(
-            Notice::parse(&overdue),
-            Some(Notice::Overdue { request: request(), place, stack })
+        let (frames, printed) = (Vec::new(), String::new());
+        let expected = Notice::Overdue { request: request(), place, stack, frames, printed };
+        assert_eq!(Notice::parse(&overdue), Some(expected));
+        let frame = r#"{"file":"a.py","line":3,"function":"f","source":"1/0"}"#;
+        let raised = format!(r#"{{"type":"E","message":"m","after":"cause","frames":[{frame}]}}"#);
+        let failed = format!(
+            r#"{{"notice":"failed",{members},"raised":[{raised}],"printed":"p\n","lost":2}}"#
         );
+        let (file, function, source) = ("a.py".into(), "f".into(), Some("1/0".into()));
+        let frames = vec![Frame { file, line: 3, function, source }];
+        let (kind, message, after) = ("E".into(), "m".into(), Some(After::Cause));
+        let raised = vec![Raised { kind, message, after, frames }];
+        let expected =
+            Notice::Failed { request: request(), raised, printed: "p\n".into(), lost: 2 };
+        assert_eq!(Notice::parse(&failed), Some(expected));
         let freed = format!(r#"{{"notice":"freed",{members}}}"#);
         assert_eq!(Notice::parse(&freed), Some(Notice::Freed(request())));
         let stalled = Notice::Stalled { waited_ms: 500 };

@@ -52,6 +52,8 @@ pub(crate) enum Verb {
     Trust(TrustArgs),
     /// Show what a site wrote, and what it answered
     Logs(LogsArgs),
+    /// Show why a request failed: its traceback, and what its thread printed
+    Autopsy(AutopsyArgs),
     /// Load a site's live release anew; nobody waits for it
     Restart(SiteArg),
     /// Take a site off line; it stays deployed
@@ -186,6 +188,17 @@ pub(crate) struct LogsArgs {
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
     pub(crate) lines: u32,
     /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `onebox autopsy`
+#[derive(Debug, Args)]
+pub(crate) struct AutopsyArgs {
+    /// Its id, from the error page, the log or the answer's X-Request-Id
+    #[arg(value_name = "ID")]
+    pub(crate) request: String,
+    /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::printed;
+
 /// A text stream that writes to standard error, line by line. All threads share one, so that nothing of Python is
 /// called, and nothing waited for, while the line is held.
 #[pyclass(module = "onebox_runtime", frozen)]
@@ -61,6 +63,7 @@ impl ErrorStream {
 impl ErrorStream {
     /// Takes in `text`; what is whole lines now.
     fn add(&self, text: &[u8]) -> Vec<u8> {
+        printed::note(text);
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.extend_from_slice(text);
         match line.iter().rposition(|&byte| byte == b'\n') {

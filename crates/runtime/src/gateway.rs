@@ -16,7 +16,7 @@ use crate::head::type_of;
 use crate::host::Incoming;
 use crate::input::Input;
 use crate::report;
-use crate::seats::DeadlineExceeded;
+use crate::seats::{self, DeadlineExceeded};
 use crate::start_response::{Flow, StartResponse, Wanted};
 
 /// One application, ready to be called on any thread.
@@ -143,8 +143,9 @@ fn close(result: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-/// Writes the traceback of `error` to standard error, with the request in front.
+/// Writes the traceback of `error` to standard error, with the request in front, and notes it for the request's report.
 fn log_error(py: Python<'_>, vars: &Vars, error: &PyErr) {
+    seats::note_failure(py, error);
     let text = |key| vars.get(key).map(String::from_utf8_lossy).unwrap_or_default();
     let line = format!(
         "{} {} failed (request {})\n{}",

@@ -41,7 +41,7 @@ pub(crate) fn run(py: Python<'_>) -> PyResult<()> {
         let _ = stop.send(());
     })?;
     let told = status.try_clone()?;
-    let seats = workers::start(
+    let started = workers::start(
         py,
         Service {
             threads: spec.threads,
@@ -50,13 +50,16 @@ pub(crate) fn run(py: Python<'_>) -> PyResult<()> {
             deadlines: spec.deadlines,
             remedy: Remedy::FreshProcess,
             root: spec.root,
-            tell: Box::new(move |notice| report(&told, &notice.to_json())),
+            tell: Box::new(move |line| report(&told, line)),
         },
     )?;
     report(&status, "{\"ready\":true}\n");
     py.detach(move || stopped.recv())
         .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
-    py.detach(|| seats.wait_until_left());
+    py.detach(|| {
+        started.seats.wait_until_left();
+        started.teller.flush();
+    });
     prepare::run_exit_handlers(py);
     // SAFETY: _exit is always allowed. Threads of the application may still run, and must not see the interpreter taken
     // apart under them.

@@ -1,44 +1,63 @@
-//! What happens to requests past their deadlines, and how much a process does, as lines of JSON for the host (`onebox_app_server::Notice` reads them).
+//! What happens to requests that fail or pass their deadlines, and how much a process does, as lines of JSON for the host
+//! (`onebox_app_server::Notice` reads them).
 
 use std::time::{Duration, Instant};
 
 use onebox_uwsgi::key;
 
+use crate::raised::{After, Frame, Raised, Sources};
 use crate::report::json_string;
 use crate::seats::Task;
+use crate::stack;
 
 /// Something that the host logs or acts on.
-pub(crate) enum Notice<'a> {
+pub(crate) enum Notice {
     /// A request has passed its deadline; `place` and `stack` say where its thread is, where that can be known.
-    Overdue { task: &'a Task, place: Option<&'a str>, stack: &'a str },
+    Overdue { task: Task, place: Option<String>, stack: String, printed: String },
     /// The thread of such a request is free again.
-    Freed { task: &'a Task },
+    Freed { task: Task },
     /// The thread of such a request did not come back within its grace.
-    Abandoned { task: &'a Task },
+    Abandoned { task: Task },
+    /// A request has failed.
+    Failed(Failed),
     /// Python threads have waited so long for the GIL, and still wait.
     Stalled { waited: Duration },
     /// They waited so long and wait no more.
     Unstalled { waited: Duration },
     /// Only a fresh process helps.
-    Wedged { reason: &'a str },
+    Wedged { reason: String },
     /// So many requests were begun and so many run; threads wait so long for the GIL.
     Usage { requests: u64, running: u64, gil_wait: Duration },
 }
 
-impl Notice<'_> {
-    /// The line, with its end.
+/// A request whose application raised an exception, or answered with a status of 500 or above.
+pub(crate) struct Failed {
+    pub(crate) task: Task,
+    /// The chain of exceptions, the first one first; empty where none was seen.
+    pub(crate) raised: Vec<Raised>,
+    /// What its thread printed meanwhile.
+    pub(crate) printed: String,
+    /// How many failures were not told before this one.
+    pub(crate) lost: u64,
+}
+
+impl Notice {
+    /// The line, with its end. Reads source files.
     pub(crate) fn to_json(&self) -> String {
         match self {
-            Self::Overdue { task, place, stack } => {
-                let place = place.map_or_else(|| "null".to_owned(), json_string);
-                let stack = json_string(stack);
+            Self::Overdue { task, place, stack, printed } => {
+                let place = place.as_deref().map_or_else(|| "null".to_owned(), json_string);
+                let frames = frames_json(&stack::frames(stack), &mut Sources::default());
                 format!(
-                    "{{\"notice\":\"overdue\",{},\"place\":{place},\"stack\":{stack}}}\n",
-                    members(task)
+                    "{{\"notice\":\"overdue\",{},\"place\":{place},\"stack\":{},\"frames\":{frames},\"printed\":{}}}\n",
+                    members(task),
+                    json_string(stack),
+                    json_string(printed)
                 )
             }
             Self::Freed { task } => format!("{{\"notice\":\"freed\",{}}}\n", members(task)),
             Self::Abandoned { task } => format!("{{\"notice\":\"abandoned\",{}}}\n", members(task)),
+            Self::Failed(failed) => failed.to_json(),
             Self::Stalled { waited } => {
                 format!("{{\"notice\":\"stalled\",\"waited_ms\":{}}}\n", waited.as_millis())
             }
@@ -56,6 +75,47 @@ impl Notice<'_> {
             }
         }
     }
+}
+
+impl Failed {
+    fn to_json(&self) -> String {
+        let mut sources = Sources::default();
+        let raised = self.raised.iter().map(|raised| {
+            let after = match raised.after {
+                None => "null",
+                Some(After::Cause) => "\"cause\"",
+                Some(After::Context) => "\"context\"",
+            };
+            format!(
+                "{{\"type\":{},\"message\":{},\"after\":{after},\"frames\":{}}}",
+                json_string(&raised.kind),
+                json_string(&raised.message),
+                frames_json(&raised.frames, &mut sources)
+            )
+        });
+        let raised: Vec<_> = raised.collect();
+        format!(
+            "{{\"notice\":\"failed\",{},\"raised\":[{}],\"printed\":{},\"lost\":{}}}\n",
+            members(&self.task),
+            raised.join(","),
+            json_string(&self.printed),
+            self.lost
+        )
+    }
+}
+
+fn frames_json(frames: &[Frame], sources: &mut Sources) -> String {
+    let frames = frames.iter().map(|frame| {
+        let source =
+            sources.line(frame).map_or_else(|| "null".to_owned(), |line| json_string(&line));
+        format!(
+            "{{\"file\":{},\"line\":{},\"function\":{},\"source\":{source}}}",
+            json_string(&frame.file),
+            frame.line,
+            json_string(&frame.function)
+        )
+    });
+    format!("[{}]", frames.collect::<Vec<_>>().join(","))
 }
 
 /// Which request, without its query, which may hold secrets.

@@ -6,7 +6,9 @@ use pyo3::types::PyList;
 use crate::application;
 use crate::environ;
 use crate::fork_guard;
+use crate::framework_errors;
 use crate::gateway::Gateway;
+use crate::printed;
 use crate::signal_guard;
 use crate::spec::Spec;
 
@@ -19,9 +21,11 @@ pub(crate) fn load(py: Python<'_>, spec: &Spec) -> PyResult<Gateway> {
     sys.setattr("argv", ["onebox"])?;
     extend_path(&sys.getattr("path")?.cast_into::<PyList>()?, spec)?;
     show_lines_at_once(&sys)?;
+    printed::install(py)?;
     signal_guard::install(py)?;
     fork_guard::install(py)?;
     let application = application::load(py, &spec.target)?;
+    framework_errors::install(py)?;
     Ok(Gateway::new(application, environ::template(py, spec)?))
 }
 

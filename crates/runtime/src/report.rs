@@ -1,4 +1,4 @@
-//! Why an application could not be loaded, as text for people.
+//! What went wrong in an application, as text for people.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
@@ -54,7 +54,8 @@ pub(crate) fn lossy(text: &Bound<'_, PyString>) -> String {
     text.to_string_lossy().into_owned()
 }
 
-fn type_name(kind: &Bound<'_, PyType>) -> String {
+/// The name of an exception's class, with its module where it is no builtin.
+pub(crate) fn type_name(kind: &Bound<'_, PyType>) -> String {
     let name = kind.qualname().map(|name| lossy(&name)).unwrap_or_else(|_| "exception".into());
     match kind.module().map(|module| lossy(&module)) {
         Ok(module) if module != "builtins" => format!("{module}.{name}"),

@@ -4,6 +4,7 @@
 //! that takes too long.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::ffi::c_long;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,6 +15,10 @@ use onebox_uwsgi::Vars;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use rustix::thread::{Pid, gettid};
+
+use crate::notice::Failed;
+use crate::printed::Printed;
+use crate::raised::{self, Raised};
 
 pyo3::create_exception!(
     onebox_runtime,
@@ -39,6 +44,37 @@ struct State {
     /// Whether an exception was left in the thread for this request.
     is_interrupted: bool,
     is_abandoned: bool,
+    /// What the request failed with; empty where no exception was seen.
+    failure: Option<Vec<Raised>>,
+    printed: Printed,
+}
+
+thread_local! {
+    /// The seat of the calling thread.
+    static MINE: RefCell<Option<Arc<Seat>>> = const { RefCell::new(None) };
+}
+
+/// Does something with the seat of the calling thread, where it has one.
+pub(crate) fn with_mine(act: impl FnOnce(&Seat)) {
+    MINE.with_borrow(|mine| mine.as_deref().map(act));
+}
+
+/// The request that the calling thread serves has failed with this. The first failure counts: what comes after it
+/// belongs to it, or is the same once more.
+pub(crate) fn note_failure(py: Python<'_>, error: &PyErr) {
+    with_mine(|seat| {
+        if seat.has_failed_with_nothing() {
+            let raised = raised::chain(py, error);
+            seat.state().failure = Some(raised);
+        }
+    });
+}
+
+/// The request that the calling thread serves was answered with a status of 500 or above.
+pub(crate) fn note_bad_answer() {
+    with_mine(|seat| {
+        seat.state().failure.get_or_insert_default();
+    });
 }
 
 /// A request being served.
@@ -48,6 +84,12 @@ pub(crate) struct Task {
     pub(crate) vars: Arc<Vars>,
     pub(crate) began: Instant,
     pub(crate) deadline: Instant,
+}
+
+/// A request that has ended.
+pub(crate) struct Ended {
+    pub(crate) next: Next,
+    pub(crate) failed: Option<Failed>,
 }
 
 /// What a thread does after a request.
@@ -66,6 +108,25 @@ impl Seat {
 
     pub(crate) fn is_abandoned(&self) -> bool {
         self.state().is_abandoned
+    }
+
+    /// The thread has printed something.
+    pub(crate) fn printed(&self, text: &[u8]) {
+        let mut state = self.state();
+        if state.task.is_some() {
+            state.printed.add(text);
+        }
+    }
+
+    /// What the thread has printed for this request so far.
+    pub(crate) fn printed_so_far(&self) -> String {
+        self.state().printed.text()
+    }
+
+    /// Whether it serves a request of which no exception is known yet.
+    fn has_failed_with_nothing(&self) -> bool {
+        let state = self.state();
+        state.task.is_some() && state.failure.as_ref().is_none_or(Vec::is_empty)
     }
 
     /// Leaves [`DeadlineExceeded`] in the thread if it still serves that request: raised when it next runs Python code.
@@ -88,14 +149,22 @@ impl Seat {
 
     /// Ends the request. From here on no exception is left for it, neither one that was nor one that is about to be:
     /// [`Self::interrupt`] needs the same lock, and the GIL, which the caller holds.
-    fn finish(&self, _: Python<'_>) -> Next {
+    fn finish(&self, _: Python<'_>) -> Ended {
         let mut state = self.state();
-        state.task = None;
+        let failure = state.task.take().zip(state.failure.take());
+        let failed = failure.map(|(task, raised)| Failed {
+            task,
+            raised,
+            printed: state.printed.text(),
+            lost: 0,
+        });
+        state.printed.clear();
         if std::mem::take(&mut state.is_interrupted) {
             // SAFETY: the GIL is held; null clears what is pending.
             unsafe { ffi::PyThreadState_SetAsyncExc(self.ident, std::ptr::null_mut()) };
         }
-        if state.is_abandoned { Next::Leave } else { Next::Serve }
+        let next = if state.is_abandoned { Next::Leave } else { Next::Serve };
+        Ended { next, failed }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -149,11 +218,13 @@ impl Seats {
         let mut list = self.list();
         list.expected = list.expected.saturating_sub(1);
         list.seats.push(Arc::clone(&seat));
+        MINE.set(Some(Arc::clone(&seat)));
         seat
     }
 
     /// The thread of this seat serves no more.
     pub(crate) fn leave(&self, seat: &Arc<Seat>) {
+        MINE.take();
         self.list().seats.retain(|other| !Arc::ptr_eq(other, seat));
         self.left.notify_all();
     }
@@ -176,12 +247,12 @@ impl Seats {
     }
 
     /// The thread of this seat ends its request.
-    pub(crate) fn finish(&self, py: Python<'_>, seat: &Seat) -> Next {
-        let next = seat.finish(py);
-        if next == Next::Leave {
+    pub(crate) fn finish(&self, py: Python<'_>, seat: &Seat) -> Ended {
+        let ended = seat.finish(py);
+        if ended.next == Next::Leave {
             self.wake();
         }
-        next
+        ended
     }
 
     /// Gives the thread of this seat up if it still serves that request.

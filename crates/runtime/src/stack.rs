@@ -20,6 +20,8 @@ use pyo3::types::PyDict;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::Pid;
 
+use crate::raised::Frame;
+
 /// How long a dump may take. A thread in an uninterruptible system call never gives one.
 const LIMIT: Duration = Duration::from_secs(1);
 /// So many calls of a stack are told, as `faulthandler` does.
@@ -137,6 +139,17 @@ pub(crate) fn place(stack: &str, root: &Path) -> Option<String> {
         (!is_package).then(|| format!("{}:{rest}", below.display()))
     });
     own.or_else(|| calls().next().map(|(path, rest)| format!("{path}:{rest}")))
+}
+
+/// The calls of a stack, the outermost first.
+pub(crate) fn frames(stack: &str) -> Vec<Frame> {
+    let frame = |(file, rest): (&str, &str)| {
+        let (line, function) = rest.split_once(" in ")?;
+        Some(Frame { file: file.into(), line: line.parse().ok()?, function: function.into() })
+    };
+    let mut frames: Vec<_> = stack.lines().filter_map(call).filter_map(frame).collect();
+    frames.reverse();
+    frames
 }
 
 /// Path, and line with name, of one line of a dump.

@@ -11,6 +11,7 @@ use pyo3::types::PyBytes;
 use crate::errors;
 use crate::head::{Head, type_of};
 use crate::host::{Answer, Gone, Piece, Sent};
+use crate::seats;
 
 /// Whether the gateway should go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,12 @@ impl StartResponse {
             }
         }
         let head = Head::check(&answer.application, status, response_headers)?;
+        if let Some(exc_info) = exc_info.filter(|exc_info| !exc_info.is_none()) {
+            seats::note_failure(this.py(), &PyErr::from_value(exc_info.get_item(1)?));
+        }
+        if head.response.status >= 500 {
+            seats::note_bad_answer();
+        }
         answer.state = State::Started(head);
         Ok(Write { answer: this.clone().unbind() })
     }

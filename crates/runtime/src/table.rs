@@ -18,6 +18,7 @@ use crate::host::{Answer, Body, Gone, Host, Incoming, Piece, Sent};
 use crate::prepare;
 use crate::report::Failure;
 use crate::spec::Spec;
+use crate::teller::Teller;
 use crate::watchdog::Remedy;
 use crate::workers::{self, Service};
 
@@ -50,19 +51,23 @@ pub(crate) unsafe extern "C" fn onebox_runtime_start(
 }
 
 fn run(py: Python<'_>, table: Table, spec: &[u8]) -> i32 {
-    if let Err(error) = start(py, table, spec) {
-        table.failed(&Failure::of(py, &error));
-        return NOT_LOADED;
-    }
+    let teller = match start(py, table, spec) {
+        Ok(teller) => teller,
+        Err(error) => {
+            table.failed(&Failure::of(py, &error));
+            return NOT_LOADED;
+        }
+    };
     table.ready();
     loop {
         if py.detach(|| table.control()) == abi::command::STOP {
+            py.detach(|| teller.flush());
             prepare::run_exit_handlers(py);
         }
     }
 }
 
-fn start(py: Python<'_>, table: Table, spec: &[u8]) -> PyResult<()> {
+fn start(py: Python<'_>, table: Table, spec: &[u8]) -> PyResult<Arc<Teller>> {
     let spec = Spec::decode(spec).map_err(|error| PyValueError::new_err(error.to_string()))?;
     let gateway = prepare::load(py, &spec)?;
     let service = Service {
@@ -72,9 +77,9 @@ fn start(py: Python<'_>, table: Table, spec: &[u8]) -> PyResult<()> {
         deadlines: spec.deadlines,
         remedy: Remedy::FreshThread,
         root: spec.root,
-        tell: Box::new(move |notice| table.tell(&notice.to_json())),
+        tell: Box::new(move |line| table.tell(line)),
     };
-    workers::start(py, service).map(drop)
+    Ok(workers::start(py, service)?.teller)
 }
 
 /// The binary's table.

@@ -16,6 +16,7 @@ use crate::notice::Notice;
 use crate::seats::{Seat, Seats, Task};
 use crate::spec::Deadlines;
 use crate::stack::{Stacks, place};
+use crate::teller::Teller;
 
 /// How often it looks while requests run.
 const TICK: Duration = Duration::from_millis(200);
@@ -42,9 +43,6 @@ pub(crate) enum Remedy {
     FreshProcess,
 }
 
-/// Takes notices.
-pub(crate) type Tell = Box<dyn Fn(&Notice<'_>) + Send>;
-
 /// What a watchdog needs to know.
 pub(crate) struct Parts {
     pub(crate) seats: Arc<Seats>,
@@ -53,7 +51,7 @@ pub(crate) struct Parts {
     pub(crate) remedy: Remedy,
     /// The application's folder.
     pub(crate) root: PathBuf,
-    pub(crate) tell: Tell,
+    pub(crate) teller: Arc<Teller>,
 }
 
 struct Watchdog {
@@ -158,7 +156,7 @@ impl Watchdog {
         if running == 0 && self.usage.told == (requests, running) {
             return;
         }
-        (self.parts.tell)(&Notice::Usage { requests, running, gil_wait });
+        self.parts.teller.tell(Notice::Usage { requests, running, gil_wait });
         self.usage = Usage { told: (requests, running), at: now };
     }
 
@@ -176,14 +174,14 @@ impl Watchdog {
 
     /// Forgets requests that have ended.
     fn close_cases(&mut self) {
-        let (tell, root) = (&self.parts.tell, &self.parts.root);
+        let (teller, root) = (&self.parts.teller, &self.parts.root);
         self.cases.retain_mut(|case| {
             let lasts = case.seat.task().is_some_and(|task| task.sequence == case.task.sequence);
             if !lasts {
                 if let Some(look) = case.look.take() {
-                    tell_overdue(tell, &case.task, look.get().map_or("", String::as_str), root);
+                    tell_overdue(teller, case, look.get().map_or("", String::as_str), root);
                 }
-                tell(&Notice::Freed { task: &case.task });
+                teller.tell(Notice::Freed { task: case.task.clone() });
             }
             lasts
         });
@@ -218,7 +216,7 @@ impl Watchdog {
                 found => found.cloned(),
             };
             if let Some(stack) = found {
-                tell_overdue(&self.parts.tell, &case.task, &stack, &self.parts.root);
+                tell_overdue(&self.parts.teller, case, &stack, &self.parts.root);
                 case.look = None;
             }
         }
@@ -229,7 +227,7 @@ impl Watchdog {
         }
         if now >= case.ends_at {
             if self.parts.seats.abandon(&case.seat, case.task.sequence) {
-                (self.parts.tell)(&Notice::Abandoned { task: &case.task });
+                self.parts.teller.tell(Notice::Abandoned { task: case.task.clone() });
                 self.replace();
             }
             return next;
@@ -264,7 +262,7 @@ impl Watchdog {
         let waited = self.parts.heart.ask(now).filter(|waited| *waited >= STALL);
         let Some(waited) = waited else {
             if let Some(Stall { waited, .. }) = self.stall.take() {
-                (self.parts.tell)(&Notice::Unstalled { waited });
+                self.parts.teller.tell(Notice::Unstalled { waited });
             }
             return false;
         };
@@ -272,7 +270,7 @@ impl Watchdog {
         stall.waited = waited;
         if waited >= stall.told + TOLD_EVERY {
             stall.told = waited;
-            (self.parts.tell)(&Notice::Stalled { waited });
+            self.parts.teller.tell(Notice::Stalled { waited });
         }
         if waited >= self.parts.deadlines.deadlock && !self.is_wedged {
             let place = self.place_that_runs().map(|place| format!(", by {place}"));
@@ -292,12 +290,16 @@ impl Watchdog {
     fn wedged(&mut self, reason: &str) {
         if !self.is_wedged {
             self.is_wedged = true;
-            (self.parts.tell)(&Notice::Wedged { reason });
+            self.parts.teller.tell(Notice::Wedged { reason: reason.to_owned() });
         }
     }
 }
 
-fn tell_overdue(tell: &Tell, task: &Task, stack: &str, root: &Path) {
-    let place = place(stack, root);
-    tell(&Notice::Overdue { task, place: place.as_deref(), stack });
+fn tell_overdue(teller: &Teller, case: &Case, stack: &str, root: &Path) {
+    teller.tell(Notice::Overdue {
+        task: case.task.clone(),
+        place: place(stack, root),
+        stack: stack.to_owned(),
+        printed: case.seat.printed_so_far(),
+    });
 }

@@ -12,9 +12,10 @@ use crate::environ::Environs;
 use crate::gateway::Gateway;
 use crate::heart::Heart;
 use crate::host::Host;
-use crate::seats::{Next, Seats};
+use crate::seats::{Ended, Next, Seats};
 use crate::spec::Deadlines;
-use crate::watchdog::{self, Parts, Remedy, Tell};
+use crate::teller::{Tell, Teller};
+use crate::watchdog::{self, Parts, Remedy};
 
 /// What a process serves requests with.
 pub(crate) struct Service {
@@ -25,7 +26,7 @@ pub(crate) struct Service {
     pub(crate) remedy: Remedy,
     /// The application's folder.
     pub(crate) root: PathBuf,
-    /// Takes what happens to requests past their deadlines.
+    /// Takes what happens to requests that fail or pass their deadlines.
     pub(crate) tell: Tell,
 }
 
@@ -34,18 +35,36 @@ struct Workers {
     host: Arc<dyn Host>,
     gateway: Gateway,
     seats: Arc<Seats>,
+    teller: Arc<Teller>,
     started: AtomicUsize,
 }
 
+/// The threads of a service while it runs.
+pub(crate) struct Started {
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) teller: Arc<Teller>,
+}
+
 /// Starts the threads of a service, and those that see to its deadlines.
-pub(crate) fn start(py: Python<'_>, service: Service) -> PyResult<Arc<Seats>> {
+pub(crate) fn start(py: Python<'_>, service: Service) -> PyResult<Started> {
     let Service { threads, host, gateway, deadlines, remedy, root, tell } = service;
     let (seats, heart) = (Arc::new(Seats::new(deadlines.harakiri)), Arc::new(Heart::default()));
-    let seats_there = Arc::clone(&seats);
-    let workers =
-        Arc::new(Workers { host, gateway, seats: seats_there, started: AtomicUsize::new(0) });
-    let (seats_there, heart_there) = (Arc::clone(&seats), Arc::clone(&heart));
-    let parts = Parts { seats: seats_there, heart: heart_there, deadlines, remedy, root, tell };
+    let teller = Arc::new(Teller::start(tell)?);
+    let workers = Arc::new(Workers {
+        host,
+        gateway,
+        seats: Arc::clone(&seats),
+        teller: Arc::clone(&teller),
+        started: AtomicUsize::new(0),
+    });
+    let parts = Parts {
+        seats: Arc::clone(&seats),
+        heart: Arc::clone(&heart),
+        deadlines,
+        remedy,
+        root,
+        teller: Arc::clone(&teller),
+    };
     watchdog::start(py, parts)?;
     for _ in 0..threads {
         start_one(py, &workers)?;
@@ -53,7 +72,7 @@ pub(crate) fn start(py: Python<'_>, service: Service) -> PyResult<Arc<Seats>> {
     start_thread(py, "onebox-heart", c"beat", move |py| {
         heart.beat(py, |py| start_one(py, &workers), || workers.seats.wake())
     })?;
-    Ok(seats)
+    Ok(Started { seats, teller })
 }
 
 /// Starts a thread that serves until the host has no more requests or it is given up.
@@ -94,7 +113,11 @@ impl Workers {
             let respond = || self.gateway.respond(py, &mut environs, incoming);
             // Dropping the answer has told its reader; the panic's message went to standard error.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(respond));
-            if self.seats.finish(py, &seat) == Next::Leave {
+            let Ended { next, failed } = self.seats.finish(py, &seat);
+            if let Some(failed) = failed {
+                self.teller.tell_failed(failed);
+            }
+            if next == Next::Leave {
                 break;
             }
         }

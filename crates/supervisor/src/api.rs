@@ -3,11 +3,13 @@
 //! All times are milliseconds since the Unix epoch (`_ms`), all sizes bytes.
 
 mod events;
+mod requests;
 mod series;
 
 use serde::{Deserialize, Serialize};
 
 pub use events::{EventKind, PastEvent};
+pub use requests::{After, Autopsy, ErrorGroup, FailureKind, FailureReport, Frame, Raised};
 pub use series::{
     BoxSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries, ResponseSeries,
     SeriesQuery, SiteSeries,
@@ -352,7 +354,7 @@ pub struct SiteSample {
 }
 
 /// `GET /api/v1/sites/{name}/logs`: one line; with `follow`, each is a `line` event.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// When it was written.
     pub at_ms: i64,

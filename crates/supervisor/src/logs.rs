@@ -27,6 +27,8 @@ const KEPT_FILES: u32 = 4;
 const FOLLOW_LINES: usize = 1024;
 /// What is longer is cut: a line without end must not fill the memory.
 const LONGEST_LINE: usize = 64 * 1024;
+/// So many lines that name a request are found.
+const MOST_NAMING: usize = 100;
 /// How much of the end of a file is searched for its last lines.
 const TAIL_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -129,6 +131,12 @@ impl Logs {
     /// The last lines of a site's access log, the oldest first. Blocks on the disk.
     pub(crate) fn tail_access(&self, site: &str, lines: usize) -> io::Result<Vec<LogLine>> {
         last_lines(&self.access_log(site), lines, access_line)
+    }
+
+    /// The lines of the end of a site's application log that contain a text, the oldest first. Blocks on the disk.
+    pub(crate) fn naming(&self, site: &str, text: &str) -> io::Result<Vec<LogLine>> {
+        let named = |line: &str| parse(line).filter(|line| line.text.contains(text));
+        last_lines(&self.paths.logs(site).join("app.log"), MOST_NAMING, named)
     }
 
     /// Where the proxy writes a site's access log.

@@ -27,8 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::confinement::Confinement;
 use crate::environment::Environment;
-use crate::journal::Journal;
-use crate::logs::Logs;
+use crate::notices::Books;
 use crate::process::{Exit, LifePipe, Process};
 
 pub(crate) use crew::{Crew, Load};
@@ -42,8 +41,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct WorkerContext {
     pub(crate) paths: Paths,
-    pub(crate) logs: Arc<Logs>,
-    pub(crate) journal: Arc<Journal>,
+    pub(crate) books: Books,
     pub(crate) life: LifePipe,
     /// Told whenever a worker comes or goes.
     pub(crate) changed: Arc<Notify>,
@@ -63,8 +61,7 @@ impl WorkerContext {
     /// With the life pipe of the workers, old and new; the sockets are counted on from `next_socket`. No worker is started yet.
     pub(crate) fn new(
         paths: Paths,
-        logs: Arc<Logs>,
-        journal: Arc<Journal>,
+        books: Books,
         drain_timeout: Duration,
         (life, next_socket): (LifePipe, u64),
     ) -> Self {
@@ -74,8 +71,7 @@ impl WorkerContext {
         let (changes, settled) = (AtomicU64::new(0), watch::channel(0).0);
         Self {
             paths,
-            logs,
-            journal,
+            books,
             life,
             changed,
             drain_timeout,

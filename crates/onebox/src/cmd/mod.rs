@@ -1,5 +1,6 @@
 //! The verbs, one file each, and the one place that chooses between them.
 
+mod autopsy;
 mod cert;
 mod check;
 mod completions;
@@ -60,6 +61,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             Verb::Deploy(arguments) => deploy::deploy(&client, &config, arguments).await,
             Verb::Status(arguments) => status::status(&client, arguments).await,
             Verb::Cert(arguments) => cert::cert(&client, arguments).await,
+            Verb::Autopsy(arguments) => autopsy::autopsy(&client, arguments).await,
             Verb::Logs(arguments) => logs::logs(&client, arguments).await,
             Verb::Restart(arguments) => lifecycle::restart(&client, &arguments.site).await,
             Verb::Stop(arguments) => lifecycle::stop(&client, &arguments.site).await,

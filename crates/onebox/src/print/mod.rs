@@ -2,6 +2,7 @@
 //!
 //! Colours appear on a terminal only and never with `NO_COLOR`: `anstream` takes them out elsewhere.
 
+pub(crate) mod autopsy;
 pub(crate) mod clock;
 pub(crate) mod log;
 pub(crate) mod progress;

@@ -15,6 +15,7 @@
 mod harness;
 
 mod acme;
+mod autopsy;
 mod background;
 mod behind_nginx;
 mod cli;

@@ -34,6 +34,9 @@ pub(crate) enum AdminError {
     /// No such address.
     #[error("there is nothing at this address")]
     NotFound,
+    /// A request of which nothing is known.
+    #[error("nothing is known of a request {0}")]
+    NoRequest(String),
     /// A body or query that is not understood.
     #[error("{0}")]
     Malformed(String),
@@ -54,7 +57,7 @@ impl AdminError {
             Self::Unauthorized | Self::WrongPassword => StatusCode::UNAUTHORIZED,
             Self::Csrf | Self::Foreign(_) | Self::ControlSocketOnly => StatusCode::FORBIDDEN,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoRequest(_) => StatusCode::NOT_FOUND,
             Self::Malformed(_) | Self::History(HistoryError::Span) => StatusCode::BAD_REQUEST,
             Self::History(HistoryError::Metrics(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -77,6 +80,7 @@ impl AdminError {
             Self::Foreign(_) => {
                 "a name beside localhost and the machine's own goes into `admin-hosts` under [listen] in box.toml".to_owned()
             }
+            Self::NoRequest(_) => "an id has 16 digits and letters; requests that failed are kept, up to a number for each site".to_owned(),
             _ => String::new(),
         }
     }

@@ -16,6 +16,7 @@ mod password;
 mod past_events;
 mod prometheus;
 mod rate_limit;
+mod requests;
 #[cfg(test)]
 mod routes_test;
 mod series;
@@ -71,6 +72,8 @@ fn routes() -> Router<AdminState> {
         .route("/api/v1/sites/{site}", get(sites::site).delete(sites::remove))
         .route("/api/v1/sites/{site}/releases", get(sites::releases))
         .route("/api/v1/sites/{site}/series", get(series::site))
+        .route("/api/v1/sites/{site}/errors", get(requests::errors))
+        .route("/api/v1/requests/{id}", get(requests::autopsy))
         .route("/api/v1/sites/{site}/explain", get(sites::explain))
         .route("/api/v1/sites/{site}/logs", get(logs::logs))
         .route("/api/v1/sites/{site}/restart", post(deploy::restart))

@@ -22,6 +22,7 @@ use crate::engine::{EngineContext, LoadFailure};
 use crate::history::History;
 use crate::journal::Journal;
 use crate::logs::{Destination, Logs, Source};
+use crate::notices::Books;
 use crate::process::LifePipe;
 use crate::site_sockets::{SiteSockets, Wanted};
 use crate::store::metrics::Retention;
@@ -76,20 +77,23 @@ impl Appliance {
         let logs = Arc::new(Logs::new(paths.clone(), destination));
         let journal = Arc::new(Journal::new(store.clone()));
         let retention = Retention::from(&config.metrics);
-        let history = History::new(paths.metrics_db(), retention, Arc::clone(&journal));
+        let history = Arc::new(History::new(paths.metrics_db(), retention, Arc::clone(&journal)));
+        let books = Books {
+            logs: Arc::clone(&logs),
+            journal: Arc::clone(&journal),
+            history: Arc::clone(&history),
+        };
         let engines = EngineContext {
             paths: paths.clone(),
             access_logs: (!setup.in_place).then(|| paths.box_logs()),
-            logs: Arc::clone(&logs),
-            journal: Arc::clone(&journal),
+            books: books.clone(),
             wanted: Arc::default(),
         };
         Ok(Arc::new(Self {
             in_place: setup.in_place,
             workers: Arc::new(WorkerContext::new(
                 paths.clone(),
-                Arc::clone(&logs),
-                Arc::clone(&journal),
+                books,
                 config.limits.drain_timeout,
                 (life, next_socket),
             )),

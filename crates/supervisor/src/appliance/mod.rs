@@ -79,7 +79,7 @@ pub(crate) struct Appliance {
     pub(crate) store: Store,
     pub(crate) logs: Arc<Logs>,
     pub(crate) journal: Arc<Journal>,
-    pub(crate) history: History,
+    pub(crate) history: Arc<History>,
     pub(crate) events: broadcast::Sender<Event>,
     /// Cancelled when the appliance is to end.
     pub(crate) shutdown: CancellationToken,

@@ -34,9 +34,9 @@ use super::tls::TlsData;
 use crate::clock::now_ms;
 use crate::confinement::Confinement;
 use crate::environment::{self, Environment};
-use crate::journal::Journal;
 use crate::listeners::{ListenerSet, SocketFile, bind_unix};
 use crate::logs::{Logs, Source};
+use crate::notices::Books;
 use crate::process::{self, Exit, Output, Process, ProcessData, take_inherited};
 use crate::site_sockets::SiteSocket;
 use crate::takeover::Luggage;
@@ -53,8 +53,7 @@ pub(crate) struct EngineContext {
     pub(crate) paths: Paths,
     /// Where access logs go; `None`: nowhere.
     pub(crate) access_logs: Option<PathBuf>,
-    pub(crate) logs: Arc<Logs>,
-    pub(crate) journal: Arc<Journal>,
+    pub(crate) books: Books,
     /// Filled by every generation.
     pub(crate) wanted: Arc<Wanted>,
 }
@@ -225,12 +224,12 @@ impl Generation {
         let samples = Arc::new(Mutex::new(VecDeque::new()));
         let orders = Orders::over(writer);
         let site = embedded.as_ref().map(|embedded| embedded.site.clone());
-        let writer = LogWriter { logs: Arc::clone(&context.logs), site, number };
+        let writer = LogWriter { logs: Arc::clone(&context.books.logs), site, number };
         let ears = Ears {
             heard: heard_sender,
             samples: Arc::clone(&samples),
             log: writer.clone(),
-            journal: Arc::clone(&context.journal),
+            books: context.books.clone(),
             wanted: Arc::clone(&context.wanted),
         };
         let hearing = tokio::spawn(ears.listen(reader));

@@ -19,10 +19,12 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::api::{BoxSeries, SiteSeries};
+use crate::api::{BoxSeries, ErrorGroup, FailureReport, SiteSeries};
 use crate::clock::now_ms;
 use crate::journal::Journal;
-use crate::store::metrics::{FiguresRead, MetricsError, MetricsReader, Question, Retention, Whose};
+use crate::store::metrics::{
+    self, FiguresRead, MetricsError, MetricsReader, Question, Retention, Whose,
+};
 use figures::Tick;
 use recorder::{Order, Recorder, Unsaved};
 use resolution::{Grid, Wanted};
@@ -85,6 +87,35 @@ impl History {
         {
             tracing::warn!("metrics.db is written too slowly: seconds of history are lost");
         }
+    }
+
+    /// Takes in a request that failed. Never waits: a writer that is behind loses it.
+    pub(crate) fn failed(&self, report: FailureReport) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.order(Order::Failed(Box::new(report)))
+        {
+            tracing::warn!("metrics.db is written too slowly: the report of a failure is lost");
+        }
+    }
+
+    /// The tracebacks of a site, the last seen first.
+    ///
+    /// # Errors
+    /// [`HistoryError`] where the database can't be read.
+    pub(crate) async fn errors(&self, site: &str) -> Result<Vec<ErrorGroup>, HistoryError> {
+        self.write_down().await;
+        self.read_or_check(metrics::error_groups(&self.path, site).await)
+    }
+
+    /// What a request failed with, the first first.
+    ///
+    /// # Errors
+    /// As [`Self::errors`].
+    pub(crate) async fn failures_of(
+        &self,
+        request_id: &str,
+    ) -> Result<Vec<FailureReport>, HistoryError> {
+        self.write_down().await;
+        self.read_or_check(metrics::failures_of(&self.path, request_id).await)
     }
 
     /// Changes what stays, from the next time on that something is forgotten.
@@ -154,13 +185,19 @@ impl History {
         loop {
             let unsaved = self.unsaved().await;
             let read = MetricsReader::read(&self.path, question, &grid, &unsaved.batch).await;
-            if let Err(MetricsError::Damaged(_)) = &read {
-                self.let_check();
-            }
+            let read = self.read_or_check(read);
             if self.saves.load(Ordering::SeqCst) == unsaved.saves {
                 return Ok((grid, read?));
             }
         }
+    }
+
+    /// Has the writer look at a file that is damaged.
+    fn read_or_check<T>(&self, read: Result<T, MetricsError>) -> Result<T, HistoryError> {
+        if let Err(MetricsError::Damaged(_)) = &read {
+            self.let_check();
+        }
+        Ok(read?)
     }
 
     /// A writer that is stuck leaves the last seconds out.

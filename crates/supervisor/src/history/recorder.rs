@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::aside::put_aside;
 use super::figures::Tick;
-use crate::api::EventKind;
+use crate::api::{EventKind, FailureReport};
 use crate::clock::now_ms;
 use crate::journal::Journal;
 use crate::store::metrics::{Batch, MetricsDb, MetricsError, Retention};
@@ -22,6 +22,8 @@ use crate::store::metrics::{Batch, MetricsDb, MetricsError, Retention};
 const TOGETHER: usize = 60;
 /// Seconds that are kept while nothing can be written.
 const MOST_KEPT: usize = 300;
+/// Failures that are kept while nothing can be written; the oldest go.
+const MOST_FAILURES: usize = 100;
 /// How often what is too old, or too much, is forgotten.
 const PRUNING: Duration = Duration::from_secs(60);
 /// How long to wait before the next attempt.
@@ -33,6 +35,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) enum Order {
     /// A second is over.
     Tick(Box<Tick>),
+    /// A request has failed.
+    Failed(Box<FailureReport>),
     /// Somebody wants to read: what is not written yet?
     Peek(oneshot::Sender<Unsaved>),
     /// Somebody could not read.
@@ -66,6 +70,7 @@ pub(super) struct Recorder {
     journal: Arc<Journal>,
     db: Option<MetricsDb>,
     batch: Batch,
+    failures: Vec<FailureReport>,
     saves: Arc<AtomicU64>,
     /// When to try again, and the pause after that, while nothing can be written.
     trouble: Option<(Instant, Duration)>,
@@ -87,6 +92,7 @@ impl Recorder {
             journal,
             db: None,
             batch: Batch::default(),
+            failures: Vec::new(),
             saves,
             trouble: None,
             pruned_at: Instant::now(),
@@ -105,6 +111,12 @@ impl Recorder {
                     if self.batch.seconds() >= TOGETHER {
                         self.save().await;
                     }
+                }
+                // Written with the next minute, or when somebody asks.
+                Order::Failed(report) => {
+                    let surplus = (self.failures.len() + 1).saturating_sub(MOST_FAILURES);
+                    self.failures.drain(..surplus);
+                    self.failures.push(*report);
                 }
                 Order::Peek(answer) => {
                     let saves = self.saves.load(Ordering::SeqCst);
@@ -151,6 +163,10 @@ impl Recorder {
             self.saves.fetch_add(1, Ordering::SeqCst);
             db.write(&self.batch).await?;
             self.batch = Batch::default();
+        }
+        if !self.failures.is_empty() {
+            db.add_failures(&self.failures).await?;
+            self.failures.clear();
         }
         if self.pruned_at.elapsed() >= PRUNING {
             self.pruned_at = Instant::now();

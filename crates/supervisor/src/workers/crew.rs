@@ -355,6 +355,6 @@ impl Crew {
 
     fn log(&self, text: &str) {
         tracing::info!(site = self.spec.site, text, "workers");
-        self.context.logs.write(&self.spec.site, Source::Onebox, text);
+        self.context.books.logs.write(&self.spec.site, Source::Onebox, text);
     }
 }

@@ -106,7 +106,7 @@ impl Keeper {
 
     /// Starts a process behind `door`; one that takes too much memory is killed, whatever it does by then.
     fn start(&self, door: &Door) -> io::Result<Life> {
-        let life = Life::start(&self.context, &self.spec, door, &self.tasks)?;
+        let life = Life::start(&self.context, &self.spec, &self.worker.name, door, &self.tasks)?;
         if let Some(limit) = self.spec.limits.memory_limit {
             let (context, spec) = (Arc::clone(&self.context), self.spec.clone());
             let (worker, process) = (Arc::clone(&self.worker), Arc::clone(&life.process));
@@ -278,7 +278,7 @@ impl Keeper {
             }
             WorkerReport::Failed { summary, traceback } => {
                 let failure = LoadFailure { summary, traceback };
-                self.context.logs.write(&self.spec.site, Source::Error, failure.text());
+                self.context.books.logs.write(&self.spec.site, Source::Error, failure.text());
                 self.set(|loaded| *loaded = Loaded::Failed(failure));
             }
         }
@@ -289,11 +289,11 @@ impl Keeper {
         let text = format!("worker {} {reason}; next start in {pause:?}", self.worker.name);
         self.log(&text);
         let (site, release) = (&self.spec.site, &self.spec.release);
-        self.context.journal.site(EventKind::WorkerCrash, site, Some(release), &text);
+        self.context.books.journal.site(EventKind::WorkerCrash, site, Some(release), &text);
     }
 
     fn log(&self, text: &str) {
-        self.context.logs.write(&self.spec.site, Source::Onebox, text);
+        self.context.books.logs.write(&self.spec.site, Source::Onebox, text);
     }
 
     fn set(&self, change: impl FnOnce(&mut Loaded)) {
@@ -322,8 +322,8 @@ fn tell(context: &WorkerContext, spec: &CrewSpec, worker: &Worker, reason: &Reas
     }
     *context.recycles.lock().entry((spec.site.clone(), name)).or_default() += 1;
     tracing::warn!(site = spec.site, worker = worker.name, reason = name, "worker replaced");
-    context.logs.write(&spec.site, Source::Onebox, text);
-    context.journal.site(EventKind::Recycle, &spec.site, Some(&spec.release), text);
+    context.books.logs.write(&spec.site, Source::Onebox, text);
+    context.books.journal.site(EventKind::Recycle, &spec.site, Some(&spec.release), text);
 }
 
 /// A process that may turn out to be of no use: dropped, it is killed.

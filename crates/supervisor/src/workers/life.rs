@@ -19,9 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{CrewSpec, VeteranData, WorkerContext};
 use crate::clock::now_ms;
-use crate::deadlines::{self, Served};
 use crate::listeners::{SocketFile, bind_unix};
 use crate::logs::{Source, each_line};
+use crate::notices::{self, Served};
 use crate::process::{self, Exit, Output, Process};
 use crate::takeover::Luggage;
 
@@ -106,10 +106,11 @@ pub(super) struct Heard {
 }
 
 impl Life {
-    /// Starts a process behind `door`; its output and its notices are written down by `tasks`.
+    /// Starts a process of the worker `name` behind `door`; its output and its notices are written down by `tasks`.
     pub(super) fn start(
         context: &Arc<WorkerContext>,
         spec: &CrewSpec,
+        name: &str,
         door: &Door,
         tasks: &TaskTracker,
     ) -> io::Result<Self> {
@@ -128,10 +129,10 @@ impl Life {
         let status = pipe::Receiver::from_owned_fd(status.into())?;
         let (heard_sender, heard) = watch::channel(Heard::default());
         let (context, site) = (Arc::clone(context), spec.site.clone());
-        let release = spec.release.clone();
+        let (release, name) = (spec.release.clone(), name.to_owned());
         let ended = process.ended();
         let written = tasks.spawn(async move {
-            let served = Served { site: &site, release: &release };
+            let served = Served { site: &site, release: &release, worker: Some(&name) };
             let output = write_down(&context, served, output, (status, &heard_sender));
             // After its end its last words; what it started may hold the pipes open for ever.
             let last_words = async {
@@ -194,8 +195,8 @@ pub(super) async fn write_down(
     output: Output,
     (status, heard): (pipe::Receiver, &watch::Sender<Heard>),
 ) {
-    let log = |source| move |line: &str| context.logs.write(served.site, source, line);
-    let tell = |notice: &Notice| deadlines::tell(&context.logs, &context.journal, served, notice);
+    let log = |source| move |line: &str| context.books.logs.write(served.site, source, line);
+    let tell = |notice: &Notice| notices::tell(&context.books, served, notice);
     tokio::join!(
         each_line(output.stdout, log(Source::App)),
         each_line(output.stderr, log(Source::Error)),

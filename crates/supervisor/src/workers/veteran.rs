@@ -12,10 +12,13 @@ use tokio::sync::watch;
 
 use super::life::{Heard, write_down};
 use super::{WorkerContext, drain};
-use crate::deadlines::Served;
 use crate::listeners::SocketFile;
+use crate::notices::Served;
 use crate::process::{Process, ProcessData, take_inherited};
 use crate::takeover::Luggage;
+
+/// How they are called where others have their names.
+const VETERAN: &str = "veteran";
 
 /// A worker of the supervisor before this one: it finishes what it has, and is not started again.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl Veteran {
         let VeteranData { site, release, mercy, socket, .. } = data;
         let (context, names) = (Arc::clone(context), (site.clone(), release.clone()));
         tokio::spawn(async move {
-            let served = Served { site: &names.0, release: &names.1 };
+            let served = Served { site: &names.0, release: &names.1, worker: Some(VETERAN) };
             // It has a successor already: what it says of itself moves nobody.
             let (heard, _) = watch::channel(Heard::default());
             write_down(&context, served, output, (pipe, &heard)).await;

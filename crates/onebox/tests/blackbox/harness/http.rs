@@ -32,13 +32,17 @@ impl Answer {
 
     /// A field's value; empty where there is none.
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        field(&self.headers, name)
     }
 
     /// Whether the connection ends with it.
     pub(crate) fn closes(&self) -> bool {
         self.header("connection").eq_ignore_ascii_case("close")
     }
+}
+
+fn field<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// The answer of the fixture `stream` that waits for its FIFO, when its first piece has come.
@@ -141,6 +145,13 @@ pub(crate) struct Streaming {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
     body: Incoming,
+}
+
+impl Streaming {
+    /// A header field of its head; empty where it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        field(&self.headers, name)
+    }
 }
 
 async fn limited<T>(future: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {

@@ -13,9 +13,8 @@ use tokio::sync::{Notify, watch};
 
 use super::super::logging::Told;
 use super::super::protocol::FromEngine;
-use crate::deadlines::{self, Served};
-use crate::journal::Journal;
 use crate::logs::{Logs, Source, each_line};
+use crate::notices::{self, Books, Served};
 
 /// Why an application was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +99,7 @@ pub(super) struct Ears {
     pub(super) heard: watch::Sender<Heard>,
     pub(super) samples: Arc<Mutex<VecDeque<Snapshot>>>,
     pub(super) log: LogWriter,
-    pub(super) journal: Arc<Journal>,
+    pub(super) books: Books,
     pub(super) wanted: Arc<Wanted>,
 }
 
@@ -140,8 +139,8 @@ impl Ears {
                 samples.push_back(snapshot);
             }
             FromEngine::Notice { site, release, notice } => {
-                let served = Served { site: &site, release: &release };
-                deadlines::tell(&self.log.logs, &self.journal, served, &notice);
+                let served = Served { site: &site, release: &release, worker: None };
+                notices::tell(&self.books, served, &notice);
                 match notice {
                     Notice::Wedged { reason } => {
                         self.heard.send_modify(|heard| heard.wedged = Some(reason));

@@ -2,6 +2,7 @@
 //!
 //! It may be deleted while nothing runs: only history is lost. Must not know who measures or who asks.
 
+mod failures;
 mod prune;
 mod read;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection};
 
+pub(crate) use failures::{error_groups, failures_of};
 pub(crate) use prune::Retention;
 pub(crate) use read::{FiguresRead, MetricsReader, Question, Whose};
 pub(crate) use write::Batch;

@@ -39,6 +39,8 @@ impl MetricsDb {
             let age_ms = i64::try_from(resolution.keep(keep).as_millis()).unwrap_or(i64::MAX);
             self.forget_before(resolution, now_ms.saturating_sub(age_ms)).await?;
         }
+        let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        self.forget_failures(now_ms.saturating_sub(keep_ms)).await?;
         self.forget_series().await
     }
 

@@ -351,7 +351,7 @@ fn gauge(row: &SqliteRow, [sum, min, max]: [&str; 3]) -> Result<Gauge, MetricsEr
     Ok(Gauge { sum: count(row, sum)?, min: count(row, min)?, max: count(row, max)? })
 }
 
-fn count(row: &SqliteRow, column: &str) -> Result<u64, MetricsError> {
+pub(super) fn count(row: &SqliteRow, column: &str) -> Result<u64, MetricsError> {
     let value: i64 = row.try_get(column)?;
     u64::try_from(value).map_err(|_| MetricsError::Damaged(format!("{column} is {value}")))
 }
