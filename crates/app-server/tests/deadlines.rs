@@ -66,7 +66,7 @@ fn threads_that_can_be_interrupted_come_back(mut scene: Scene) {
     ] {
         let answer = scene.send(get(path).with("REQUEST_ID", path).within(300));
         let notice = scene.wait_for(|notice| matches!(notice, Notice::Overdue { .. }));
-        let Notice::Overdue { request, place, stack } = notice else { unreachable!() };
+        let Notice::Overdue { request, place, stack, .. } = notice else { unreachable!() };
         assert_eq!((request.request_id.as_str(), request.path.as_str()), (path, path));
         assert_eq!(request.method, "GET");
         assert!((1..60_000).contains(&request.age_ms), "{request:?}");

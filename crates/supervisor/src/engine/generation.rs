@@ -35,7 +35,7 @@ use crate::clock::now_ms;
 use crate::confinement::Confinement;
 use crate::environment::{self, Environment};
 use crate::listeners::{ListenerSet, SocketFile, bind_unix};
-use crate::logs::{Logs, Source};
+use crate::logs::Source;
 use crate::notices::Books;
 use crate::process::{self, Exit, Output, Process, ProcessData, take_inherited};
 use crate::site_sockets::SiteSocket;

@@ -344,7 +344,7 @@ mod tests {
         let history = kept.open();
         history.take(second(now - 5000, 3));
         answers(&history, now - 60_000, now, 60_000).await;
-        let mut raw = crate::store::metrics::raw_connection(&kept.path()).await;
+        let mut raw = metrics::raw_connection(&kept.path()).await;
         sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut raw).await.unwrap();
         drop(raw);
         let file = std::fs::OpenOptions::new().write(true).open(kept.path()).unwrap();
@@ -368,7 +368,7 @@ mod tests {
             history.take(second(now - 90_000 + at, 0));
         }
         answers(&history, now - 60_000, now, 60_000).await;
-        let mut raw = crate::store::metrics::raw_connection(&kept.path()).await;
+        let mut raw = metrics::raw_connection(&kept.path()).await;
         sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut raw).await.unwrap();
         for at in 1..=8 {
             history.take(second(now - 9000 + at * 1000, 1));
