@@ -44,6 +44,14 @@ pub enum PythonError {
         #[source]
         source: io::Error,
     },
+    /// The program is there, and closed to the user who would run it.
+    #[error("{}, who runs the site, can't run {}: it lies where only others get in", user, executable.display())]
+    Closed {
+        /// The program.
+        executable: PathBuf,
+        /// The user.
+        user: String,
+    },
     /// The program does not answer the way a Python does.
     #[error("{} is no usable Python: {message}", executable.display())]
     NotAPython {
@@ -95,6 +103,14 @@ pub enum PythonError {
         /// What it says.
         text: String,
     },
+}
+
+impl PythonError {
+    /// Whether nothing is wrong with any Python: this machine, or a limit of it, has no room for one more process.
+    pub fn is_shortage(&self) -> bool {
+        let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::OutOfMemory];
+        matches!(self, Self::NotRunnable { source, .. } if kinds.contains(&source.kind()))
+    }
 }
 
 fn found_instead(found: &[String]) -> String {

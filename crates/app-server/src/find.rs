@@ -75,7 +75,7 @@ fn version_file(site_root: &Path) -> Result<Option<Wanted>, PythonError> {
 
 fn by_version(wanted: &Wanted, user: Option<&Account>) -> Result<Interpreter, PythonError> {
     let mut found = Vec::new();
-    let mut too_old = None;
+    let mut unfit = None;
     for candidate in candidates(wanted) {
         match Interpreter::inspect(&candidate, user) {
             Ok(interpreter) if wanted.is_met_by(&interpreter) => return Ok(interpreter),
@@ -85,12 +85,15 @@ fn by_version(wanted: &Wanted, user: Option<&Account>) -> Result<Interpreter, Py
                     found.push(version);
                 }
             }
-            Err(error @ PythonError::TooOld { .. }) => too_old = Some(error),
+            Err(error @ (PythonError::TooOld { .. } | PythonError::Closed { .. })) => {
+                unfit = Some(error);
+            }
+            Err(error) if error.is_shortage() => return Err(error),
             // A shim of a version that is not chosen, a broken installation: the next one may do.
             Err(_) => {}
         }
     }
-    Err(too_old.unwrap_or(PythonError::VersionNotFound { wanted: wanted.text.clone(), found }))
+    Err(unfit.unwrap_or(PythonError::VersionNotFound { wanted: wanted.text.clone(), found }))
 }
 
 /// Where a Python of that version may be, in the order of preference, those that exist.
@@ -139,6 +142,7 @@ fn first_python3(user: Option<&Account>) -> Result<Interpreter, PythonError> {
     for candidate in on_path("python3").filter(|candidate| candidate.is_file()) {
         match Interpreter::inspect(&candidate, user) {
             Ok(interpreter) => return Ok(interpreter),
+            Err(error) if error.is_shortage() => return Err(error),
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }

@@ -1,7 +1,7 @@
 //! Asking a program whether it is a Python, and which.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -94,8 +94,12 @@ fn check(executable: &Path, answer: &Answer) -> Result<(), PythonError> {
 }
 
 fn ask(executable: &Path, user: Option<&Account>) -> Result<Answer, PythonError> {
-    let not_runnable =
-        |source| PythonError::NotRunnable { executable: executable.to_path_buf(), source };
+    let not_runnable = |source: io::Error| match user {
+        Some(user) if source.kind() == io::ErrorKind::PermissionDenied => {
+            PythonError::Closed { executable: executable.to_path_buf(), user: user.shown() }
+        }
+        _ => PythonError::NotRunnable { executable: executable.to_path_buf(), source },
+    };
     let mut command = Command::new(executable);
     command.args(["-I", "-c", QUESTION]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -2,11 +2,14 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{MemfdFlags, StatVfsMountFlags, memfd_create, statvfs};
+use rustix::fs::{
+    MemfdFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, memfd_create, statvfs,
+};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -16,6 +19,8 @@ use crate::LibraryError;
 const BYTES: &[u8] = include_bytes!(env!("ONEBOX_RUNTIME_LIBRARY"));
 /// The library's file name.
 const FILE_NAME: &str = "onebox_runtime.abi3.so";
+/// In memory it has a descriptor above those that children are given at numbers of their own.
+const FLOOR: i32 = 90;
 
 /// The runtime library, written to a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,18 +70,27 @@ fn write_atomically(folder: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file of no mount, under a path by which child processes find it too. Its descriptor stays open.
+/// A file of no mount. Its descriptor stays open, and children inherit it with its number: they find it under the same path,
+/// whoever they run as. Nobody can change what is in it.
 fn write_to_memory() -> io::Result<PathBuf> {
-    let mut file = fs::File::from(memfd_create(FILE_NAME, MemfdFlags::CLOEXEC)?);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = fs::File::from(memfd_create(FILE_NAME, flags)?);
     file.write_all(BYTES)?;
-    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    let inherited = fcntl_dupfd_cloexec(&file, FLOOR)?;
+    fcntl_setfd(&inherited, FdFlags::empty())?;
     // Closed by nobody: the path is good for as long as the process lives.
-    let _ = file.into_raw_fd();
-    Ok(path.into())
+    Ok(format!("/proc/self/fd/{}", inherited.into_raw_fd()).into())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::process::CommandExt;
+
     use super::*;
 
     #[test]
@@ -94,7 +108,17 @@ mod tests {
 
     #[test]
     fn in_memory_it_is_the_same_file() {
-        assert_eq!(fs::read(write_to_memory().unwrap()).unwrap(), BYTES);
+        let path = write_to_memory().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), BYTES);
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"x").unwrap_err();
+        let mut child = std::process::Command::new("sha256sum");
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            child.uid(65_530).gid(65_530);
+        }
+        let said = child.arg(&path).output().unwrap();
+        let digest: String =
+            Sha256::digest(BYTES).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(String::from_utf8_lossy(&said.stdout).starts_with(&digest), "{said:?}");
     }
 
     #[test]

@@ -56,12 +56,19 @@ impl Account {
 
 /// The number of a user; a number stands for itself.
 pub fn user_number(user: &str) -> Option<u32> {
-    user.parse().ok().or_else(|| Some(User::from_name(user).ok()??.uid.as_raw()))
+    let named = || Some(User::from_name(user).ok()??.uid.as_raw());
+    user.parse().ok().or_else(named).filter(is_somebodys)
 }
 
 /// The number of a group; a number stands for itself.
 pub fn group_number(group: &str) -> Option<u32> {
-    group.parse().ok().or_else(|| Some(Group::from_name(group).ok()??.gid.as_raw()))
+    let named = || Some(Group::from_name(group).ok()??.gid.as_raw());
+    group.parse().ok().or_else(named).filter(is_somebodys)
+}
+
+/// To system calls the largest number means "leave it as it is" (chown(2), setresuid(2)).
+fn is_somebodys(number: &u32) -> bool {
+    *number != u32::MAX
 }
 
 #[cfg(test)]
@@ -82,6 +89,7 @@ mod tests {
         assert_eq!(Account::find("nobody-has-this-name"), None);
         assert_eq!(Account::find(""), None);
         assert_eq!((user_number("4711"), group_number("nobody-has-this-name")), (Some(4711), None));
+        assert_eq!((user_number("4294967295"), group_number("4294967295")), (None, None));
         assert_eq!(Account::of_numbers(7, 8).shown(), "7");
     }
 }

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use self::sources::Surroundings;
-use crate::ConfigError;
+use crate::{Account, ConfigError};
 
 /// The configuration of the whole appliance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,10 @@ pub struct BoxConfig {
     pub limits: Limits,
     /// `[metrics]`
     pub metrics: MetricsSettings,
+    /// `process.user`: whom the engine and sites without a `uid` run as; `None`: who runs the appliance.
+    pub user: Option<Account>,
+    /// `tls.folders`: where sites may name files that only root can read.
+    pub tls_folders: Vec<PathBuf>,
     /// `releases.keep`: how many releases of a site stay, the live one among them.
     pub keep_releases: usize,
 }

@@ -248,12 +248,14 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
 #[test]
 fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
     let text = annotated("box.toml");
-    let unknown = "[listen]\n0123456789 = 1\n[acme]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n[metrics]\n0123456789 = 1\n";
+    let unknown = "[listen]\n0123456789 = 1\n[acme]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n[metrics]\n0123456789 = 1\n[process]\n0123456789 = 1\n[tls]\n0123456789 = 1\n";
     assert_eq!(keys(&text), known(&load(unknown).unwrap_err()));
     let (default, shown) = (load(&text).unwrap(), load(&switched_on(&text)).unwrap());
     // The defaults that depend on who asks: root's ports are 80 and 443.
     assert_eq!((shown.http[0].port(), shown.https[0].port()), (8080, 8443));
     assert!([80, 8080].contains(&default.http[0].port()));
+    assert_eq!(shown.user, Account::find("www-data"));
+    assert_eq!(shown.tls_folders, [Path::new("/etc/letsencrypt")]);
     let clients = Clients {
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
         ..default.clients

@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use onebox_config::Paths;
+use onebox_config::{Account, Paths};
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::broadcast;
@@ -144,13 +144,25 @@ impl Logs {
         self.paths.logs(site).join("access.log")
     }
 
-    /// Puts access logs aside that have become large; the proxy begins new ones. Blocks on the disk.
-    pub(crate) fn rotate_access_logs(&self) -> io::Result<()> {
+    /// Makes a site's access log for an engine of another user, who may write the file and nothing beside it. Blocks on the disk.
+    pub(crate) fn make_access_log(&self, site: &str, engine: &Account) -> io::Result<()> {
+        fs::create_dir_all(self.paths.logs(site))?;
+        make_file_of(&self.access_log(site), engine)
+    }
+
+    /// Puts access logs aside that have become large. The proxy begins new ones; for an engine of another user they are made, also
+    /// where somebody else has put one aside. Blocks on the disk.
+    pub(crate) fn rotate_access_logs(&self, engine: Option<&Account>) -> io::Result<()> {
         for entry in fs::read_dir(self.paths.box_logs())? {
             let folder = entry?.path();
-            let size = fs::metadata(folder.join("access.log")).map_or(0, |file| file.len());
-            if size >= ROTATE_BYTES {
+            let path = folder.join("access.log");
+            if fs::metadata(&path).is_ok_and(|file| file.len() >= ROTATE_BYTES) {
                 rotate(&folder, "access.log")?;
+            }
+            if let Some(engine) = engine
+                && folder.join("access.log.1").exists()
+            {
+                make_file_of(&path, engine)?;
             }
         }
         Ok(())
@@ -209,6 +221,17 @@ impl OpenLog {
         let size_bytes = file.metadata()?.len();
         Ok(Self { file, size_bytes })
     }
+}
+
+/// Makes a file unless it is there, and gives it its owner.
+fn make_file_of(path: &Path, owner: &Account) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o640).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(path)?;
+    if file.metadata()?.uid() != owner.uid {
+        std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))?;
+    }
+    Ok(())
 }
 
 /// `app.log` becomes `app.log.1`, that `app.log.2`, and so on; the oldest is overwritten.
@@ -349,10 +372,27 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             File::create(folder.join("access.log")).unwrap().set_len(size).unwrap();
         }
-        logs.rotate_access_logs().unwrap();
+        logs.rotate_access_logs(None).unwrap();
         assert!(logs.paths.logs("large").join("access.log.1").exists());
         assert!(!logs.paths.logs("large").join("access.log").exists());
         assert!(logs.paths.logs("small").join("access.log").exists());
+    }
+
+    #[test]
+    fn an_engine_of_another_user_has_a_file_to_write_after_each_rotation() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root has an engine of another user.
+            return;
+        }
+        let (_folder, logs) = logs();
+        let engine = Account::of_numbers(12_345, 54_321);
+        logs.make_access_log("blog", &engine).unwrap();
+        let path = logs.access_log("blog");
+        File::options().write(true).open(&path).unwrap().set_len(ROTATE_BYTES).unwrap();
+        logs.rotate_access_logs(Some(&engine)).unwrap();
+        let fresh = fs::metadata(&path).unwrap();
+        assert_eq!((fresh.len(), fresh.uid(), fresh.gid()), (0, 12_345, 54_321));
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().uid(), 0);
     }
 
     #[tokio::test]

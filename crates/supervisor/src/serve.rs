@@ -6,12 +6,12 @@ mod state_dir;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use onebox_config::{BoxConfig, ConfigError, Paths, SiteConfig};
+use onebox_config::{Account, BoxConfig, ConfigError, Paths, SiteConfig};
 use tracing_subscriber::EnvFilter;
 
 use crate::activation::{Activation, ActivationError};
@@ -27,6 +27,7 @@ use crate::service_manager::ServiceManager;
 use crate::signals::{Blocked, Order, Signals};
 use crate::store::StoreError;
 use crate::takeover::{Program, Takeover, UpgradeError};
+use crate::users::another;
 use servers::Servers;
 
 /// What the service manager is told while nothing is going on.
@@ -49,6 +50,25 @@ pub enum ServeError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// The configuration wants another user than the one that runs it.
+    #[error(
+        "box.toml: `user` under [process] is {0}, and only root can run anything as another user; leave it out"
+    )]
+    NotRoot(String),
+    /// The engine's user can't get into the state directory.
+    #[error(
+        "{user}, who runs the engine and the sites, can't get to {}: {} is closed; open it (chmod o+x {}), choose another \
+         --state-dir, or let everything run as root with `user = \"root\"` under [process] in box.toml",
+        state_dir.display(), closed.display(), closed.display()
+    )]
+    Closed {
+        /// The user.
+        user: String,
+        /// What it has to get to.
+        state_dir: PathBuf,
+        /// The first folder on the way that it may not enter.
+        closed: PathBuf,
     },
     /// What systemd opened for us.
     #[error(transparent)]
@@ -101,6 +121,8 @@ pub struct Configuration {
 pub fn serve(configuration: Configuration, on_ready: impl FnOnce(Ready)) -> Result<(), ServeError> {
     start_logging();
     let program = Program::of_this_process()?;
+    // Before the answer to a program that asks whether this one would take over.
+    check_user(&configuration.config)?;
     let mode = match Takeover::of_this_process()? {
         Some(takeover) => Mode::Upgraded(Box::new(takeover)),
         None => Mode::Appliance(Activation::take()?),
@@ -131,11 +153,18 @@ pub fn run_in_place(
         .prefix("onebox-run-")
         .permissions(Permissions::from_mode(0o711))
         .tempdir()?;
-    let state_dir = scratch.path().to_owned();
-    let in_place =
-        move |config| BoxConfig { state_dir: state_dir.clone(), admin: Vec::new(), ..config };
+    let (state_dir, owner) = (scratch.path().to_owned(), owner_of(root)?);
+    let in_place = move |config: BoxConfig| BoxConfig {
+        state_dir: state_dir.clone(),
+        admin: Vec::new(),
+        user: config
+            .user
+            .map(|of_box| if of_box.uid == 0 { of_box } else { owner.clone().unwrap_or(of_box) }),
+        ..config
+    };
     let Configuration { config, read_again } = configuration;
     let config = in_place(config);
+    check_user(&config)?;
     let read_again = Box::new(move || read_again().map(&in_place));
     let runtime = runtime()?;
     let mode = Mode::InPlace { given, root: root.to_owned(), site: Box::new(site) };
@@ -144,6 +173,22 @@ pub fn run_in_place(
     let result = runtime.block_on(run(start, on_ready));
     runtime.shutdown_background();
     result
+}
+
+/// Whether this process can run the engine as whom the configuration says.
+fn check_user(config: &BoxConfig) -> Result<(), ServeError> {
+    match another(config.user.as_ref()) {
+        Some(engine) => state_dir::check_way(engine, &Paths::new(&config.state_dir)),
+        None => Ok(()),
+    }
+}
+
+/// Whose a folder is that is served in place, where that is not root.
+fn owner_of(folder: &Path) -> io::Result<Option<Account>> {
+    let folder = std::fs::metadata(folder)?;
+    let unnamed = || Account::of_numbers(folder.uid(), folder.gid());
+    let account = || Account::find(&folder.uid().to_string()).unwrap_or_else(unnamed);
+    Ok((folder.uid() != 0).then(account))
 }
 
 /// What it runs with.
@@ -189,9 +234,11 @@ enum Load {
 
 impl Held {
     fn take(mode: Mode, config: &BoxConfig) -> Result<Self, ServeError> {
-        let paths = Paths::new(&config.state_dir);
+        let (paths, engine) = (Paths::new(&config.state_dir), another(config.user.as_ref()));
         let (given, load) = match mode {
             Mode::Upgraded(takeover) => {
+                // The version before may have had no engine of another user.
+                engine.map_or(Ok(()), |engine| state_dir::let_in(engine, &paths))?;
                 let [http, https, admin] = takeover.listeners()?;
                 let lock = take_inherited(takeover.lock)?.into();
                 let control = take_inherited(takeover.control)?.into();
@@ -201,7 +248,7 @@ impl Held {
             Mode::Appliance(given) => (given, Load::Live),
             Mode::InPlace { given, root, site } => (given, Load::InPlace { root, site }),
         };
-        let lock = state_dir::prepare(&paths)?;
+        let lock = state_dir::prepare(&paths, engine)?;
         // Who opens sockets for sites says where they are served.
         let is_given = !given.http.is_empty() || !given.https.is_empty();
         let (wanted_http, wanted_https) = match is_given {
@@ -325,7 +372,7 @@ async fn load_all(appliance: &Arc<Appliance>, load: Load) -> Result<(), ServeErr
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "upgraded");
         }
         Load::InPlace { root, site } => {
-            let release = SiteRelease::in_place(root, *site, &appliance.paths).await?;
+            let release = SiteRelease::in_place(root, *site, &appliance.site_defaults()).await?;
             let layout = Layout::at_any_rate(vec![Arc::new(release)], &Unsteady::new());
             appliance.start_with(layout).await?;
             if let Err(failure) = appliance.loaded().await {

@@ -1,4 +1,4 @@
-//! Whom sites run as where that is not the supervisor's own user: the account, and the home that it has.
+//! Whom the engine and sites run as where that is not the supervisor's own user: the account, and the home that it has.
 //!
 //! Must not know what is run. Only root can run anything as another user, so that elsewhere there is never one.
 
@@ -20,18 +20,23 @@ pub(crate) struct RunAs {
     pub(crate) home: PathBuf,
 }
 
+/// What holds for sites that say nothing else.
+#[derive(Debug, Clone)]
+pub(crate) struct SiteDefaults {
+    /// Where they live.
+    pub(crate) paths: Paths,
+    /// Whom they, and the engine, run as; `None`: as the supervisor itself.
+    pub(crate) user: Option<Account>,
+}
+
 impl RunAs {
     /// Whom a site runs as; `None`: as the supervisor itself.
     pub(crate) fn of_site(
         properties: &ProcessProperties,
-        paths: &Paths,
+        SiteDefaults { paths, user }: &SiteDefaults,
         site: &str,
     ) -> Option<Self> {
-        let account = properties.account.clone()?;
-        let is_own = (account.uid, account.gid) == (geteuid().as_raw(), getegid().as_raw());
-        if is_own {
-            return None;
-        }
+        let account = another(properties.account.as_ref().or(user.as_ref()))?.clone();
         let own = account.home.clone().filter(|home| {
             fs::metadata(home).is_ok_and(|home| home.is_dir() && home.uid() == account.uid)
         });
@@ -44,29 +49,49 @@ impl RunAs {
         let name = PathBuf::from(self.account.shown());
         [("HOME", self.home.clone()), ("USER", name.clone()), ("LOGNAME", name)]
     }
+}
 
-    /// Whether this user may enter a folder, or run a program; else the first on the way that is closed to it.
-    ///
-    /// # Errors
-    /// Where the system can't be asked.
-    pub(crate) fn finds_closed(&self, path: &Path) -> io::Result<Option<PathBuf>> {
-        let (account, path) = (self.account.clone(), path.to_owned());
-        // What decides is the thread's own, which it never gets back: it ends with the question.
-        let asking = std::thread::Builder::new().name("as-a-user".to_owned()).spawn(move || {
-            become_in_this_thread(&account)?;
-            let way: Vec<&Path> = path.ancestors().collect();
-            let closed = way.into_iter().rev().find(|place| {
-                accessat(CWD, *place, Access::EXEC_OK, AtFlags::EACCESS)
-                    == Err(rustix::io::Errno::ACCESS)
-            });
-            Ok(closed.map(Path::to_owned))
-        })?;
-        asking.join().unwrap_or_else(|_| Err(io::Error::other("the asking thread ended")))
-    }
+/// An account that is somebody else's than the supervisor's own.
+pub(crate) fn another(account: Option<&Account>) -> Option<&Account> {
+    let own = (geteuid().as_raw(), getegid().as_raw());
+    account.filter(|account| (account.uid, account.gid) != own)
+}
+
+/// What keeps a user from entering a folder, or from running a program: the first on the way that is closed to it.
+///
+/// # Errors
+/// Where the system can't be asked.
+pub(crate) fn closed_to(account: &Account, path: &Path) -> io::Result<Option<PathBuf>> {
+    let path = path.to_owned();
+    as_user(account, move || {
+        let way: Vec<&Path> = path.ancestors().collect();
+        let closed = way.into_iter().rev().find(|place| {
+            accessat(CWD, *place, Access::EXEC_OK, AtFlags::EACCESS)
+                == Err(rustix::io::Errno::ACCESS)
+        });
+        Ok(closed.map(Path::to_owned))
+    })
+}
+
+/// Does something with the rights of a user.
+///
+/// # Errors
+/// What `work` says, or where the system does not let it.
+pub(crate) fn as_user<T: Send + 'static>(
+    account: &Account,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let account = account.clone();
+    // Rights are the thread's own, which never gets them back: it ends with the work.
+    let working = std::thread::Builder::new().name("as-a-user".to_owned()).spawn(move || {
+        become_in_this_thread(&account)?;
+        work()
+    })?;
+    working.join().unwrap_or_else(|_| Err(io::Error::other("a thread of another user ended")))
 }
 
 /// Gives up the supervisor's rights in the calling thread, as a child does before its program begins.
-pub(crate) fn become_in_this_thread(account: &Account) -> io::Result<()> {
+fn become_in_this_thread(account: &Account) -> io::Result<()> {
     let groups: Vec<Gid> = account.groups.iter().map(|group| Gid::from_raw(*group)).collect();
     rustix::thread::set_thread_groups(&groups)?;
     rustix::thread::set_thread_gid(Gid::from_raw(account.gid))?;
@@ -81,9 +106,7 @@ pub(crate) fn check_rights(properties: &ProcessProperties) -> Result<(), String>
     if geteuid().is_root() {
         return Ok(());
     }
-    if let Some(account) = &properties.account
-        && (account.uid, account.gid) != (geteuid().as_raw(), getegid().as_raw())
-    {
+    if let Some(account) = another(properties.account.as_ref()) {
         return Err(format!(
             "`uid`: only root can run a site as another user, {}",
             account.shown()

@@ -12,14 +12,15 @@ mod scale;
 mod veteran;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use onebox_app_server::{AppSpec, Interpreter};
-use onebox_config::Paths;
 use onebox_config::site::{ProcessLimits, Processes};
+use onebox_config::{Account, Paths};
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use tokio::sync::{Notify, watch};
@@ -31,6 +32,7 @@ use crate::notices::Books;
 use crate::process::{Exit, LifePipe, Process};
 
 pub(crate) use crew::{Crew, Load};
+use life::Door;
 pub(crate) use recycling::Recycles;
 pub(crate) use veteran::{Veteran, VeteranData};
 
@@ -53,6 +55,8 @@ pub(crate) struct WorkerContext {
     changes: AtomicU64,
     settled: watch::Sender<u64>,
     sockets: AtomicU64,
+    /// Who connects to workers; `None`: the supervisor's own user.
+    engine: Option<Account>,
     /// How often workers were replaced since the appliance started.
     recycles: Mutex<Recycles>,
 }
@@ -64,6 +68,7 @@ impl WorkerContext {
         books: Books,
         drain_timeout: Duration,
         (life, next_socket): (LifePipe, u64),
+        engine: Option<Account>,
     ) -> Self {
         let changed = Arc::new(Notify::new());
         let (hurry, sockets) = (CancellationToken::new(), AtomicU64::new(next_socket));
@@ -79,6 +84,7 @@ impl WorkerContext {
             changes,
             settled,
             sockets,
+            engine,
             recycles: Mutex::new(BTreeMap::new()),
         }
     }
@@ -121,10 +127,12 @@ impl WorkerContext {
         self.sockets.load(Ordering::Relaxed)
     }
 
-    /// Short, since the path of a Unix socket has at most 107 bytes.
-    fn next_socket(&self) -> PathBuf {
+    /// A socket for one more worker, that the engine alone can connect to.
+    fn open_door(&self) -> io::Result<Door> {
         let number = self.sockets.fetch_add(1, Ordering::Relaxed);
-        self.paths.run_dir().join(format!("w{number}.sock"))
+        // Short, since the path of a Unix socket has at most 107 bytes.
+        let path = self.paths.run_dir().join(format!("w{number}.sock"));
+        Door::open(path, self.engine.as_ref())
     }
 }
 

@@ -10,9 +10,11 @@ use super::merge::merge;
 use super::sources::{Surroundings, User, flag_settings};
 use super::{AcmeSettings, BoxConfig, BoxFlags, ClientHeader, Clients, Limits, MetricsSettings};
 use crate::section::{NONE, Section, Unsupported};
-use crate::types::{HostName, Invalid, addresses, duration, network, number, size, text, truth};
+use crate::types::{
+    HostName, Invalid, addresses, duration, network, number, size, text, truth, user,
+};
 use crate::value::{Table, Value};
-use crate::{ConfigError, Problem, document};
+use crate::{Account, ConfigError, Problem, document};
 
 /// The file in the configuration folder.
 const BOX_FILE: &str = "box.toml";
@@ -44,6 +46,8 @@ pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxCo
         acme: read_acme(top.section("acme"), &mut problems),
         limits: read_limits(top.section("limits"), &mut problems),
         metrics: read_metrics(top.section("metrics"), &mut problems),
+        user: read_user(top.section("process"), surroundings, &mut problems),
+        tls_folders: read_tls_folders(top.section("tls"), &mut problems),
         keep_releases: read_keep(top.section("releases"), &mut problems),
     };
     top.finish(UNSUPPORTED, &mut problems);
@@ -233,6 +237,37 @@ fn connections(value: &Value) -> Result<usize, Invalid> {
     number(1_u32..=1_000_000)(value).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
+/// Whom root's appliance runs its engine and sites as, where the machine knows it.
+const USER: &str = "onebox";
+/// Else this number, which neither Debian nor systemd gives to anybody (Debian Policy §9.2.2; systemd, "Users, Groups, UIDs
+/// and GIDs").
+const UNNAMED: u32 = 65_530;
+
+/// An appliance that is not root's can't make anything run as another user.
+fn read_user(
+    mut section: Section,
+    surroundings: &Surroundings,
+    problems: &mut Vec<Problem>,
+) -> Option<Account> {
+    let given = section.read("user", user);
+    section.finish(NONE, problems);
+    let default = || match surroundings.user {
+        User::Root => {
+            let unnamed = || Account::of_numbers(UNNAMED, UNNAMED);
+            Some(Account::find(USER).unwrap_or_else(unnamed))
+        }
+        User::Other => None,
+    };
+    given.or_else(default)
+}
+
+fn read_tls_folders(mut section: Section, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let folders = |text: &str| text.split(',').map(|part| absolute(part.trim())).collect();
+    let lists: Option<Vec<Vec<PathBuf>>> = section.read_texts("folders", folders);
+    section.finish(NONE, problems);
+    lists.unwrap_or_default().concat()
+}
+
 fn read_keep(mut section: Section, problems: &mut Vec<Problem>) -> usize {
     let keep = section.read("keep", number(1_u16..=1000)).map_or(5, usize::from);
     section.finish(NONE, problems);
@@ -273,6 +308,7 @@ mod tests {
         assert_eq!(shown(&config.https), ["[::]:443"]);
         assert_eq!(shown(&config.admin), ["127.0.0.1:8081"]);
         assert_eq!(config.keep_releases, 5);
+        assert!(config.user.is_some_and(|user| user.uid != 0), "nothing of a site runs as root");
     }
 
     #[test]
@@ -284,6 +320,7 @@ mod tests {
         assert_eq!(config.config_dir, Path::new("/nonexistent/.config/onebox"));
         assert_eq!(shown(&config.http), ["[::]:8080"]);
         assert_eq!(shown(&config.https), ["[::]:8443"]);
+        assert_eq!(config.user, None);
     }
 
     #[test]
@@ -410,6 +447,29 @@ mod tests {
         {
             acme(wrong).unwrap_err();
         }
+    }
+
+    #[test]
+    fn whom_sites_run_as_is_a_user_that_can_be() {
+        let user = |text: &str| {
+            let (_folder, flags) = folder_with(&format!("[process]\nuser = {text}"));
+            load(flags, &surroundings(User::Root, &[])).map(|config| config.user)
+        };
+        assert_eq!(user("'root'").unwrap(), Account::find("root"));
+        assert_eq!(user("4711000").unwrap(), Some(Account::of_numbers(4_711_000, 4_711_000)));
+        for wrong in ["'nobody-has-this-name'", "-1", "'4294967295'", "true", "''"] {
+            assert_eq!(user(wrong).unwrap_err().problems[0].line(), Some(2), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn folders_of_certificates_are_absolute() {
+        let folders = |text: &str| {
+            let (_folder, flags) = folder_with(&format!("[tls]\nfolders = {text}"));
+            load(flags, &surroundings(User::Root, &[])).map(|config| config.tls_folders)
+        };
+        assert_eq!(folders("['/a', '/b']").unwrap(), [Path::new("/a"), Path::new("/b")]);
+        assert_eq!(folders("'a'").unwrap_err().problems[0].key, "tls.folders");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
 };
 
-use crate::accounts::{self, Account};
+use crate::Account;
 use crate::section::Section;
-use crate::types::{Invalid, mask, must_be, number, site_path, size, text, truth};
+use crate::types::{Invalid, group, mask, number, site_path, size, text, truth, user};
 use crate::value::Value;
 
 const MB: u64 = 1 << 20;
@@ -71,15 +71,11 @@ fn read_account(top: &mut Section) -> Option<Account> {
     let of_user = ["gid", "add-gid", "allow-root"];
     let of_user = of_user.map(|key| top.origin_of(key).map(|origin| (key, origin)));
     let gid_origin = top.origin_of("gid");
-    let user = top.read("uid", name_or_number);
-    let gid = top.read("gid", |value| group(&name_or_number(value)?));
+    let account = top.read("uid", user);
+    let gid = top.read("gid", group);
     let items = top.items("add-gid").into_iter();
-    let added: Vec<Option<u32>> = items
-        .map(|item| {
-            let found = name_or_number(&item.value).and_then(|name| group(&name));
-            top.note("add-gid", &item.origin, found)
-        })
-        .collect();
+    let added: Vec<Option<u32>> =
+        items.map(|item| top.note("add-gid", &item.origin, group(&item.value))).collect();
     let may_be_root = top.read("allow-root", truth).unwrap_or(false);
     let Some(uid_origin) = uid_origin else {
         for (key, origin) in of_user.into_iter().flatten() {
@@ -88,7 +84,7 @@ fn read_account(top: &mut Section) -> Option<Account> {
         }
         return None;
     };
-    let mut account = top.note("uid", &uid_origin, account(&user?, gid, gid_origin.is_some()))?;
+    let mut account = account?;
     account.gid = gid.unwrap_or(account.gid);
     account.groups.extend(added.into_iter().flatten().chain([account.gid]));
     account.groups.sort_unstable();
@@ -103,46 +99,6 @@ fn read_account(top: &mut Section) -> Option<Account> {
         top.refuse("gid", origin, root("a member of root's group"));
     }
     Some(account)
-}
-
-/// The account of a user; one that only has a number needs the number of a group beside it.
-fn account(user: &str, gid: Option<u32>, names_group: bool) -> Result<Account, Invalid> {
-    let known = Account::find(user);
-    match (known, user.parse(), gid) {
-        (Some(account), ..) => Ok(account),
-        (None, Ok(uid), Some(gid)) => Ok(Account::of_numbers(uid, gid)),
-        // The group is refused by itself.
-        (None, Ok(uid), None) if names_group => Ok(Account::of_numbers(uid, uid)),
-        (None, Ok(uid), None) => {
-            Err(Invalid::new(format!("{uid} is nobody's number on this machine"))
-                .hint(format!("say its group too: gid = {uid}")))
-        }
-        (None, Err(_), _) => Err(Invalid::new(format!("this machine has no user \"{user}\""))
-            .hint(format!("make it: useradd --system {user}; or name another one"))),
-    }
-}
-
-fn group(group: &str) -> Result<u32, Invalid> {
-    accounts::group_number(group).ok_or_else(|| {
-        Invalid::new(format!("this machine has no group \"{group}\""))
-            .hint(format!("make it: groupadd --system {group}; or name another one"))
-    })
-}
-
-fn name_or_number(value: &Value) -> Result<String, Invalid> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$' | '@');
-    match value {
-        // The last two numbers stand for "no user" in system calls.
-        Value::Integer(number) if (0..i64::from(u32::MAX)).contains(number) => {
-            Ok(number.to_string())
-        }
-        Value::Text(text) if !text.is_empty() && text.chars().all(is_plain) => Ok(text.clone()),
-        Value::Text(text) => {
-            Err(Invalid::new(format!("\"{text}\" is neither a name nor a number")))
-        }
-        Value::Integer(number) => Err(Invalid::new(format!("{number} is nobody's number"))),
-        other => Err(must_be("a name or a number", other)),
-    }
 }
 
 /// `chdir`: an absolute folder, or one below the site's root.

@@ -1,5 +1,6 @@
 //! The kinds of values that settings have: text in, checked value out.
 
+mod account;
 mod address;
 mod amount;
 mod listen;
@@ -8,6 +9,7 @@ mod names;
 mod path;
 mod server;
 
+pub(crate) use account::{group, user};
 pub(crate) use address::{Families, addresses};
 pub(crate) use amount::{duration, number, size, size_text};
 pub(crate) use listen::{mask, mode, network, owner, socket, unprotected};

@@ -282,6 +282,30 @@ fn a_worker_whose_gil_never_comes_back_is_replaced() {
 }
 
 #[test]
+fn a_site_that_wedges_the_engine_twice_moves_under_load_without_a_failed_request() {
+    let stuck = "[[route]]\npath = \"/lock\"\nharakiri = \"1s\"";
+    let site = SlowSite::start("auto", &format!("harakiri-grace = \"100ms\"\n{stuck}"));
+    let address = site.appliance.http;
+    let visitors = [
+        Poller::keep_alive(address, "localhost", "/pid"),
+        Poller::start(address, "localhost", "/pid"),
+    ];
+    for mode in ["embedded", "isolated"] {
+        let before = site.worker();
+        // One of three threads is left to the visitors.
+        let stuck = [site.begin("/lock"), site.begin("/lock")];
+        site.wait_for_another_worker(before);
+        for pending in stuck {
+            assert_eq!(received(&pending).unwrap().status, 504);
+        }
+        assert_eq!(site.appliance.site("slow")["mode"], mode);
+    }
+    let bodies = visitors.map(|visitor| visitor.all_well().bodies);
+    assert!(bodies.iter().any(|bodies| bodies.len() >= 3), "{bodies:?}");
+    site.is_at_full_strength();
+}
+
+#[test]
 fn a_site_that_wedges_the_engine_twice_is_isolated() {
     let site = SlowSite::start("auto", "harakiri = \"2s\"\ndeadlock-timeout = \"1s\"");
     for mode in ["embedded", "isolated"] {

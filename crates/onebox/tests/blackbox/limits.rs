@@ -382,6 +382,7 @@ fn a_supervisor_that_may_start_no_process_tells_why_and_serves_and_goes_on_later
     let refused = appliance.deploy(site.path()).failed();
     let said: String = refused.stderr.replace('│', " ").split_whitespace().collect();
     assert!(said.contains("ulimit-u"), "{}", refused.stderr);
+    assert!(!said.contains("installpython"), "{}", refused.stderr);
     visitors.all_well();
 
     // What ends now can't be replaced until it may.

@@ -52,6 +52,7 @@ mod switching;
 mod tls;
 mod trust;
 mod under_systemd;
+mod unprivileged;
 mod upgrading;
 mod uploads;
 mod upstreams;

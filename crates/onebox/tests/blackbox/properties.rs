@@ -2,23 +2,26 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::harness::{SiteFolder, TestBox, get};
 
-fn asked(appliance: &TestBox, query: &str) -> Value {
+pub(crate) fn asked(appliance: &TestBox, query: &str) -> Value {
     serde_json::from_str(&get(appliance.http, "localhost", &format!("/?{query}")).text()).unwrap()
 }
 
 /// An appliance that finds only Pythons which every user can run.
 fn with_everybodys_python() -> TestBox {
-    TestBox::start_with(|command| {
-        command.env("PATH", "/usr/bin:/bin").env_remove("PYENV_ROOT");
-    })
+    TestBox::start_with(find_everybodys_python)
 }
 
-fn is_root() -> bool {
+pub(crate) fn find_everybodys_python(command: &mut Command) {
+    command.env("PATH", "/usr/bin:/bin").env_remove("PYENV_ROOT");
+}
+
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -130,6 +133,8 @@ fn what_a_site_can_not_have_is_refused_with_its_line() {
     let refused = [
         ("threads = 1\nuid = 'nobody-has-this-name'\n", "onebox.toml:2"),
         ("threads = 1\nuid = 'root'\n", "onebox.toml:2"),
+        ("threads = 1\nuid = '4294967295'\n", "onebox.toml:2"),
+        ("uid = 33\ngid = -1\n", "onebox.toml:2"),
         ("umask = '999'\n", "onebox.toml:1"),
         ("chdir = 'not-there'\n", "there is no folder"),
     ];
@@ -143,7 +148,7 @@ fn what_a_site_can_not_have_is_refused_with_its_line() {
     assert!(said.contains("onebox.toml:1") && said.contains("`nice`"), "{said}");
 }
 
-fn owner(place: &Path) -> u32 {
+pub(crate) fn owner(place: &Path) -> u32 {
     std::fs::metadata(place).unwrap().uid()
 }
 

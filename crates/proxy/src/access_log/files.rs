@@ -69,8 +69,12 @@ impl LogFiles {
         entry.write_to(&mut self.buffer)?;
         let site = entry.site();
         if !self.open.get_mut(site).is_some_and(LogFile::is_current) {
-            let file = LogFile::open(self.folder.join(site).join("access.log"))?;
-            self.open.insert(site.to_owned(), file);
+            match LogFile::open(self.folder.join(site).join("access.log")) {
+                Ok(file) => drop(self.open.insert(site.to_owned(), file)),
+                // Put aside a moment ago by whoever makes the next one for us.
+                Err(_) if self.open.contains_key(site) => {}
+                Err(error) => return Err(error),
+            }
         }
         match self.open.get_mut(site) {
             Some(file) => file.writer.write_all(&self.buffer),

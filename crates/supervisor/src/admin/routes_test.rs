@@ -42,6 +42,8 @@ impl Api {
             admin_hosts: Vec::new(),
             acme: onebox_config::AcmeSettings::default(),
             limits: Limits::default(),
+            user: None,
+            tls_folders: Vec::new(),
             keep_releases: 5,
             metrics: MetricsSettings::default(),
         };

@@ -27,6 +27,7 @@ use crate::process::LifePipe;
 use crate::site_sockets::{SiteSockets, Wanted};
 use crate::store::metrics::Retention;
 use crate::store::{SiteRow, Store, StoreError};
+use crate::users::another;
 use crate::workers::{Past, WorkerContext};
 
 /// How long the engine of an appliance that was killed may hold a site's socket.
@@ -73,6 +74,7 @@ impl Appliance {
         let life = setup.fleet.and_then(|fleet| fleet.life.as_ref());
         let life = life.map_or_else(LifePipe::new, LifePipe::adopt)?;
         let next_socket = setup.fleet.map_or(1, |fleet| fleet.next_socket);
+        let user = another(config.user.as_ref()).cloned();
         let destination = if setup.in_place { Destination::Terminal } else { Destination::Files };
         let logs = Arc::new(Logs::new(paths.clone(), destination));
         let journal = Arc::new(Journal::new(store.clone()));
@@ -87,6 +89,7 @@ impl Appliance {
             paths: paths.clone(),
             access_logs: (!setup.in_place).then(|| paths.box_logs()),
             books: books.clone(),
+            user: user.clone(),
             wanted: Arc::default(),
         };
         Ok(Arc::new(Self {
@@ -96,7 +99,9 @@ impl Appliance {
                 books,
                 config.limits.drain_timeout,
                 (life, next_socket),
+                user.clone(),
             )),
+            user,
             engines,
             sockets: SiteSockets::new(paths.clone()),
             certificates: Arc::new(Certificates::new(paths.authority())),
@@ -224,8 +229,8 @@ impl Appliance {
         release: &str,
     ) -> Result<SiteRelease, String> {
         let variables = self.store.variables(&row.name).await.map_err(|error| error.to_string())?;
-        let (paths, row, release) = (self.paths.clone(), row.clone(), release.to_owned());
-        tokio::task::spawn_blocking(move || SiteRelease::read(&paths, &row, &release, variables))
+        let (defaults, row, release) = (self.site_defaults(), row.clone(), release.to_owned());
+        tokio::task::spawn_blocking(move || SiteRelease::read(&defaults, &row, &release, variables))
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onebox_config::site::{OwnCertificate, Route, RouteFiles, Routing};
+use onebox_config::site::{Route, RouteFiles, Routing};
 use sysinfo::Networks;
 
 use super::{Appliance, Layout, OperationFailure};
 use crate::certificates::acme::folder_name;
-use crate::certificates::own;
+use crate::certificates::own::{OwnError, OwnFiles};
 use crate::deploy::plan::RunPlan;
 use crate::listeners::ListenerSet;
 
@@ -24,8 +24,9 @@ impl Appliance {
         if https.iter().next().is_none() {
             return;
         }
+        let folders = self.settings().config.tls_folders.clone();
         let wanted: Vec<_> =
-            layout.sites().map(|placed| placed.release.wanted_certificates()).collect();
+            layout.sites().map(|placed| placed.release.wanted_certificates(&folders)).collect();
         let directory = self.settings().config.acme.directory.clone().filter(|_| !self.in_place);
         let orders =
             directory.map(|directory| self.paths.certificates().join(folder_name(&directory)));
@@ -67,7 +68,7 @@ impl Appliance {
 /// # Errors
 /// [`OperationFailure`] that says what is wrong.
 pub(super) fn check(
-    files: &OwnCertificate,
+    own: &OwnFiles,
     routing: &Routing,
     plan: &RunPlan,
 ) -> Result<(), OperationFailure> {
@@ -81,17 +82,27 @@ pub(super) fn check(
     };
     let of_site = plan.statics.iter().flat_map(|(_, folders)| folders.clone());
     for folder in of_site.chain(routing.routes.iter().filter_map(of_route)) {
-        let Ok(below) = files.key.strip_prefix(folder) else { continue };
+        let Ok(below) = own.files.key.strip_prefix(folder) else { continue };
         let is_hidden = below.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
         if !is_hidden {
             return Err(failure(
-                format!("the key {} lies in a folder whose files are served", files.key.display()),
+                format!(
+                    "the key {} lies in a folder whose files are served",
+                    own.files.key.display()
+                ),
                 "put it into a folder whose name begins with a dot, or name it by an absolute path outside of the site",
             ));
         }
     }
-    own::read(files).map(drop).map_err(|error| {
-        failure(error.to_string(), "set `certificate` and `key` under [tls] in onebox.toml right")
+    own.read().map(drop).map_err(|error| {
+        let hint = match error {
+            OwnError::Closed { .. } => {
+                "let its user read it, put it into the site (in a folder whose name begins with a dot), or allow its folder in \
+                 box.toml: `folders = [\"/etc/letsencrypt\"]` under [tls]"
+            }
+            _ => "set `certificate` and `key` under [tls] in onebox.toml right",
+        };
+        failure(error.to_string(), hint)
     })
 }
 

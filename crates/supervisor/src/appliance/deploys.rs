@@ -122,7 +122,7 @@ impl Appliance {
             variables.insert(row.name, of_site);
         }
         Ok(StageContext {
-            paths: self.paths.clone(),
+            defaults: self.site_defaults(),
             variables,
             ids: Arc::clone(&self.release_ids),
             limits: ArchiveLimits::default(),
@@ -136,9 +136,10 @@ impl Appliance {
         events: &EventSink,
     ) -> Result<(), OperationError> {
         let Prepared { site, release_id, mut config, plan } = prepared;
-        let place = Place::of(&self.paths, &site, &release_id, &config);
+        let place = Place::of(&self.site_defaults(), &site, &release_id, &config);
         resolve(&mut config, &place);
-        if let Some(files) = config.tls.own.clone() {
+        let folders = self.settings().config.tls_folders.clone();
+        if let Some(files) = place.own_files(&config, &folders) {
             let (routing, plan) = (config.routing.clone(), plan.clone());
             tokio::task::spawn_blocking(move || certificates::check(&files, &routing, &plan))
                 .await

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onebox_config::Paths;
+use onebox_config::{Account, Paths};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,7 @@ use crate::logs::Logs;
 use crate::process::BackOff;
 use crate::site_sockets::SiteSockets;
 use crate::store::Store;
+use crate::users::SiteDefaults;
 use crate::workers::{Crew, Recycles, Veteran, WorkerContext};
 
 pub use boot::BootError;
@@ -89,6 +90,8 @@ pub(crate) struct Appliance {
     /// The last engine that a supervisor before this one started.
     pub(crate) adopted: u64,
     library: PathBuf,
+    /// Whom the engine and sites without a `uid` run as; `None`: as this process.
+    user: Option<Account>,
     engines: EngineContext,
     sockets: SiteSockets,
     certificates: Arc<Certificates>,
@@ -141,6 +144,21 @@ impl Running {
 }
 
 impl Appliance {
+    /// What holds for sites that say nothing else.
+    pub(crate) fn site_defaults(&self) -> SiteDefaults {
+        SiteDefaults { paths: self.paths.clone(), user: self.user.clone() }
+    }
+
+    /// Makes the access logs that the engine may not make itself.
+    fn make_access_logs(&self, config: &EngineConfig) {
+        let Some(user) = self.user.as_ref().filter(|_| !self.in_place) else { return };
+        for site in config.sites.iter().chain(&config.candidates) {
+            if let Err(error) = self.logs.make_access_log(&site.name, user) {
+                tracing::warn!(site = site.name, %error, "the access log can't be made");
+            }
+        }
+    }
+
     /// Starts an engine for the layout; it does not accept yet. Its number is the next one.
     fn start_engine(&self, layout: &Layout, crews: &Crews) -> io::Result<Arc<Generation>> {
         let number = {
@@ -149,6 +167,8 @@ impl Appliance {
             running.generations
         };
         let Settings { config, http, https, .. } = self.settings();
+        let engine_config = layout.engine_config(crews, &self.library, None);
+        self.make_access_logs(&engine_config);
         let spec = GenerationSpec {
             number,
             limits: config.limits.clone(),
@@ -156,7 +176,7 @@ impl Appliance {
             http,
             https,
             tls: self.certificates.data(),
-            config: layout.engine_config(crews, &self.library, None),
+            config: engine_config,
             embedded: layout.embedded(),
             sockets: &self.sockets.all(),
         };
@@ -174,6 +194,7 @@ impl Appliance {
         let running = self.running.lock();
         let Some(engine) = running.engine.clone() else { return Ok(None) };
         let config = running.engine_config(&self.library);
+        self.make_access_logs(&config);
         let sequence = engine.configure(config, &self.sockets.all())?;
         drop(running);
         self.announce();

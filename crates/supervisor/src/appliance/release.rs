@@ -7,21 +7,22 @@ use std::time::Duration;
 
 use onebox_app_server::{AppSpec, Deadlines, Interpreter};
 use onebox_config::site::{HealthCheck, Routing, SocketAddress, Upstream};
-use onebox_config::{Paths, SiteConfig, SiteName};
+use onebox_config::{Account, SiteConfig, SiteName};
 
 use super::OperationFailure;
 use crate::api::UpstreamRoute;
 use crate::certificates;
+use crate::certificates::own::OwnFiles;
 use crate::confinement::Confinement;
 use crate::deploy::plan::{Kind, RunPlan};
-use crate::deploy::{inherit, plan_in_place, settle};
+use crate::deploy::{inherit, open_to, plan_in_place, settle};
 use crate::engine::protocol::{BackendData, EmbeddedData, SiteData, SocketData};
 use crate::engine::{EmbeddedSite, shown_address};
 use crate::environment::{self, Environment};
 use crate::isolation::{Facts, PythonFacts};
 use crate::site_sockets::Wanted;
 use crate::store::SiteRow;
-use crate::users::RunAs;
+use crate::users::{RunAs, SiteDefaults, another};
 use crate::workers::{CrewSpec, Past};
 
 /// The release of a folder that is served as it is; no other has this name.
@@ -53,16 +54,41 @@ pub(crate) struct Place {
     shared: PathBuf,
     /// `None`: the supervisor's own user.
     user: Option<RunAs>,
+    /// The engine's user.
+    engine: Option<Account>,
 }
 
 impl Place {
     /// The place of a deployed release.
-    pub(super) fn of(paths: &Paths, site: &str, release: &str, config: &SiteConfig) -> Self {
+    pub(super) fn of(
+        defaults: &SiteDefaults,
+        site: &str,
+        release: &str,
+        config: &SiteConfig,
+    ) -> Self {
         Self {
-            app: paths.releases(site).join(release).join("app"),
-            shared: paths.shared(site),
-            user: RunAs::of_site(&config.process, paths, site),
+            app: defaults.paths.releases(site).join(release).join("app"),
+            shared: defaults.paths.shared(site),
+            user: RunAs::of_site(&config.process, defaults, site),
+            engine: defaults.user.clone(),
         }
+    }
+
+    /// Whom it runs as, where that is not the engine's user.
+    fn user_of_its_own(&self) -> Option<String> {
+        let account = self.user.as_ref().map(|user| &user.account);
+        let key = |account: Option<&Account>| {
+            account.map(|account| (account.uid, account.gid, account.groups.clone()))
+        };
+        let own = key(account) != key(another(self.engine.as_ref()));
+        own.then(|| account.map_or_else(|| "the appliance's own user".to_owned(), Account::shown))
+    }
+
+    /// The certificate that the site brings along; in `folders` it may name what only root can read.
+    pub(super) fn own_files(&self, config: &SiteConfig, folders: &[PathBuf]) -> Option<OwnFiles> {
+        let user = self.user.as_ref().map(|user| user.account.clone());
+        let files = config.tls.own.clone()?;
+        Some(OwnFiles { files, user, folders: folders.to_vec() })
     }
 
     /// What the application may write to where the system is read-only for it.
@@ -92,21 +118,22 @@ impl SiteRelease {
     /// # Errors
     /// [`UnreadableRelease`] where its plan or its configuration is not there or broken.
     pub(crate) fn read(
-        paths: &Paths,
+        defaults: &SiteDefaults,
         row: &SiteRow,
         release: &str,
         variables: Vec<(String, String)>,
     ) -> Result<Self, UnreadableRelease> {
-        let dir = paths.releases(&row.name).join(release);
+        let dir = defaults.paths.releases(&row.name).join(release);
         let failed = |reason: String| UnreadableRelease { release: release.to_owned(), reason };
         let plan = RunPlan::read(&dir).map_err(|error| failed(error.to_string()))?;
         let mut config = onebox_config::load_site(&dir.join("app"), None)
             .map_err(|error| failed(error.to_string()))?;
-        let place = Place::of(paths, &row.name, release, &config);
+        let place = Place::of(defaults, &row.name, release, &config);
         resolve(&mut config, &place);
         if let Some(user) = &place.user {
             settle(user)
                 .and_then(|()| inherit(&place.shared, user))
+                .and_then(|()| open_to(&dir, user))
                 .map_err(|problem| failed(problem.to_string()))?;
         }
         Ok(Self {
@@ -130,7 +157,7 @@ impl SiteRelease {
     pub(crate) async fn in_place(
         root: PathBuf,
         mut config: SiteConfig,
-        paths: &Paths,
+        defaults: &SiteDefaults,
     ) -> Result<Self, OperationFailure> {
         let name = match &config.name {
             Some(name) => name.clone(),
@@ -139,14 +166,15 @@ impl SiteRelease {
                 SiteName::from_folder(&folder).to_string()
             }
         };
-        let user = RunAs::of_site(&config.process, paths, &name);
+        let user = RunAs::of_site(&config.process, defaults, &name);
         let plan = plan_in_place(&root, &config, user.as_ref()).await;
         let plan = plan.map_err(|problem| OperationFailure {
             detail: problem.detail(),
             hint: problem.hint(),
             ..OperationFailure::new("detect", problem.to_string())
         })?;
-        let place = Place { app: root.clone(), shared: root, user };
+        let engine = defaults.user.clone();
+        let place = Place { app: root.clone(), shared: root, user, engine };
         resolve(&mut config, &place);
         Ok(Self {
             place,
@@ -167,16 +195,11 @@ impl SiteRelease {
         let python = self.plan.interpreter.as_ref().map(|interpreter| PythonFacts {
             choice: self.config.isolation,
             own_processes: self.config.own_processes(),
-            runs_as: self.user_of_its_own(),
+            runs_as: self.place.user_of_its_own(),
             can_be_loaded: interpreter.libpython.is_some(),
             ends_engines: unsteady.contains(&self.site),
         });
         Facts { site: self.site.clone(), python, is_proxied: self.plan.kind == Kind::Proxied }
-    }
-
-    /// Whom it runs as, where that is not the engine's user.
-    fn user_of_its_own(&self) -> Option<String> {
-        self.place.user.as_ref().map(|user| user.account.shown())
     }
 
     /// The host that health checks ask for: the first domain, else the one it surely answers to.
@@ -360,12 +383,12 @@ impl SiteRelease {
     }
 
     /// What it wants of certificates.
-    pub(crate) fn wanted_certificates(&self) -> certificates::Wanted {
+    pub(crate) fn wanted_certificates(&self, folders: &[PathBuf]) -> certificates::Wanted {
         certificates::Wanted {
             site: self.site.clone(),
             hosts: self.hosts(),
             catch_all: self.catch_all,
-            own: self.config.tls.own.clone(),
+            own: self.place.own_files(&self.config, folders),
         }
     }
 

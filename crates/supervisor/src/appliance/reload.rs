@@ -34,6 +34,9 @@ pub(crate) enum ReloadError {
     /// An address of it.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Whom everything runs as.
+    #[error("`user` under [process] takes a restart")]
+    User,
     /// No engine can be started with it.
     #[error("no engine can be started with it: {0}")]
     Start(#[from] io::Error),
@@ -52,6 +55,9 @@ impl Appliance {
         let old = self.settings();
         if config == *old.config {
             return Ok(false);
+        }
+        if config.user != old.config.user {
+            return Err(ReloadError::User);
         }
         let next = Settings {
             http: old.http.changed(&config.http)?,

@@ -138,8 +138,9 @@ impl Appliance {
                     () = tokio::time::sleep(LOG_CHECKS) => {}
                     () = appliance.shutdown.cancelled() => return,
                 }
-                let logs = Arc::clone(&appliance.logs);
-                let rotated = tokio::task::spawn_blocking(move || logs.rotate_access_logs()).await;
+                let (logs, user) = (Arc::clone(&appliance.logs), appliance.user.clone());
+                let rotate = move || logs.rotate_access_logs(user.as_ref());
+                let rotated = tokio::task::spawn_blocking(rotate).await;
                 if let Ok(Err(error)) = rotated {
                     tracing::warn!(%error, "an access log could not be put aside");
                 }

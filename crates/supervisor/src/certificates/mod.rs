@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onebox_config::site::OwnCertificate;
 use onebox_proxy::TicketKey;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -28,7 +27,7 @@ use crate::engine::tls::{CertificateData, NameData, TlsData};
 use acme::{Answer, Ledger, Proof};
 use authority::{Authority, AuthorityError, is_worn};
 use names::is_public;
-use own::OwnFiles;
+use own::{OwnFiles, Watched};
 use pair::Pair;
 use tickets::TicketKeys;
 
@@ -40,7 +39,7 @@ pub(crate) struct Wanted {
     pub(crate) hosts: Vec<String>,
     /// Whether it answers to those that nobody names.
     pub(crate) catch_all: bool,
-    pub(crate) own: Option<OwnCertificate>,
+    pub(crate) own: Option<OwnFiles>,
 }
 
 /// How often it is looked whether an order is due.
@@ -67,7 +66,7 @@ pub(crate) struct Certificates {
 
 #[derive(Debug)]
 struct State {
-    own: BTreeMap<String, OwnFiles>,
+    own: BTreeMap<String, Watched>,
     authority: Option<Authority>,
     /// What the authority has made, by the names.
     vouched: BTreeMap<Vec<String>, Arc<Pair>>,
@@ -257,7 +256,7 @@ impl<'a> Table<'a> {
         let mut left = wanted.hosts.clone();
         if let Some(files) = &wanted.own {
             let known = self.state.own.entry(wanted.site.clone());
-            let own = known.or_insert_with(|| OwnFiles::new(files.clone()));
+            let own = known.or_insert_with(|| Watched::new(files.clone()));
             own.look(&wanted.site);
             let (pair, problem) = (own.pair().cloned(), own.problem().map(str::to_owned));
             let covered: Vec<String> = match &pair {
@@ -415,6 +414,9 @@ fn ledger_file(folder: &Path, site: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use onebox_config::site::OwnCertificate;
+
+    use super::own::tests::as_the_supervisor;
     use super::pair::tests::self_signed;
     use super::*;
 
@@ -437,7 +439,7 @@ mod tests {
         std::fs::write(&files[0], chain).unwrap();
         std::fs::write(&files[1], key).unwrap();
         let [certificate, key] = files;
-        let own = Some(OwnCertificate { certificate, key });
+        let own = Some(as_the_supervisor(OwnCertificate { certificate, key }));
         let blog = Wanted { own, ..wanted("blog", &["a.example", "blog.localhost"]) };
         let certificates = Certificates::new(folder.path().join("authority"));
         let sites = [blog, wanted("shop", &["other.example"])];

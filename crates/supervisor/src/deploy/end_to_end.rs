@@ -17,6 +17,7 @@ use super::plan::{Kind, RunPlan};
 use super::release::{folders, staging_root};
 use super::{Prepared, StageContext, prepare, receive};
 use crate::api::{DeployEvent, DeployQuery};
+use crate::users::SiteDefaults;
 
 struct Box {
     state: tempfile::TempDir,
@@ -42,7 +43,7 @@ impl Box {
         let stream = futures_util::stream::iter([Ok::<_, String>(bytes)]);
         let context = StageContext {
             ids: std::sync::Arc::new(super::ReleaseIds::behind([])),
-            paths: self.paths(),
+            defaults: SiteDefaults { paths: self.paths(), user: None },
             variables: BTreeMap::new(),
             limits: ArchiveLimits::default(),
         };

@@ -5,6 +5,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use onebox_app_server::PythonError;
+
+/// The ways out for a box where everything is root's, as in many containers.
+const AS_ROOT: &str = "or let it run as root: this site with `uid = \"root\"` and `allow-root = true` in onebox.toml, all with \
+                       `user = \"root\"` under [process] in box.toml (ONEBOX_PROCESS__USER=root)";
+
 /// A step of a deploy; its name is what the events of a deploy carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -99,7 +105,7 @@ pub(crate) enum DeployProblem {
     Domain(String),
     /// No usable Python.
     #[error(transparent)]
-    Python(onebox_app_server::PythonError),
+    Python(PythonError),
     /// A framework is imported and nothing installs it.
     #[error("the site imports {package}, and no requirements file says so")]
     NoRequirements {
@@ -245,11 +251,18 @@ impl DeployProblem {
                 "leave it out, or let root run the appliance".to_owned()
             }
             Self::Closed { user, closed, .. } => {
-                format!("open it (chmod o+x {}), or let {user} in", closed.display())
+                format!("open it (chmod o+x {}), or let {user} in; {AS_ROOT}", closed.display())
             }
+            Self::Python(PythonError::Closed { .. }) => format!(
+                "install one for everybody (on Debian and Ubuntu: apt install python3 python3-venv), or name one that is \
+                 open to it with `python = \"/path/to/python\"` in onebox.toml; {AS_ROOT}"
+            ),
             Self::Command { hint, .. } => hint.clone(),
             Self::CommandTooLong { .. } => {
                 "something waits: a connection, a lock, or input that never comes".to_owned()
+            }
+            Self::Python(error) if error.is_shortage() => {
+                "end something, or raise that limit, then deploy again; the Python is there".to_owned()
             }
             Self::Python(_) => {
                 "install python3 (3.9 or newer), or name one with `python = \"/path/to/python\"` in onebox.toml".to_owned()
@@ -289,6 +302,18 @@ mod tests {
         );
         assert_eq!(failed("ERROR: no distribution"), "migrating failed (exit status 1)");
         assert_eq!(failed("some Error: here"), "migrating failed (exit status 1)");
+    }
+
+    #[test]
+    fn where_a_process_is_lacking_no_python_is_to_be_installed() {
+        let failed = |error: i32| {
+            let source = std::io::Error::from_raw_os_error(error);
+            let executable = PathBuf::from("/usr/bin/python3");
+            DeployProblem::Python(PythonError::NotRunnable { executable, source }).hint()
+        };
+        assert!(failed(libc::EAGAIN).contains("raise that limit"));
+        assert!(failed(libc::ENOMEM).contains("raise that limit"));
+        assert!(failed(libc::ENOEXEC).contains("install python3"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod venv;
 mod warnings;
 
 pub(crate) use self::in_place::plan_in_place;
-pub(crate) use self::owner::{inherit, settle};
+pub(crate) use self::owner::{inherit, open_to, settle};
 pub(crate) use self::prepare::{HalfRelease, Prepared, StageContext, prepare, receive};
 pub(crate) use self::release_id::ReleaseIds;
 

@@ -46,6 +46,23 @@ fn owner(path: &Path) -> Option<u32> {
     fs::symlink_metadata(path).ok().map(|place| place.uid())
 }
 
+/// Lets the site's user read a complete release that was made while the site had another one.
+///
+/// # Errors
+/// When an owner cannot be changed.
+pub(crate) fn open_to(release: &Path, user: &RunAs) -> Result<(), DeployProblem> {
+    let folders = fs::read_dir(release).map_err(DeployProblem::file("cannot read", release))?;
+    for folder in folders.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+        // A folder itself is changed after all that is in it.
+        let is_done = fs::symlink_metadata(&folder)
+            .is_ok_and(|place| !place.is_dir() || place.gid() == user.account.gid);
+        if !is_done {
+            take_back(&folder, Some(user))?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives `path` and all below it to the site's user; does nothing where there is none.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 use onebox_config::procfile::{self, Procfile};
-use onebox_config::{HostName, Paths, SiteConfig, SiteName};
+use onebox_config::{HostName, SiteConfig, SiteName};
 
 use super::archive::{self, ArchiveLimits, Unpacked};
 use super::error::{DeployFailure, DeployProblem, Step};
@@ -24,12 +24,13 @@ use super::release_id::ReleaseIds;
 use super::stage::Stage;
 use super::venv::blocking;
 use crate::api::DeployQuery;
+use crate::users::SiteDefaults;
 
 /// What a deploy needs to know of the box.
 #[derive(Debug, Clone)]
 pub(crate) struct StageContext {
-    /// Where things lie.
-    pub(crate) paths: Paths,
+    /// Where sites live, and as whom.
+    pub(crate) defaults: SiteDefaults,
     /// What `onebox env` set, by site: hooks see it as the application will.
     pub(crate) variables: BTreeMap<String, Vec<(String, String)>>,
     /// What an archive may hold.
@@ -161,7 +162,7 @@ async fn unpack<E: Display>(
     archive: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<UnpackedArchive, DeployProblem> {
     let id = context.ids.next();
-    let dir = staging_root(&context.paths).join(&id);
+    let dir = staging_root(&context.defaults.paths).join(&id);
     let app = dir.join("app");
     let guard = HalfMade::create(dir.clone()).map_err(DeployProblem::file("cannot make", &dir))?;
     let file = archive::receive(archive, &dir, context.limits).await?;
@@ -208,7 +209,7 @@ fn adopt(
     site: Identity,
 ) -> Result<HalfRelease, DeployProblem> {
     let UnpackedArchive { mut guard, id, unpacked, .. } = archive;
-    let dir = context.paths.releases(&site.name).join(&id);
+    let dir = context.defaults.paths.releases(&site.name).join(&id);
     guard.move_to(&dir).map_err(DeployProblem::file("cannot move the release to", &dir))?;
     Ok(HalfRelease { guard, dir, id, site, unpacked })
 }

@@ -56,9 +56,9 @@ impl<'a> Stage<'a> {
             release,
             app: release.join("app"),
             site,
-            user: RunAs::of_site(&site.config.process, &context.paths, &site.name),
+            user: RunAs::of_site(&site.config.process, &context.defaults, &site.name),
             variables: own.chain(of_box).collect(),
-            shared: context.paths.shared(&site.name),
+            shared: context.defaults.paths.shared(&site.name),
             python: None,
             settings: None,
             collect: Collect::Nowhere,
@@ -313,7 +313,8 @@ pub(super) fn check_working_folder(
 
 /// The site's user must get through to its release.
 pub(super) fn check_way(user: &RunAs, place: &Path) -> Result<(), DeployProblem> {
-    let closed = user.finds_closed(place).map_err(DeployProblem::file("cannot enter", place))?;
+    let closed = users::closed_to(&user.account, place)
+        .map_err(DeployProblem::file("cannot enter", place))?;
     match closed {
         Some(closed) => Err(DeployProblem::Closed {
             user: user.account.shown(),

@@ -16,7 +16,7 @@ use super::events::EventSink;
 use super::packages::Requirements;
 use super::plan::PLAN_FILE;
 use super::release::folders;
-use crate::users::RunAs;
+use crate::users::{RunAs, closed_to};
 
 /// How long packages may take to install; some are compiled.
 const INSTALL_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -96,7 +96,7 @@ impl Environment<'_> {
     }
 
     async fn install(&self, venv: &Path, events: &EventSink) -> Result<(), DeployProblem> {
-        let uv = find_program("uv");
+        let uv = find_program("uv", self.user);
         let python = self.python.executable.as_os_str();
         // The folder is made here, so that its owner can be the one who installs.
         fs::create_dir(venv).map_err(DeployProblem::file("cannot make the folder", venv))?;
@@ -195,12 +195,15 @@ fn with_key(releases: &Path, key: &str) -> Option<PathBuf> {
     })
 }
 
-/// A program on the supervisor's own `PATH`.
-fn find_program(name: &str) -> Option<PathBuf> {
+/// A program on the supervisor's own `PATH` that the site's user can run.
+fn find_program(name: &str, user: Option<&RunAs>) -> Option<PathBuf> {
     std::env::split_paths(&search_path()).map(|folder| folder.join(name)).find(|file| {
         use std::os::unix::fs::PermissionsExt;
-        fs::metadata(file)
-            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        let is_program = fs::metadata(file)
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+        let is_open =
+            |user: &RunAs| closed_to(&user.account, file).is_ok_and(|closed| closed.is_none());
+        is_program && user.is_none_or(is_open)
     })
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use onebox_app_server::Usage;
-use onebox_config::{Clients, Limits, Paths};
+use onebox_config::{Account, Clients, Limits, Paths};
 use onebox_metrics::Snapshot;
 use parking_lot::Mutex;
 use rustix::process::Signal;
@@ -40,6 +40,7 @@ use crate::notices::Books;
 use crate::process::{self, Exit, Output, Process, ProcessData, take_inherited};
 use crate::site_sockets::SiteSocket;
 use crate::takeover::Luggage;
+use crate::users::closed_to;
 use heard::{Ears, Heard, LogWriter, Wanted};
 pub(crate) use heard::{LoadFailure, Loaded};
 use orders::{Orders, Unsaid};
@@ -54,6 +55,8 @@ pub(crate) struct EngineContext {
     /// Where access logs go; `None`: nowhere.
     pub(crate) access_logs: Option<PathBuf>,
     pub(crate) books: Books,
+    /// Whom engines run as; `None`: as the supervisor itself.
+    pub(crate) user: Option<Account>,
     /// Filled by every generation.
     pub(crate) wanted: Arc<Wanted>,
 }
@@ -146,8 +149,9 @@ impl Generation {
         for (listener, descriptor) in http.iter().chain(https.iter()).zip(FIRST_LISTENER_FD..) {
             inherited.push((listener.socket.as_fd(), descriptor));
         }
-        let child =
-            process::spawn(command(embedded.as_ref())?, &inherited, &Confinement::default())?;
+        let command = command(context.user.as_ref(), embedded.as_ref())?;
+        let confinement = Confinement::to_user(context.user.clone());
+        let child = process::spawn(command, &inherited, &confinement)?;
         let about = About { number, started_ms: now_ms(), embedded, probe: probe_file };
         let generation = Self::listen_to(context, about, child, (ours, giver), Heard::NOTHING)?;
         let start = ToEngine::Start(EngineStart {
@@ -157,6 +161,7 @@ impl Generation {
             clients,
             access_logs: context.access_logs.clone(),
             temp_dir: context.paths.temp_dir(),
+            is_shielded: context.user.is_some() && generation.embedded.is_none(),
         });
         let told = generation.orders.give(&start).map_err(io::Error::from);
         let told = told
@@ -405,8 +410,8 @@ fn count(listeners: &ListenerSet) -> u16 {
     u16::try_from(listeners.iter().count()).unwrap_or(u16::MAX)
 }
 
-fn command(embedded: Option<&EmbeddedSite>) -> io::Result<Command> {
-    let mut command = Command::new(own_binary()?);
+fn command(user: Option<&Account>, embedded: Option<&EmbeddedSite>) -> io::Result<Command> {
+    let mut command = Command::new(own_binary(user)?);
     command.arg("engine").env_clear();
     match embedded {
         Some(embedded) => command.envs(&embedded.environment).current_dir(&embedded.root),
@@ -415,8 +420,9 @@ fn command(embedded: Option<&EmbeddedSite>) -> io::Result<Command> {
     Ok(command)
 }
 
-/// The running binary, also after an update has replaced the file it was started from.
-fn own_binary() -> io::Result<PathBuf> {
+/// The running binary, also after an update has replaced the file it was started from, and for a user who can't get to it.
+fn own_binary(user: Option<&Account>) -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
-    Ok(if path.exists() { path } else { PathBuf::from("/proc/self/exe") })
+    let closed = user.map(|user| closed_to(user, &path)).transpose()?.flatten();
+    Ok(if path.exists() && closed.is_none() { path } else { PathBuf::from("/proc/self/exe") })
 }

@@ -14,7 +14,7 @@ use onebox_app_server::{Embedded, Notice, RuntimeLibrary, StartError, embed};
 use onebox_config::Limits;
 use onebox_metrics::Registry;
 use onebox_proxy::{AccessLog, Proxy, ProxySettings};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -135,6 +135,10 @@ async fn run(inherited: Inherited) -> io::Result<()> {
     let Some(ToEngine::Start(start)) = next_order(&mut orders).await? else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the first order is not `Start`"));
     };
+    if start.is_shielded {
+        // The keys of certificates are in it (PR_SET_DUMPABLE in prctl(2), ptrace(2)).
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
     // /tmp may be memory, or small. Fails where it was set before, which nobody does.
     tempfile::env::override_temp_dir(&start.temp_dir).ok();
     let mut http = (0..start.http_listeners.saturating_add(start.https_listeners))

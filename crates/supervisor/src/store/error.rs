@@ -65,6 +65,17 @@ pub enum StoreError {
         /// Who has it.
         site: String,
     },
+    /// Two sites can't answer to every host below one path.
+    #[error(
+        "requests for {path}/ that name no site's host belong to the site {site} by now: give one of the two `domains` of its own \
+         (a deploy with `--domain HOST`), or remove {site}, then try again"
+    )]
+    PathTaken {
+        /// The beginning of the URLs; empty: all of them.
+        path: String,
+        /// Who has it.
+        site: String,
+    },
 }
 
 impl From<sqlx::Error> for StoreError {

@@ -105,13 +105,32 @@ impl Store {
         Ok(())
     }
 
+    /// Whether a site may answer to every host below a path.
+    ///
+    /// # Errors
+    /// [`StoreError::PathTaken`] where another one does.
+    async fn check_catch_all(&self, site: &str, path: &str) -> Result<(), StoreError> {
+        let sql = "SELECT name FROM sites WHERE catch_all = 1 AND path = ?1 AND name <> ?2";
+        let taken = sqlx::query(sql).bind(path).bind(site).fetch_optional(&self.pool).await?;
+        match taken {
+            Some(row) => {
+                let site = row.try_get("name")?;
+                Err(StoreError::PathTaken { path: path.to_owned(), site })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Makes a release live: state, hosts and the pointer to it change together or not at all. A stopped site is started by it,
     /// and it serves in nobody's place.
     ///
     /// # Errors
-    /// Where the release is not known, or one of the hosts belongs to another site.
+    /// Where the release is not known, or one of the hosts or the path belongs to another site.
     pub(crate) async fn make_live(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         self.check_hosts(commit.site, commit.domains, commit.path).await?;
+        if commit.catch_all {
+            self.check_catch_all(commit.site, commit.path).await?;
+        }
         let mut transaction = self.pool.begin().await?;
         write_live(&mut transaction, commit).await?;
         sqlx::query("DELETE FROM fallbacks WHERE site = ?1")
@@ -296,7 +315,8 @@ mod tests {
         }
         let commit = Commit { site: "one", release: "r1", domains: &[], path: "", catch_all: true };
         store.make_live(&commit).await.unwrap();
-        store.make_live(&Commit { site: "two", ..commit }).await.unwrap_err();
+        let error = store.make_live(&Commit { site: "two", ..commit }).await.unwrap_err();
+        assert!(matches!(&error, StoreError::PathTaken { site, .. } if site == "one"), "{error}");
     }
 
     #[tokio::test]

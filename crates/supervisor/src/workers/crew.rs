@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keeper::Keeper;
-use super::life::{About, Door};
+use super::life::About;
 use super::memory::resident_bytes;
 use super::scale::{Scale, Second};
 use super::{CrewSpec, Past, VeteranData, WorkerContext};
@@ -315,7 +315,7 @@ impl Crew {
     }
 
     fn add_worker(self: &Arc<Self>) -> io::Result<()> {
-        let door = Door::open(self.context.next_socket())?;
+        let door = self.context.open_door()?;
         let mut state = self.state.lock();
         let is_free = |number: &u16| state.workers.iter().all(|worker| worker.number != *number);
         let number = (1..=u16::MAX).find(is_free).unwrap_or(u16::MAX);

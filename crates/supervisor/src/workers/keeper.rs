@@ -209,7 +209,7 @@ impl Keeper {
 
     /// Starts another process beside the one that serves and waits until it could take over.
     async fn warm_up(&self) -> Result<(Door, Life), String> {
-        let door = Door::open(self.context.next_socket()).map_err(|error| error.to_string())?;
+        let door = self.context.open_door().map_err(|error| error.to_string())?;
         let started = self.start(&door);
         let mut fresh = Unproven(Some(started.map_err(|error| error.to_string())?));
         let limit = self.spec.patience;

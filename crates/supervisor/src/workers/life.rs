@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use onebox_app_server::{Notice, RuntimeLibrary, Usage, WorkerReport, worker_command};
+use onebox_config::Account;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
@@ -42,9 +43,14 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+    /// Only `owner`, else the supervisor's own user, can connect to it.
+    pub(super) fn open(path: PathBuf, owner: Option<&Account>) -> io::Result<Self> {
         let listener = bind_unix(&path).map_err(io::Error::other)?;
-        Ok(Self { file: SocketFile(path), listener })
+        let file = SocketFile(path);
+        if let Some(owner) = owner {
+            std::os::unix::fs::lchown(&file.0, Some(owner.uid), Some(owner.gid))?;
+        }
+        Ok(Self { file, listener })
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -70,6 +70,11 @@ pub(crate) fn onebox() -> Command {
     ] {
         command.env_remove(name);
     }
+    // Pythons, programs and temporary folders of who runs the tests often lie where nobody else gets in: here, and only here, root
+    // runs sites as root. `properties` tests what holds otherwise.
+    if rustix::process::geteuid().is_root() {
+        command.env("ONEBOX_PROCESS__USER", "root");
+    }
     // Packages are fetched from the index once for all tests of a machine.
     let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/package-cache");
     command
