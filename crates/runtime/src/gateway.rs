@@ -90,6 +90,9 @@ impl Gateway {
             return response.try_borrow_mut()?.send_whole(py, self.bytes_of(&block)?);
         }
         if let Ok(file) = result.cast_exact::<FileWrapper>() {
+            if let Some(mut source) = file.get().source(py)? {
+                return response.try_borrow_mut()?.send_file(py, &mut source);
+            }
             loop {
                 let room = response.try_borrow()?.room();
                 let Some(block) = file.get().next_block(py, room)? else { break };

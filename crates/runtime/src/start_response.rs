@@ -2,6 +2,7 @@
 //!
 //! Source: PEP 3333, "The start_response() Callable", "The write() Callable", "Handling the Content-Length Header".
 
+use std::io;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyTypeError, PyValueError};
@@ -9,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors;
+use crate::file_wrapper::Source;
 use crate::head::{Head, type_of};
 use crate::host::{Answer, Gone, Piece, Sent};
 use crate::seats;
@@ -138,6 +140,36 @@ impl StartResponse {
             return Ok(Flow::Continue);
         }
         self.send_piece(py, data, false)
+    }
+
+    /// Sends a file to its end, or as much of it as is announced; without the GIL and without Python's memory. It is read, not
+    /// mapped: somebody who cuts it short meanwhile would end the process (SIGBUS), where now the answer alone is too short.
+    ///
+    /// # Errors
+    /// As for [`Self::send`], and where the file can't be read.
+    pub(crate) fn send_file(&mut self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
+        let (mut block, room) = (source.block()?, self.room());
+        let first = py.detach(|| source.read(&mut block, room))?;
+        // With it goes the head.
+        if first.is_empty() || self.send(py, first)? == Flow::Stop {
+            return Ok(());
+        }
+        Ok(py.detach(|| self.send_rest(source, &mut block))?)
+    }
+
+    fn send_rest(&mut self, source: &mut Source, block: &mut [u8]) -> io::Result<()> {
+        while let State::Sending { remaining, .. } = &mut self.state {
+            let data = source.read(block, *remaining)?;
+            if data.is_empty() {
+                break;
+            }
+            *remaining = remaining.map(|left| left - data.len() as u64);
+            if self.answer.send(&Piece { head: None, data, last: false }).is_err() {
+                self.gone = true;
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Sends the only block of the answer, and its end.

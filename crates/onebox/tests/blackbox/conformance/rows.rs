@@ -289,6 +289,9 @@ fn files() -> Vec<Row> {
         streamed(Ask::get("files/memory"), Whole(200, "in memory")),
         streamed(Ask::get("files/readable"), Whole(200, "only read")),
         valid(Ask::get("files/nothing"), Whole(200, "")),
+        streamed(Ask::get("files/opened"), Whole(200, "3456789")),
+        streamed(Ask::get("files/unpacked"), Whole(200, "unpacked")),
+        streamed(Ask::get("files/pipe"), Whole(200, "through a pipe")),
         streamed(Ask::get("files/changed"), Whole(200, "ABC")),
         cut("files/too_short", "123"),
     ]
