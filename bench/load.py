@@ -1,10 +1,14 @@
-"""The load: wrk, with one thread, as fast as the server answers."""
+"""The load: wrk, for HTTP/2 h2load, with one thread, as fast as the server answers."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import re
+import ssl
+import statistics
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +17,7 @@ from typing import Any
 from bench.processes import Group
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
+STREAMS = 10
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Load:
     seconds: int
     body_bytes: int = 0
     accept_encoding: str = ""
+    http2: bool = False
+    """Over TLS, with `STREAMS` requests at a time on each connection."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ def put_under_load(group: Group, url: str, load: Load) -> Sample:
     Raises where an answer was an error: what fails is quick, and its figure means nothing.
     """
     before = group.cpu_s()
-    said = _wrk(url, load)
+    said = _h2load(url, load) if load.http2 else _wrk(url, load)
     cpu_s = group.cpu_s() - before
     errors = {kind: count for kind, count in said["errors"].items() if count}
     if errors or not said["requests"]:
@@ -69,13 +76,37 @@ def _wrk(url: str, load: Load) -> dict[str, Any]:
     return said
 
 
+def _h2load(url: str, load: Load) -> dict[str, Any]:
+    """What wrk's script would say."""
+    with tempfile.NamedTemporaryFile("r") as log:
+        command = ["h2load", "-t1", f"-c{load.connections}", f"-m{STREAMS}", f"-D{load.seconds}", f"--log-file={log.name}"]
+        run = subprocess.run([*command, url], check=True, capture_output=True, text=True, timeout=load.seconds + 60)
+        # Start, status, and how long it took in microseconds.
+        rows = [line.split("\t") for line in log.read().splitlines()]
+    percentiles = statistics.quantiles([int(row[2]) for row in rows], n=100)
+    counted = dict((kind, int(count)) for count, kind in re.findall(r"(\d+) (failed|errored|timeout)", run.stdout))
+    return {
+        "requests": len(rows),
+        "duration_us": load.seconds * 1e6,
+        "errors": {**counted, "status": sum(row[1] != "200" for row in rows)},
+        "p50_us": percentiles[49],
+        "p99_us": percentiles[98],
+    }
+
+
 def first_answer_s(
-    group: Group, port: int, path: str, began: float, host: str = "127.0.0.1", limit_s: float = 60
+    group: Group, port: int, path: str, began: float, host: str = "127.0.0.1", limit_s: float = 60, tls: bool = False
 ) -> float:
     """How long after `began` the first good answer came."""
+    # Each server has a certificate of its own making.
+    trusting = ssl._create_unverified_context()
     while True:
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit_s)
+            connection = (
+                http.client.HTTPSConnection("127.0.0.1", port, timeout=limit_s, context=trusting)
+                if tls
+                else http.client.HTTPConnection("127.0.0.1", port, timeout=limit_s)
+            )
             connection.request("GET", path, headers={"Host": host})
             if connection.getresponse().status == 200:
                 return time.monotonic() - began

@@ -20,6 +20,7 @@ def versions(tools: Tools) -> list[str]:
         _first_line([tools.nginx, "-v"]).replace("nginx version: nginx/", "nginx "),
         *packages,
         _first_line(["wrk", "-v"]).split(" [")[0].replace("debian/", ""),
+        _first_line(["h2load", "--version"]),
     ]
 
 

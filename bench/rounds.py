@@ -55,9 +55,9 @@ def serving(server: Server, workload: Workload, tools: Tools, folder: Path) -> I
     """A server that serves the workload's site, and the URL to ask for."""
     place = make_place(server, workload, tools, folder)
     with Group(server.commands(tools, place), {}, place.folder / "server.log") as group:
-        first_answer_s(group, place.port, workload.path, time.monotonic())
+        first_answer_s(group, place.port, workload.path, time.monotonic(), tls=workload.http2)
         settle(group)
-        yield group, f"http://127.0.0.1:{place.port}{workload.path}"
+        yield group, f"{'https' if workload.http2 else 'http'}://127.0.0.1:{place.port}{workload.path}"
 
 
 def make_place(server: Server, workload: Workload, tools: Tools, folder: Path) -> Place:

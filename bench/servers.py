@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import run
 
 PROCESSES = 2
 THREADS = 4
@@ -56,6 +57,14 @@ def nginx(tools: Tools, place: Place) -> list[list[str]]:
     return _nginx(tools, place, "return 404;")
 
 
+def nginx_http2(tools: Tools, place: Place) -> list[list[str]]:
+    """With a key like the one that onebox makes for itself."""
+    key, certificate = place.folder / "key.pem", place.folder / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    run([*made, "-subj", "/CN=127.0.0.1", "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    return _nginx(tools, place, "return 404;", f"ssl http2; ssl_certificate {certificate}; ssl_certificate_key {key}")
+
+
 def nginx_uwsgi(tools: Tools, place: Place) -> list[list[str]]:
     socket = place.folder / "uwsgi.sock"
     uwsgi = [tools.program("uwsgi"), "--master", "--die-on-term", "--need-app", "--disable-logging"]
@@ -78,6 +87,10 @@ def onebox_embedded(tools: Tools, place: Place) -> list[list[str]]:
     return _onebox(tools, place, f"threads = {PROCESSES * THREADS}\n")
 
 
+def onebox_http2(tools: Tools, place: Place) -> list[list[str]]:
+    return _onebox(tools, place, f"threads = {PROCESSES * THREADS}\n", listen=["--http", "127.0.0.1:0", "--https"])
+
+
 def onebox_isolated(tools: Tools, place: Place) -> list[list[str]]:
     return _onebox(tools, place, f"processes = {PROCESSES}\nthreads = {THREADS}\n")
 
@@ -91,6 +104,7 @@ def onebox_auto(tools: Tools, place: Place) -> list[list[str]]:
 
 
 NGINX = Server("nginx", nginx)
+NGINX_HTTP2 = Server("nginx", nginx_http2)
 NGINX_UWSGI = Server("nginx + uWSGI", nginx_uwsgi)
 GRANIAN = Server("Granian", granian)
 EMBEDDED = Server("onebox, embedded", onebox_embedded)
@@ -98,18 +112,19 @@ ISOLATED = Server("onebox, isolated", onebox_isolated)
 SINGLE = Server("onebox, one process", onebox_single)
 AUTO = Server("onebox, automatic", onebox_auto)
 ONEBOX = Server("onebox", onebox_embedded)
+ONEBOX_HTTP2 = Server("onebox", onebox_http2)
 
 
-def _onebox(tools: Tools, place: Place, settings: str) -> list[list[str]]:
+def _onebox(tools: Tools, place: Place, settings: str, listen: Sequence[str] = ("--http",)) -> list[list[str]]:
     config = place.folder / "onebox.toml"
     static = '[static]\n"/static" = "static"\n' if (place.site / "static").is_dir() else ""
     config.write_text(f'name = "bench"\nmodule = "app:application"\n{settings}{static}')
     command = [str(tools.onebox), "run", str(place.site), "--config", str(config)]
-    command += ["--python", str(tools.venv), "--http", f"127.0.0.1:{place.port}"]
+    command += ["--python", str(tools.venv), *listen, f"127.0.0.1:{place.port}"]
     return [[*command, "--state-dir", str(place.folder), "--config-dir", str(place.folder)]]
 
 
-def _nginx(tools: Tools, place: Place, application: str) -> list[list[str]]:
+def _nginx(tools: Tools, place: Place, application: str, listen: str = "") -> list[list[str]]:
     folder = place.folder
     # As root its workers would become a user who can't read the folders of this run.
     user = "user root;" if os.geteuid() == 0 else ""
@@ -123,7 +138,7 @@ http {{
   include /etc/nginx/mime.types; {paths}
   access_log off; gzip on; gzip_types text/css; sendfile on; tcp_nopush on; keepalive_requests 1000000; client_max_body_size 100m;
   server {{
-    listen 127.0.0.1:{place.port};
+    listen 127.0.0.1:{place.port} {listen};
     location /static/ {{ root {place.site}; }}
     location / {{ {application} }}
   }}

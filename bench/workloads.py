@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import Load
-from bench.servers import EMBEDDED, GRANIAN, ISOLATED, NGINX, NGINX_UWSGI, ONEBOX, Server, Tools
+from bench.servers import (
+    EMBEDDED,
+    GRANIAN,
+    ISOLATED,
+    NGINX,
+    NGINX_HTTP2,
+    NGINX_UWSGI,
+    ONEBOX,
+    ONEBOX_HTTP2,
+    Server,
+    Tools,
+)
 
 PYTHON_SERVERS = (NGINX_UWSGI, GRANIAN, EMBEDDED, ISOLATED)
 FILE_SERVERS = (NGINX, ONEBOX)
@@ -34,6 +45,8 @@ class Workload:
     servers: tuple[Server, ...] = PYTHON_SERVERS
     body_bytes: int = 0
     accept_encoding: str = ""
+    http2: bool = False
+    """Over TLS."""
     connections: int = 0
     """At the same time; 0: as many as the whole run."""
     targets: tuple[Target, ...] = ()
@@ -46,6 +59,7 @@ class Workload:
             load,
             body_bytes=self.body_bytes,
             accept_encoding=self.accept_encoding,
+            http2=self.http2,
             connections=self.connections or load.connections,
         )
 
@@ -91,5 +105,13 @@ WORKLOADS = (
     of_file("Static file, 100 KB, compressed", "100k.css", 0.1, accept_encoding="gzip"),
     of_file("Static file, 1 MB", "1m.bin", 1.0),
     of_file("Static file, 100 MB", "100m.bin", 1.0, connections=2),
+    Workload(
+        "Static file, 1 KB, HTTP/2 with TLS",
+        "hello",
+        "/static/1k.css",
+        servers=(NGINX_HTTP2, ONEBOX_HTTP2),
+        http2=True,
+        prepare=make_files,
+    ),
     Workload("POST, 1 MB", "upload", "/", body_bytes=1 << 20),
 )
