@@ -111,6 +111,10 @@ pub struct Limits {
     pub max_head_bytes: usize,
     /// `max-target`: the request target, path and query.
     pub max_target_bytes: usize,
+    /// `listen.http2`: whether HTTP/2 is spoken with clients that want it.
+    pub http2: bool,
+    /// `max-streams`: requests at a time on one connection of HTTP/2.
+    pub max_streams: u32,
 }
 
 impl Default for Limits {
@@ -124,6 +128,8 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(3600),
             max_head_bytes: 64 * 1024,
             max_target_bytes: 16 * 1024,
+            http2: true,
+            max_streams: 128,
         }
     }
 }

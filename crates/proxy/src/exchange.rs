@@ -10,7 +10,7 @@ use onebox_metrics::{Finished, InFlight, Phase, PhaseClock, ServedBy};
 use crate::access_log::{AccessLog, Entry};
 use crate::error::{Origin, ProxyError};
 use crate::http1::Sent;
-use crate::message::{ConnectionInfo, RequestHead};
+use crate::message::{ConnectionInfo, RequestHead, Version};
 use crate::request_id::RequestId;
 use crate::route::RoutedSite;
 
@@ -23,6 +23,7 @@ pub(crate) struct Exchange {
     error: Option<String>,
     method: http::Method,
     path: Bytes,
+    version: Version,
     user_agent: Option<Bytes>,
     peer: Option<SocketAddr>,
     bytes_in: u64,
@@ -66,6 +67,7 @@ impl Exchange {
             error: None,
             method: head.method.clone(),
             path: head.path.clone(),
+            version: head.version,
             user_agent: head
                 .headers
                 .iter()
@@ -90,6 +92,7 @@ impl Exchange {
             error: None,
             method: http::Method::GET,
             path: Bytes::new(),
+            version: Version::Http11,
             user_agent: None,
             peer: connection.peer,
             bytes_in: 0,
@@ -219,6 +222,7 @@ impl Exchange {
             request_id: self.request_id,
             method: self.method.clone(),
             path: std::mem::take(&mut self.path),
+            version: self.version,
             status: self.status,
             bytes_in: self.bytes_in,
             bytes_out,

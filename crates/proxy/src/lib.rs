@@ -1,6 +1,6 @@
 //! The proxy: listeners, HTTP, routes, static files and upstreams.
 //!
-//! Bytes come in through a listener and the connection loop (`http1`), pass the pipeline (`service`), and leave as an
+//! Bytes come in through a listener and a connection loop (`http1`, `http2`), pass the pipeline (`service`), and leave as an
 //! answer. Must not know Python, releases or the database: the supervisor tells it which sites there are.
 
 mod access_log;
@@ -10,10 +10,12 @@ mod error;
 mod error_page;
 mod exchange;
 mod http1;
+mod http2;
 mod lifecycle;
 mod listener;
 mod message;
 mod path;
+mod request_body;
 mod request_id;
 mod route;
 mod rules;
@@ -90,7 +92,7 @@ impl Proxy {
         access_log: AccessLog,
     ) -> Result<Self, TlsError> {
         let lifecycle = Arc::<Lifecycle>::default();
-        let tls = Arc::new(Tls::new()?);
+        let tls = Arc::new(Tls::new(&settings.limits)?);
         let shared = (Arc::clone(&lifecycle), Arc::clone(&tls));
         let service = Arc::new(Service::new(settings, metrics, access_log, shared));
         let acceptor = Arc::new(Acceptor::new(Arc::clone(&service), lifecycle));

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use socket2::{SockFilter, SockRef};
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::clients;
 use crate::http1::{self, Handler, Socket};
+use crate::http2;
 use crate::lifecycle::{Heir, Lifecycle};
 use crate::message::{ConnectionInfo, Entrance, Scheme};
 use crate::tls::Tls;
@@ -173,6 +175,10 @@ impl<H: Handler> Acceptor<H> {
                 };
                 let Some(socket) = encrypted else { return };
                 let connection = ConnectionInfo { scheme: Scheme::Https, ..connection };
+                if socket.speaks_http2() {
+                    let client = http2::Client { socket, early: BytesMut::new(), connection };
+                    return Box::pin(http2::serve(client, handler, lifecycle)).await;
+                }
                 http1::serve(socket, connection, handler, lifecycle).await;
             }
         });

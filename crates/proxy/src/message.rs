@@ -1,4 +1,4 @@
-//! Requests and answers as data, between the connection loops (`http1`) and the pipeline (`service`).
+//! Requests and answers as data, between the connection loops (`http1`, `http2`) and the pipeline (`service`).
 //!
 //! Must not know sockets, routes or applications.
 
@@ -61,14 +61,26 @@ pub(crate) enum Entrance {
     Probe,
 }
 
-/// The version in the request line.
+/// The version of HTTP that a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     Http10,
     Http11,
+    Http2,
 }
 
-/// A request's head, already checked: RFC 9112 framing is consistent, exactly one valid Host (RFC 9112 §3.2) or none with
+impl Version {
+    /// As CGI and logs name it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
+        }
+    }
+}
+
+/// A request's head, already checked: RFC 9112 or RFC 9113 framing is consistent, exactly one valid Host (RFC 9112 §3.2) or none with
 /// HTTP/1.0, no forbidden bytes, no `Transfer-Encoding` beside `Content-Length`.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestHead {
@@ -80,13 +92,13 @@ pub(crate) struct RequestHead {
     /// What follows the first `?`, without it.
     pub(crate) query: Option<Bytes>,
     pub(crate) version: Version,
-    /// Names in lower case; values without surrounding blanks; in the client's order.
+    /// Names in lower case; values without surrounding blanks; those of one name in the client's order.
     pub(crate) headers: Vec<(Bytes, Bytes)>,
     /// Host in lower case without its port, IPv6 literals in brackets; of the target where that is absolute.
     pub(crate) host: Option<String>,
     /// The port that Host names.
     pub(crate) port: Option<u16>,
-    /// The size of the body; `None`: chunked.
+    /// The size of the body; `None`: its end is told when it comes.
     pub(crate) content_length: Option<u64>,
     /// When the first byte of the head had arrived.
     pub(crate) received_at: Instant,
@@ -145,6 +157,15 @@ pub(crate) enum BodyError {
     },
 }
 
+/// Something that is said before the answer (RFC 9110 §15.2).
+#[derive(Debug)]
+pub(crate) struct Interim<'a> {
+    /// Below 200, and not 101.
+    pub(crate) status: u16,
+    pub(crate) reason: Option<&'a [u8]>,
+    pub(crate) headers: &'a [(Bytes, Bytes)],
+}
+
 /// What an answer's body is made of.
 pub(crate) enum ResponseBody {
     /// Nothing; `Content-Length: 0` unless the status or the method forbids it.
@@ -153,8 +174,20 @@ pub(crate) enum ResponseBody {
     Full(Bytes),
     /// A part of a file, sent from `offset`.
     File { file: Arc<File>, offset: u64, size: u64 },
-    /// As it comes. Chunked where `size` is unknown (HTTP/1.0: until the connection closes).
+    /// As it comes. Where `size` is unknown, HTTP/1.1 sends it in chunks and HTTP/1.0 until the connection closes.
     Stream { stream: BodyStream, size: Option<u64> },
+}
+
+impl ResponseBody {
+    /// Its size in bytes, where that is known before it is sent.
+    pub(crate) fn size(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Full(bytes) => Some(bytes.len() as u64),
+            Self::File { size, .. } => Some(*size),
+            Self::Stream { size, .. } => *size,
+        }
+    }
 }
 
 /// Pieces of an answer; an error cuts the connection, so that a short body never looks complete.

@@ -1,6 +1,6 @@
 //! The pipeline: what happens to a request between its head and its answer, one line a step.
 //!
-//! Must not know connections, framing or keep-alive: those are `http1`'s.
+//! Must not know connections, framing or keep-alive: those are `http1`'s and `http2`'s.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,9 +18,10 @@ use crate::compress;
 use crate::error::ProxyError;
 use crate::error_page::ErrorPage;
 pub(crate) use crate::exchange::Exchange;
-use crate::http1::{Refusal, RequestBody};
+use crate::http1::Refusal;
 use crate::lifecycle::Lifecycle;
 use crate::message::{ConnectionInfo, Entrance, RequestHead, Response};
+use crate::request_body::RequestBody;
 use crate::route::{RouteTable, RoutedSite, Site};
 use crate::rules::Passwords;
 use crate::spool::{self, SpoolLimits};

@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 use onebox_uwsgi::Body;
 
 use crate::error::ProxyError;
-use crate::http1::RequestBody;
 use crate::message::BodyError;
+use crate::request_body::RequestBody;
 
 /// How much is collected before it is written to the temporary file, in bytes.
 const WRITE_BYTES: usize = 256 << 10;

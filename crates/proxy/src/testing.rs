@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use onebox_config::Limits;
 use onebox_metrics::SiteMetrics;
 use onebox_uwsgi::BufferLimits;
 
@@ -43,7 +44,7 @@ pub(crate) fn site(name: &str) -> Site {
 
 /// What a service shares with the rest of its proxy.
 pub(crate) fn shared() -> (Arc<Lifecycle>, Arc<Tls>) {
-    (Arc::default(), Arc::new(Tls::new().unwrap()))
+    (Arc::default(), Arc::new(Tls::new(&Limits::default()).unwrap()))
 }
 
 /// A connection over TCP.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use onebox_uwsgi::{EncodeError, Vars, VarsBuilder, key};
 
-use crate::message::{ConnectionInfo, RequestHead, Scheme, Version};
+use crate::message::{ConnectionInfo, RequestHead, Scheme};
 use crate::request_id::RequestId;
 
 const HTTP_HOST: &[u8] = b"HTTP_HOST";
@@ -38,7 +38,7 @@ pub(crate) fn build(parts: &Parts<'_>, buffer_size: usize) -> Result<Vars, Encod
     vars.push(key::SCRIPT_NAME, parts.script_name)?;
     vars.push(key::PATH_INFO, parts.path)?;
     vars.push(key::QUERY_STRING, head.query.as_deref().unwrap_or_default())?;
-    vars.push(key::SERVER_PROTOCOL, protocol(head.version))?;
+    vars.push(key::SERVER_PROTOCOL, head.version.as_str().as_bytes())?;
     push_scheme(&mut vars, parts.connection.scheme)?;
     push_server(&mut vars, head, parts.connection)?;
     push_client(&mut vars, parts.connection.peer)?;
@@ -68,13 +68,6 @@ fn push_scheme(vars: &mut VarsBuilder, scheme: Scheme) -> Result<(), EncodeError
     match scheme {
         Scheme::Http => Ok(()),
         Scheme::Https => vars.push(b"HTTPS", b"on"),
-    }
-}
-
-fn protocol(version: Version) -> &'static [u8] {
-    match version {
-        Version::Http10 => b"HTTP/1.0",
-        Version::Http11 => b"HTTP/1.1",
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxCo
         admin_hosts: listen.admin_hosts,
         clients: listen.clients,
         acme: read_acme(top.section("acme"), &mut problems),
-        limits: read_limits(top.section("limits"), &mut problems),
+        limits: Limits { http2: listen.http2, ..read_limits(top.section("limits"), &mut problems) },
         metrics: read_metrics(top.section("metrics"), &mut problems),
         user: read_user(top.section("process"), surroundings, &mut problems),
         tls_folders: read_tls_folders(top.section("tls"), &mut problems),
@@ -71,6 +71,7 @@ struct Listen {
     https: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
     admin_hosts: Vec<String>,
+    http2: bool,
 }
 
 fn read_listen(
@@ -91,9 +92,10 @@ fn read_listen(
     let https = read("https", if is_moved { NOWHERE } else { default_https(surroundings.user) });
     let admin = read("admin", DEFAULT_ADMIN);
     let admin_hosts = section.read_texts("admin-hosts", hosts).unwrap_or_default().concat();
+    let http2 = section.read("http2", switch).unwrap_or(Limits::default().http2);
     let clients = read_clients(&mut section);
     section.finish(NONE, problems);
-    Listen { http, https, admin, admin_hosts, clients }
+    Listen { http, https, admin, admin_hosts, http2, clients }
 }
 
 fn hosts(text: &str) -> Result<Vec<String>, Invalid> {
@@ -217,6 +219,10 @@ fn read_limits(mut section: Section, problems: &mut Vec<Problem>) -> Limits {
             .unwrap_or(default.drain_timeout),
         max_head_bytes: bytes(&mut section, "max-head", default.max_head_bytes),
         max_target_bytes: bytes(&mut section, "max-target", default.max_target_bytes),
+        http2: default.http2,
+        max_streams: section
+            .read("max-streams", number(1_u32..=1000))
+            .unwrap_or(default.max_streams),
     };
     section.finish(NONE, problems);
     limits
@@ -371,6 +377,21 @@ mod tests {
             (limits.max_head_bytes, limits.max_target_bytes, limits.max_connections),
             (16_384, 4096, 7)
         );
+    }
+
+    #[test]
+    fn http_2_is_spoken_unless_it_is_switched_off() {
+        let limits = |text: &str| {
+            let (_folder, flags) = folder_with(text);
+            load(flags, &surroundings(User::Root, &[])).map(|config| config.limits)
+        };
+        let default = limits("").unwrap();
+        assert_eq!((default.http2, default.max_streams), (true, 128));
+        let set = limits("[listen]\nhttp2 = false\n[limits]\nmax-streams = 7\n").unwrap();
+        assert_eq!((set.http2, set.max_streams), (false, 7));
+        let error = limits("[listen]\nhttp2 = 'on'\n[limits]\nmax-streams = 0\n").unwrap_err();
+        let keys: Vec<_> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["listen.http2", "limits.max-streams"], "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use onebox_metrics::{PhaseDurations, ServedBy};
 use serde::Serialize;
 
+use crate::message::Version;
 use crate::request_id::RequestId;
 use crate::route::RoutedSite;
 
@@ -19,6 +20,7 @@ pub(crate) struct Entry {
     pub(crate) method: http::Method,
     /// Without the query: its values may be secrets.
     pub(crate) path: Bytes,
+    pub(crate) version: Version,
     /// 0: no head was sent.
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
@@ -38,6 +40,7 @@ struct Line<'a> {
     request_id: &'a str,
     method: &'a str,
     path: &'a str,
+    protocol: &'static str,
     status: u16,
     bytes_in: u64,
     bytes_out: u64,
@@ -69,6 +72,7 @@ impl Entry {
             request_id: self.request_id.as_str(),
             method: self.method.as_str(),
             path: &path,
+            protocol: self.version.as_str(),
             status: self.status,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
@@ -110,6 +114,7 @@ pub(super) mod tests {
             request_id: RequestId::random(),
             method: http::Method::GET,
             path: Bytes::from_static(b"/a \"b\"\xff"),
+            version: Version::Http2,
             status: 200,
             bytes_in: 3,
             bytes_out: 4,
@@ -137,6 +142,6 @@ pub(super) mod tests {
         );
         assert_eq!((&line["queue_ms"], &line["total_ms"]), (&1.5.into(), &2.0.into()));
         assert!(line["app_ms"].is_null() && line["error"].is_null());
-        assert_eq!(line["served_by"], "static");
+        assert_eq!((&line["served_by"], &line["protocol"]), (&"static".into(), &"HTTP/2.0".into()));
     }
 }

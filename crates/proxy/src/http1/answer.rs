@@ -64,14 +64,9 @@ pub(crate) struct Answer {
 /// Decides the framing and writes the head into `head`, a buffer of an earlier answer.
 pub(crate) fn prepare(response: Response, asked: Asked, mut head: Vec<u8>) -> Answer {
     let Response { status, reason, headers, declared_length, body, onward: _, close } = response;
-    let is_bodiless = matches!(status, 100..=199 | 204 | 304);
-    let (transfer, size) = transfer(body, asked.version);
-    let declared = match status {
-        100..=199 | 204 => None,
-        _ if is_bodiless || asked.head_only => declared_length.or(size.filter(|size| *size > 0)),
-        _ => size,
-    };
-    let transfer = if is_bodiless || asked.head_only { Transfer::Nothing } else { transfer };
+    let has_body = !asked.head_only && !forbids_body(status);
+    let declared = content_length(status, has_body, declared_length, body.size());
+    let transfer = if has_body { transfer(body, asked.version) } else { Transfer::Nothing };
     let keep_alive = asked.keep_alive && !close && !matches!(transfer, Transfer::UntilClose(_));
 
     head.clear();
@@ -103,29 +98,41 @@ pub(crate) fn prepare(response: Response, asked: Asked, mut head: Vec<u8>) -> An
         _ if status == 101 => push_field(&mut head, b"Connection", b"upgrade"),
         (false, _) => push_field(&mut head, b"Connection", b"close"),
         (true, Version::Http10) => push_field(&mut head, b"Connection", b"keep-alive"),
-        (true, Version::Http11) => {}
+        (true, Version::Http11 | Version::Http2) => {}
     }
     head.extend_from_slice(b"\r\n");
     Answer { head, transfer, keep_alive }
 }
 
-/// How a body is sent to a client of that version, and its size.
-fn transfer(body: ResponseBody, version: Version) -> (Transfer, Option<u64>) {
+/// Whether answers of a status never have a body (RFC 9110 §6.4.1).
+pub(crate) fn forbids_body(status: u16) -> bool {
+    matches!(status, 100..=199 | 204 | 304)
+}
+
+/// What `Content-Length` says; without a body, only what means something (RFC 9110 §8.6).
+pub(crate) fn content_length(
+    status: u16,
+    has_body: bool,
+    declared: Option<u64>,
+    size: Option<u64>,
+) -> Option<u64> {
+    match status {
+        100..=199 | 204 => None,
+        _ if has_body => size,
+        _ => declared.or(size.filter(|size| *size > 0)),
+    }
+}
+
+/// How a body is sent to a client of that version.
+fn transfer(body: ResponseBody, version: Version) -> Transfer {
     match body {
-        ResponseBody::Empty => (Transfer::Nothing, Some(0)),
-        ResponseBody::Full(bytes) => {
-            let size = bytes.len() as u64;
-            (Transfer::Whole(bytes), Some(size))
-        }
-        ResponseBody::File { file, offset, size } => {
-            (Transfer::File { file, offset, size }, Some(size))
-        }
-        ResponseBody::Stream { stream, size: Some(size) } => {
-            (Transfer::Sized { stream, size }, Some(size))
-        }
+        ResponseBody::Empty => Transfer::Nothing,
+        ResponseBody::Full(bytes) => Transfer::Whole(bytes),
+        ResponseBody::File { file, offset, size } => Transfer::File { file, offset, size },
+        ResponseBody::Stream { stream, size: Some(size) } => Transfer::Sized { stream, size },
         ResponseBody::Stream { stream, size: None } => match version {
-            Version::Http11 => (Transfer::Chunked(stream), None),
-            Version::Http10 => (Transfer::UntilClose(stream), None),
+            Version::Http10 => Transfer::UntilClose(stream),
+            Version::Http11 | Version::Http2 => Transfer::Chunked(stream),
         },
     }
 }

@@ -12,7 +12,7 @@ use onebox_config::Limits;
 use tokio::time::{timeout, timeout_at};
 
 use super::answer::{Asked, prepare};
-use super::body::{BodyPatience, RequestBody, Rest};
+use super::body::{BodyPatience, Incoming, Rest};
 use super::handler::Handler;
 use super::linger;
 use super::parse::{Parsed, parse_head};
@@ -20,8 +20,10 @@ use super::refusal::Refusal;
 use super::scan::{HeadLimits, HeadScan};
 use super::send::{Sender, Sent};
 use super::socket::{Reader, Socket};
+use crate::http2;
 use crate::lifecycle::{Busy, Lifecycle};
-use crate::message::{ConnectionInfo, Onward, Response};
+use crate::message::{ConnectionInfo, Onward, Response, Scheme};
+use crate::request_body::RequestBody;
 use crate::upstream::Tunnel;
 
 /// The size of a read buffer: most heads fit, in bytes.
@@ -30,8 +32,16 @@ const READ_BYTES: usize = 8 << 10;
 /// How long the unread rest of a request may take after its answer.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
-/// What a connection does after a burst of requests.
+/// What a client may begin its next request in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// HTTP/2 too, from a client that knows that it is spoken here.
+    AnyVersion,
+    Http1,
+}
+
+/// What a connection does after a burst of requests.
+#[derive(Debug, PartialEq, Eq)]
 enum Next {
     /// Wait for another request; `blank_line`: a stray empty line came already.
     Wait { blank_line: bool },
@@ -41,6 +51,8 @@ enum Next {
     Reset,
     /// The client is gone.
     Gone,
+    /// Go on in HTTP/2, with what was read of it.
+    Http2(BytesMut),
 }
 
 /// Serves one connection to its end.
@@ -54,6 +66,11 @@ pub(crate) async fn serve<H: Handler>(
     let mut patience = pin!(tokio::time::sleep(limits.header_timeout));
     let mut ending = pin!(lifecycle.close_idle());
     let mut blank_line = false;
+    // With TLS a client that wants HTTP/2 has said so in the handshake (RFC 9113 §3.3).
+    let mut expected = match connection.scheme {
+        Scheme::Http if limits.http2 => Expected::AnyVersion,
+        _ => Expected::Http1,
+    };
     loop {
         // After the end was called there is one last look for a request that has just come.
         let is_last = tokio::select! {
@@ -66,7 +83,7 @@ pub(crate) async fn serve<H: Handler>(
             () = ending.as_mut() => true,
         };
         let burst = Burst { connection: &connection, handler: &*handler, lifecycle: &lifecycle };
-        match Box::pin(burst.serve(&mut socket, blank_line)).await {
+        match Box::pin(burst.serve(&mut socket, blank_line, &mut expected)).await {
             Next::Wait { .. } if is_last => return socket.say_goodbye(),
             Next::Wait { blank_line: seen } => blank_line = seen,
             Next::Close => {
@@ -81,6 +98,12 @@ pub(crate) async fn serve<H: Handler>(
                 return;
             }
             Next::Gone => return,
+            // Most connections do not carry the room for it.
+            Next::Http2(early) => {
+                let client = http2::Client { socket, early, connection: connection.clone() };
+                let served = http2::serve(client, Arc::clone(&handler), Arc::clone(&lifecycle));
+                return Box::pin(served).await;
+            }
         }
         patience.as_mut().reset(tokio::time::Instant::now() + limits.idle_timeout);
     }
@@ -99,10 +122,17 @@ enum NoHead {
     /// Nothing but perhaps an empty line was sent.
     Nothing,
     Gone,
+    /// It is the beginning of HTTP/2.
+    Http2,
 }
 
 impl<H: Handler> Burst<'_, H> {
-    async fn serve(&self, socket: &mut Socket, mut blank_line: bool) -> Next {
+    async fn serve(
+        &self,
+        socket: &mut Socket,
+        mut blank_line: bool,
+        expected: &mut Expected,
+    ) -> Next {
         let mut busy = self.lifecycle.begin();
         let mut buf = BytesMut::with_capacity(READ_BYTES);
         let mut head_buf = Vec::with_capacity(512);
@@ -113,10 +143,13 @@ impl<H: Handler> Burst<'_, H> {
         }
         loop {
             let (mut reader, _) = socket.split();
-            let next = match self.read_head(&mut reader, &mut buf, &mut blank_line).await {
+            let head = self.read_head(&mut reader, &mut buf, &mut blank_line, *expected).await;
+            *expected = Expected::Http1;
+            let next = match head {
                 Ok(parsed) => self.exchange(socket, &mut buf, (parsed, busy), &mut head_buf).await,
                 Err(NoHead::Nothing) => return Next::Wait { blank_line },
                 Err(NoHead::Gone) => return Next::Gone,
+                Err(NoHead::Http2) => return Next::Http2(buf),
                 Err(NoHead::Refused(refusal)) => {
                     self.refuse(socket, refusal, &mut head_buf).await;
                     return Next::Close;
@@ -136,6 +169,7 @@ impl<H: Handler> Burst<'_, H> {
         reader: &mut Reader<'_>,
         buf: &mut BytesMut,
         blank_line: &mut bool,
+        expected: Expected,
     ) -> Result<Parsed, NoHead> {
         let limits = self.limits();
         let head_limits =
@@ -147,6 +181,11 @@ impl<H: Handler> Burst<'_, H> {
             if skip_blank_line(buf, blank_line).map_err(NoHead::Refused)? {
                 let end = scan.advance(buf, head_limits).map_err(NoHead::Refused)?;
                 if let Some(end) = end {
+                    if expected == Expected::AnyVersion
+                        && buf.get(..end) == Some(http2::PREFACE_HEAD)
+                    {
+                        return Err(NoHead::Http2);
+                    }
                     return parse_head(buf.split_to(end), head_limits, received_at)
                         .map_err(NoHead::Refused);
                 }
@@ -174,7 +213,7 @@ impl<H: Handler> Burst<'_, H> {
         let limits = self.limits();
         let patience = BodyPatience { read: limits.body_timeout, write: limits.send_timeout };
         let (reader, writer) = socket.split();
-        let mut body = RequestBody::new(reader, &writer, buf, fields, patience);
+        let mut body = RequestBody::from(Incoming::new(reader, &writer, buf, fields, patience));
         let (mut response, exchange) = tokio::select! {
             biased;
             answer = self.handler.handle(&head, &mut body, self.connection) => answer,

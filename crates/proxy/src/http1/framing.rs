@@ -1,6 +1,6 @@
 //! Where a request's body ends, and whether its connection stays open.
 //!
-//! Source: RFC 9112 §6 (body), §9.3 (persistence). Every doubt about the end of a body is refused.
+//! Source: RFC 9112 §6 (body), §9.3 (persistence), RFC 9113 §8.1 (HTTP/2). Every doubt about the end of a body is refused.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::message::Version;
 pub(crate) enum Framing {
     /// So many bytes.
     Length(u64),
-    /// Chunked.
+    /// Chunked; in HTTP/2, frames up to one that says that it is the last.
     Chunked,
 }
 
@@ -74,6 +74,7 @@ impl FieldReader {
     /// [`Refusal`] where the end of the body is in doubt.
     pub(crate) fn finish(self, version: Version) -> Result<Fields, Refusal> {
         let framing = match (self.codings, self.content_length) {
+            (None, None) if version == Version::Http2 => Framing::Chunked,
             (None, length) => Framing::Length(length.unwrap_or(0)),
             (Some(_), Some(_)) => {
                 return Err(Refusal::bad_request(
@@ -90,10 +91,11 @@ impl FieldReader {
         let keep_alive = match version {
             Version::Http11 => !self.close,
             Version::Http10 => self.keep_alive && !self.close,
+            Version::Http2 => true,
         };
         // RFC 9110 §10.1.1: not in HTTP/1.0, and pointless without a body.
         let expects_continue =
-            self.expects_continue && version == Version::Http11 && framing != Framing::Length(0);
+            self.expects_continue && version != Version::Http10 && framing != Framing::Length(0);
         Ok(Fields { framing, keep_alive, expects_continue })
     }
 

@@ -2,11 +2,11 @@
 
 use onebox_config::{Clients, Limits};
 
-use super::body::RequestBody;
 use super::refusal::Refusal;
 use super::send::Sent;
 use crate::exchange::Exchange;
 use crate::message::{ConnectionInfo, RequestHead, Response};
+use crate::request_body::RequestBody;
 use crate::service::Service;
 
 /// Answers requests. There are two: the pipeline, and the fixture of this module's tests.

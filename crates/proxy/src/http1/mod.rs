@@ -1,4 +1,4 @@
-//! HTTP/1.1 towards clients: our own connection loop.
+//! HTTP/1.1 towards clients: our own connection loop, and the rules for requests and answers that HTTP/2 shares.
 //!
 //! Owns the parser (`scan`, `parse`, `target`, `framing`, `singleton`), the bodies (`chunked`, `body`), the answers (`answer`, `send`) and
 //! the loop of a connection (`conn`). Must not know routes, files or applications: it calls a [`Handler`].
@@ -29,18 +29,20 @@ mod conn_test;
 #[cfg(test)]
 mod corpus_test;
 #[cfg(test)]
-mod responder_test;
+pub(crate) mod responder_test;
 
-pub(crate) use answer::{Asked, prepare};
-pub(crate) use body::{BodyPatience, RequestBody};
+pub(crate) use answer::{Asked, content_length, forbids_body, prepare};
+pub(crate) use body::{BodyPatience, Incoming, Rest};
 pub(crate) use chunked::{ChunkDecoder, Piece};
 pub(crate) use conn::serve;
-pub(crate) use framing::{Fields, Framing};
+pub(crate) use date::push_date;
+pub(crate) use framing::{Fields, Framing, read_fields};
 pub(crate) use handler::Handler;
 pub(crate) use linger::close as close_carefully;
+pub(crate) use parse::{MAX_FIELDS, Parsed};
 pub(crate) use refusal::Refusal;
 pub(crate) use scan::{HeadLimits, HeadScan};
-pub(crate) use send::{Sender, Sent};
+pub(crate) use send::{Gathered, Sender, Sent, beside, gather};
 pub(crate) use singleton::check_singletons;
 pub(crate) use socket::{Reader, Socket, Writer};
-pub(crate) use target::parse_host;
+pub(crate) use target::{parse_host, parse_target};

@@ -18,7 +18,7 @@ use super::target::{parse_host, parse_target};
 use crate::message::{RequestHead, Version};
 
 /// The most fields of a head.
-const MAX_FIELDS: usize = 128;
+pub(crate) const MAX_FIELDS: usize = 128;
 
 /// A request, and what its head says about its body and its connection.
 #[derive(Debug)]

@@ -13,11 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::{Handler, Refusal, RequestBody, Sent};
+use super::{Handler, Refusal, Sent};
 use crate::listener::{Acceptor, Listener};
 use crate::message::{
     BodyCut, BodyError, BodyStream, ConnectionInfo, Entrance, RequestHead, Response, ResponseBody,
 };
+use crate::request_body::RequestBody;
 use crate::server_method;
 
 /// Answers by the path of the request.
@@ -179,6 +180,8 @@ impl Server {
             send_timeout: Duration::from_secs(60),
             max_head_bytes: 8192,
             max_target_bytes: 1024,
+            http2: false,
+            max_streams: 100,
         };
         change(&mut limits);
         let responder = Arc::new(Responder {

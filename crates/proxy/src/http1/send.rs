@@ -78,12 +78,7 @@ impl Sender<'_> {
         answer: Answer,
         other: impl Future<Output = ()>,
     ) -> (Sent, Vec<u8>) {
-        let sending = self.send(answer);
-        tokio::pin!(sending, other);
-        tokio::select! {
-            sent = &mut sending => sent,
-            () = other => sending.await,
-        }
+        beside(self.send(answer), other).await
     }
 
     async fn file(
@@ -171,6 +166,18 @@ impl Sender<'_> {
     }
 }
 
+/// What `sending` gives, while `other` runs as far as it comes.
+pub(crate) async fn beside<T>(
+    sending: impl Future<Output = T>,
+    other: impl Future<Output = ()>,
+) -> T {
+    tokio::pin!(sending, other);
+    tokio::select! {
+        sent = &mut sending => sent,
+        () = other => sending.await,
+    }
+}
+
 /// What stands around the pieces of a stream.
 #[derive(Debug, Clone, Copy)]
 enum Framed {
@@ -203,14 +210,14 @@ fn push_hex(out: &mut Vec<u8>, value: u64) {
 
 /// What follows the pieces that were gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gathered {
+pub(crate) enum Gathered {
     More,
     End,
     Cut,
 }
 
 /// Takes the pieces that are ready. Waits only where there are none and nothing else is to be written.
-fn gather(
+pub(crate) fn gather(
     cx: &mut Context<'_>,
     stream: &mut BodyStream,
     pieces: &mut Vec<Bytes>,

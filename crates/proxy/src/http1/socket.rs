@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::net::SendFlags;
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio_util::io::poll_read_buf;
 
@@ -54,11 +54,50 @@ impl Socket {
         }
     }
 
+    /// Reads what is there into `buf`, or waits for it; nothing: the client sends no more.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => stream.poll_read_into(cx, buf),
+        }
+    }
+
+    /// Writes of `parts` what there is room for, or waits for room.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Tls(stream) => stream.poll_write(cx, parts),
+        }
+    }
+
+    /// Waits until the kernel has all that was written.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => stream.poll_flush(cx),
+        }
+    }
+
     /// Makes a reset of the close that follows: the client sees an error, never a short answer that looks complete.
     pub(crate) fn reset_on_close(&self) {
         if let Err(error) = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO)) {
             tracing::debug!(%error, "a connection can't be reset");
         }
+    }
+
+    /// Whether the client has chosen HTTP/2 in its handshake.
+    pub(crate) fn speaks_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.speaks_http2())
     }
 
     /// Says what TLS has to say before a close; without TLS there is nothing.

@@ -3,8 +3,8 @@
 use super::{Asked, Head, Service, error_response, last_page, name_request, own_answer};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
-use crate::http1::RequestBody;
 use crate::message::{ConnectionInfo, Response};
+use crate::request_body::RequestBody;
 use crate::uwsgi_server::PacketRequest;
 
 impl Service {

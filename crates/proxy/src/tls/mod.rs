@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use onebox_config::Limits;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
@@ -29,6 +30,7 @@ use tickets::Tickets;
 
 /// The protocol that only ACME's challenge speaks: there is nothing to say after its handshake (RFC 8737 §3).
 const ACME_TLS: &[u8] = b"acme-tls/1";
+const HTTP_2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// The TLS of all listeners of a proxy.
@@ -40,11 +42,11 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// TLS without any certificate: every handshake fails until there is one.
+    /// TLS without any certificate: every handshake fails until there is one. HTTP/2 is offered where `limits` have it.
     ///
     /// # Errors
     /// Where the library has no defaults.
-    pub(crate) fn new() -> Result<Self, TlsError> {
+    pub(crate) fn new(limits: &Limits) -> Result<Self, TlsError> {
         let table = Arc::new(ArcSwap::from_pointee(TlsTable::default()));
         let tickets = Arc::new(Tickets::default());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -52,7 +54,9 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Resolver(Arc::clone(&table))));
-        config.alpn_protocols = vec![HTTP_1_1.to_vec(), ACME_TLS.to_vec()];
+        let http2 = limits.http2.then_some(HTTP_2);
+        let protocols = http2.into_iter().chain([HTTP_1_1, ACME_TLS]);
+        config.alpn_protocols = protocols.map(<[u8]>::to_vec).collect();
         // Sessions are in tickets, which the next engine can read too.
         config.ticketer = Arc::clone(&tickets) as _;
         config.session_storage = Arc::new(NoServerSessionStorage {});

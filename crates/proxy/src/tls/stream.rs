@@ -13,7 +13,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use rustls::ServerConnection;
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
+
+use super::HTTP_2;
 
 /// What is read of a file at once, in bytes: four records.
 const FILE_BYTES: usize = 64 << 10;
@@ -57,6 +60,68 @@ impl TlsStream {
         let size = taken.len();
         reader.consume(size);
         Poll::Ready(Ok(size))
+    }
+
+    /// Reads what is there into `buf`; nothing: the client sends no more.
+    pub(crate) fn poll_read_into(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut session = self.session.lock();
+        ready!(self.poll_readable(cx, &mut session))?;
+        let mut reader = session.reader();
+        let there = reader.fill_buf()?;
+        let taken = there.get(..buf.remaining()).unwrap_or(there);
+        buf.put_slice(taken);
+        let size = taken.len();
+        reader.consume(size);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes of `parts` what the session has room for, and hands to the kernel what that takes of it now.
+    pub(crate) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut session = self.session.lock();
+        ready!(self.poll_written(cx, &mut session))?;
+        let taken = session.writer().write_vectored(parts)?;
+        match self.poll_written(cx, &mut session) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // What is left goes out before the next, or with the flush.
+            _ => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    /// Waits until the kernel has everything.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_written(cx, &mut self.session.lock())
+    }
+
+    fn poll_written(
+        &self,
+        cx: &mut Context<'_>,
+        session: &mut ServerConnection,
+    ) -> Poll<io::Result<()>> {
+        while session.wants_write() {
+            match session.write_tls(&mut Kernel(&self.tcp)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.tcp.poll_write_ready(cx))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the client has chosen HTTP/2 in the handshake (RFC 7301).
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.session.lock().alpn_protocol() == Some(HTTP_2)
     }
 
     /// Decrypts what comes until there is something to read.

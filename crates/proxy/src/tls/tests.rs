@@ -97,7 +97,7 @@ async fn visit(
 #[tokio::test]
 async fn the_name_decides_which_certificate_answers_and_changes_are_live() {
     let (a, b) = (certificate("a.example"), certificate("*.b.example"));
-    let tls = Arc::new(Tls::new().unwrap());
+    let tls = Arc::new(Tls::new(&Limits::default()).unwrap());
     let address = greeter(&tls).await;
     let config = Arc::new(client(&[&a, &b]));
     visit(address, &config, "a.example").await.unwrap_err();
@@ -113,7 +113,7 @@ async fn the_name_decides_which_certificate_answers_and_changes_are_live() {
 #[tokio::test]
 async fn clients_without_a_name_and_with_a_strange_one_get_what_was_set_for_them() {
     let (fallback, unknown) = (certificate("127.0.0.1"), certificate("c.example"));
-    let tls = Arc::new(Tls::new().unwrap());
+    let tls = Arc::new(Tls::new(&Limits::default()).unwrap());
     let address = greeter(&tls).await;
     let mut table = TlsTable::default();
     table.set_fallback(fallback.certificate.clone());
@@ -129,7 +129,7 @@ async fn a_session_goes_on_at_another_engine_that_has_the_keys() {
     let a = certificate("a.example");
     let keys = [TicketKey::random()];
     let fresh = || {
-        let tls = Arc::new(Tls::new().unwrap());
+        let tls = Arc::new(Tls::new(&Limits::default()).unwrap());
         tls.set_table(table(&[("a.example", &a)]));
         tls
     };
@@ -153,7 +153,7 @@ async fn a_session_goes_on_at_another_engine_that_has_the_keys() {
 #[tokio::test]
 async fn acmes_question_is_answered_with_its_certificate_and_nothing_else() {
     let (a, challenge) = (certificate("a.example"), certificate("a.example"));
-    let tls = Arc::new(Tls::new().unwrap());
+    let tls = Arc::new(Tls::new(&Limits::default()).unwrap());
     let mut table = table(&[("a.example", &a)]);
     table.add_challenge("a.example", challenge.certificate.clone());
     tls.set_table(table);
@@ -172,7 +172,7 @@ async fn acmes_question_is_answered_with_its_certificate_and_nothing_else() {
 
 #[tokio::test]
 async fn a_client_that_never_speaks_is_left_and_one_that_speaks_http_too() {
-    let tls = Tls::new().unwrap();
+    let tls = Tls::new(&Limits::default()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
@@ -187,7 +187,7 @@ async fn a_client_that_never_speaks_is_left_and_one_that_speaks_http_too() {
 /// A connected pair: the client's stream, and ours.
 async fn pair() -> (ClientStream, Socket) {
     let a = certificate("a.example");
-    let tls = Tls::new().unwrap();
+    let tls = Tls::new(&Limits::default()).unwrap();
     tls.set_table(table(&[("a.example", &a)]));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

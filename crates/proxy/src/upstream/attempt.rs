@@ -16,8 +16,8 @@ use super::upload::{Interrupted, Source, Upload};
 use super::wire::Wire;
 use crate::clients;
 use crate::error::ProxyError;
-use crate::http1::RequestBody;
-use crate::message::Version;
+use crate::message::{Interim, Version};
+use crate::request_body::RequestBody;
 
 /// The most interim answers (1xx) in front of the answer.
 const MAX_INTERIM: usize = 16;
@@ -145,18 +145,14 @@ impl Attempt<'_> {
         head: &AnswerHead,
         client: &mut RequestBody<'_>,
     ) -> Result<(), NoAnswer> {
-        let is_understood = self.passed.head.version == Version::Http11
+        let is_understood = self.passed.head.version != Version::Http10
             && self.passed.upgrades == Upgrades::Allowed;
         if head.status == 100 || !is_understood {
             return Ok(());
         }
-        let mut text = format!("HTTP/1.1 {} ", head.status).into_bytes();
-        text.extend_from_slice(head.reason.as_deref().unwrap_or_default());
-        for (name, value) in &head.headers {
-            text.extend_from_slice(&[b"\r\n", &name[..], b": ", value].concat());
-        }
-        text.extend_from_slice(b"\r\n\r\n");
-        client.say_in_between(&text).await.map_err(|error| NoAnswer::Other(error.into()))
+        let interim =
+            Interim { status: head.status, reason: head.reason.as_deref(), headers: &head.headers };
+        client.say_in_between(&interim).await.map_err(|error| NoAnswer::Other(error.into()))
     }
 
     /// Nothing but what was asked for may become of the connection.

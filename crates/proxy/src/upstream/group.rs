@@ -17,8 +17,8 @@ use super::upload::Source;
 use super::{health, relayed, script};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
-use crate::http1::RequestBody;
 use crate::message::{BodyError, Response};
+use crate::request_body::RequestBody;
 use crate::spool::{self, SpoolLimits};
 
 /// How often idle connections are looked at.

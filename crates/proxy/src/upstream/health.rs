@@ -11,8 +11,8 @@ use super::attempt::{Attempt, NoAnswer};
 use super::passed::{Passed, Upgrades};
 use super::server::Peer;
 use super::upload::{Source, Whole};
-use crate::http1::RequestBody;
 use crate::message::{ConnectionInfo, Entrance, RequestHead, Scheme, Version};
+use crate::request_body::RequestBody;
 use crate::request_id::RequestId;
 
 /// Room for the vars of a check.

@@ -15,8 +15,8 @@ use super::failure::UpstreamError;
 use super::fastcgi;
 use super::passed::BodyFraming;
 use crate::error::ProxyError;
-use crate::http1::RequestBody;
 use crate::message::BodyError;
+use crate::request_body::RequestBody;
 
 /// How much of a file is read at once, in bytes.
 const READ_BYTES: usize = 64 << 10;

@@ -17,10 +17,11 @@ use super::packet::{self, NoPacket, Packet, PacketRefusal};
 use super::{Door, PacketRequest};
 use crate::error::ProxyError;
 use crate::http1::{
-    Asked, BodyPatience, Fields, Framing, RequestBody, Sender, Socket, close_carefully, prepare,
+    Asked, BodyPatience, Fields, Framing, Incoming, Sender, Socket, close_carefully, prepare,
 };
 use crate::lifecycle::Lifecycle;
 use crate::message::{ConnectionInfo, Onward, Version};
+use crate::request_body::RequestBody;
 
 /// What most packets fit into, in bytes.
 const READ_BYTES: usize = 4 << 10;
@@ -113,7 +114,8 @@ impl Visit<'_> {
         let fields =
             Fields { framing: Framing::Length(size), keep_alive: false, expects_continue: false };
         let patience = BodyPatience { read: limits.body_timeout, write: limits.send_timeout };
-        let mut body = RequestBody::new(reader, &writer, &mut buf, fields, patience);
+        let incoming = Incoming::new(reader, &writer, &mut buf, fields, patience);
+        let mut body = RequestBody::from(incoming);
         let answered = tokio::select! {
             biased;
             answered = self.door.service.handle_packet(&self.door.site, &request, &mut body) => answered,

@@ -273,6 +273,8 @@ pub(crate) struct LimitsData {
     drain_timeout: Duration,
     max_head_bytes: usize,
     max_target_bytes: usize,
+    http2: bool,
+    max_streams: u32,
 }
 
 impl From<&Limits> for LimitsData {
@@ -286,6 +288,8 @@ impl From<&Limits> for LimitsData {
             drain_timeout: limits.drain_timeout,
             max_head_bytes: limits.max_head_bytes,
             max_target_bytes: limits.max_target_bytes,
+            http2: limits.http2,
+            max_streams: limits.max_streams,
         }
     }
 }
@@ -301,6 +305,8 @@ impl From<LimitsData> for Limits {
             drain_timeout: data.drain_timeout,
             max_head_bytes: data.max_head_bytes,
             max_target_bytes: data.max_target_bytes,
+            http2: data.http2,
+            max_streams: data.max_streams,
         }
     }
 }

@@ -86,7 +86,7 @@ pub(super) const REFUSED: &[Line] = &[
     ("CONNECT", b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", &[501], false),
     ("an absolute target without a host", b"GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
     ("a user in an absolute target", b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", &[400], false),
-    ("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[505], false),
+    ("the preface of HTTP/2, switched off", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[505], false),
     ("a TLS greeting", b"\x16\x03\x01\x02\0\x01\0", &[400], false),
     ("a blank before the colon", b"GET / HTTP/1.1\r\nHost: a\r\nX-A : b\r\n\r\n", &[400], false),
     ("a tab before the colon", b"GET / HTTP/1.1\r\nHost: a\r\nX-A\t: b\r\n\r\n", &[400], false),

@@ -1,0 +1,183 @@
+//! The loop of one connection: takes requests in, lets them be answered side by side, and ends as politely as the client allows.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use h2::Reason;
+use h2::server::{Builder, Connection};
+use onebox_config::Limits;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::conduct::Conduct;
+use super::io::Io;
+use super::stream::Visit;
+use crate::http1::{Handler, MAX_FIELDS, Socket, close_carefully};
+use crate::lifecycle::Lifecycle;
+use crate::message::ConnectionInfo;
+
+/// How much of its body a request may send before it is read, in bytes.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// The same for all requests of a connection together: the most that one client can make us keep.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// How much of an answer waits to be written, in bytes.
+const SEND_BUFFER: usize = 128 << 10;
+/// What RFC 9113 §6.5.2 counts for each field beside its name and value, in bytes.
+const FIELD_OVERHEAD: usize = 32;
+/// How long a client may take to agree to the end.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A client that speaks HTTP/2.
+pub(crate) struct Client {
+    pub(crate) socket: Socket,
+    /// What it has said already.
+    pub(crate) early: BytesMut,
+    pub(crate) connection: ConnectionInfo,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve<H: Handler>(client: Client, handler: Arc<H>, lifecycle: Arc<Lifecycle>) {
+    let Client { mut socket, early, connection } = client;
+    let limits = handler.limits();
+    let conduct = Arc::<Conduct>::default();
+    let io = Io::new(&mut socket, early, Arc::clone(&conduct), limits.send_timeout);
+    let Some(session) = open(io, limits, &lifecycle).await else {
+        return tracing::debug!("a client did not begin with the preface of HTTP/2");
+    };
+    let visit =
+        Visit { connection: &connection, handler: &*handler, lifecycle: &lifecycle, conduct };
+    let ending = visit.serve(session).await;
+    match ending {
+        Ending::Careful => tokio::select! {
+            () = close_carefully(&mut socket) => {}
+            () = lifecycle.cut() => {}
+        },
+        Ending::Plain => {}
+    }
+}
+
+/// The connection of a client that begins as it should, in time.
+async fn open<'s>(
+    io: Io<'s>,
+    limits: &Limits,
+    lifecycle: &Lifecycle,
+) -> Option<Connection<Io<'s>, Bytes>> {
+    tokio::select! {
+        opened = timeout(limits.header_timeout, builder(limits).handshake(io)) => opened.ok()?.ok(),
+        () = lifecycle.close_idle() => None,
+    }
+}
+
+fn builder(limits: &Limits) -> Builder {
+    // What is too large is ours to answer as long as it is not much too large.
+    let head_bytes = limits.max_head_bytes + FIELD_OVERHEAD * (MAX_FIELDS + 4);
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER);
+    builder
+}
+
+/// How a connection ends.
+enum Ending {
+    /// What was said is read by the client first.
+    Careful,
+    /// Nobody waits for anything.
+    Plain,
+}
+
+/// How far the end of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// The client knows that it shall not ask here again; what it asked before it knew is answered.
+    Leaving,
+    /// Nothing more is taken.
+    Left,
+}
+
+/// What happens next.
+enum Event<T> {
+    Answered,
+    Asked(T),
+    /// The process is being replaced, or ends.
+    Drain,
+    /// Answers shall be given up.
+    Cut,
+    /// The client wastes too much.
+    TooMuch,
+    /// Nobody has said anything for long enough.
+    Silence,
+}
+
+impl<H: Handler> Visit<'_, H> {
+    async fn serve(&self, mut session: Connection<Io<'_>, Bytes>) -> Ending {
+        let limits = self.handler.limits();
+        let mut requests = FuturesUnordered::new();
+        let mut stage = Stage::Open;
+        let mut has_asked = false;
+        let mut silence = pin!(sleep(limits.header_timeout));
+        let mut draining = pin!(self.lifecycle.stop_accepting());
+        let mut last_call = pin!(self.lifecycle.close_idle());
+        let mut cut = pin!(self.lifecycle.cut());
+        let mut too_much = pin!(self.conduct.too_much());
+        loop {
+            // What ends it comes first, because a client that never stops uses up the task's turn. Then answers: what they
+            // leave with the session is written when it is asked for requests.
+            let event = tokio::select! {
+                biased;
+                () = cut.as_mut(), if stage != Stage::Left => Event::Cut,
+                () = too_much.as_mut(), if stage != Stage::Left => Event::TooMuch,
+                // Who has not asked yet may be about to, and nobody else may be there to answer.
+                _ = draining.as_mut(), if stage == Stage::Open && has_asked => Event::Drain,
+                () = last_call.as_mut(), if stage == Stage::Open => Event::Drain,
+                Some(()) = requests.next(), if !requests.is_empty() => Event::Answered,
+                asked = session.accept() => Event::Asked(asked),
+                () = silence.as_mut(), if requests.is_empty() => Event::Silence,
+            };
+            match (event, stage) {
+                (Event::Asked(Some(Ok((request, respond)))), _) => {
+                    has_asked = true;
+                    requests.push(self.exchange(request, respond));
+                    continue;
+                }
+                (Event::Asked(Some(Err(error))), _) => {
+                    tracing::debug!(%error, "a connection of HTTP/2 broke");
+                    return if error.is_io() { Ending::Plain } else { Ending::Careful };
+                }
+                (Event::Asked(None), _) => return Ending::Careful,
+                (Event::Answered, _) => {}
+                // Twice: at once, and when the client has seen that (RFC 9113 §6.8).
+                (Event::Drain, _) | (Event::Silence, Stage::Open) => {
+                    session.graceful_shutdown();
+                    stage = Stage::Leaving;
+                }
+                (Event::Silence, Stage::Leaving) => {
+                    session.abrupt_shutdown(Reason::NO_ERROR);
+                    stage = Stage::Left;
+                }
+                (Event::Silence, Stage::Left) => return Ending::Plain,
+                (Event::Cut, _) => {
+                    requests.clear();
+                    session.abrupt_shutdown(Reason::NO_ERROR);
+                    stage = Stage::Left;
+                }
+                (Event::TooMuch, _) => {
+                    let peer = self.connection.peer.map(|peer| peer.ip().to_canonical());
+                    tracing::info!(?peer, "a client was sent away: it floods its connection");
+                    requests.clear();
+                    session.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    stage = Stage::Left;
+                }
+            }
+            let patience = if stage == Stage::Open { limits.idle_timeout } else { GOODBYE };
+            silence.as_mut().reset(Instant::now() + patience);
+        }
+    }
+}
