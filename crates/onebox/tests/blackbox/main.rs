@@ -31,6 +31,7 @@ mod engine;
 mod examples;
 mod failures;
 mod frameworks;
+mod http2;
 mod isolation;
 mod killed;
 mod lifecycle;
