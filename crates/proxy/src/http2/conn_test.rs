@@ -213,7 +213,10 @@ async fn a_client_that_opens_no_window_loses_its_answer_and_not_its_connection()
         limits.http2 = true;
         limits.send_timeout = Duration::from_millis(50);
     });
-    let mut client = connect(&server).await;
+    // The window of the connection has room for others.
+    let mut builder = h2::client::Builder::new();
+    builder.initial_connection_window_size(1 << 20);
+    let mut client = connect_with(&server, &builder).await;
     let (_, mut body) = client.ask("/big").await.unwrap().into_parts();
     let error = loop {
         match body.data().await.unwrap() {
