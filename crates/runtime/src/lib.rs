@@ -5,6 +5,7 @@
 //! loading of the application, the worker threads and the gateway of PEP 3333. Must not know HTTP framing, configuration
 //! or processes: requests come from a [`host`] and answers go back to it.
 
+mod admission;
 mod application;
 mod blocked;
 mod connection;

@@ -16,6 +16,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use rustix::thread::{Pid, gettid};
 
+use crate::admission::Ticket;
 use crate::notice::Failed;
 use crate::printed::Printed;
 use crate::raised::{self, Raised};
@@ -33,6 +34,7 @@ pub(crate) struct Seat {
     pub(crate) ident: c_long,
     /// As the kernel does.
     pub(crate) tid: Pid,
+    pub(crate) ticket: Ticket,
     state: Mutex<State>,
 }
 
@@ -214,7 +216,12 @@ impl Seats {
     pub(crate) fn take(&self) -> Arc<Seat> {
         // SAFETY: pthread_self has no preconditions; it is what CPython calls a thread's identity.
         let ident = unsafe { libc::pthread_self() }.cast_signed();
-        let seat = Arc::new(Seat { ident, tid: gettid(), state: Mutex::default() });
+        let seat = Arc::new(Seat {
+            ident,
+            tid: gettid(),
+            ticket: Ticket::default(),
+            state: Mutex::default(),
+        });
         let mut list = self.list();
         list.expected = list.expected.saturating_sub(1);
         list.seats.push(Arc::clone(&seat));

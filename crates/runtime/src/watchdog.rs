@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use crate::admission::{Admission, Gatekeeper};
 use crate::blocked;
 use crate::heart::{Heart, Look, Order};
 use crate::notice::Notice;
@@ -47,6 +48,7 @@ pub(crate) enum Remedy {
 pub(crate) struct Parts {
     pub(crate) seats: Arc<Seats>,
     pub(crate) heart: Arc<Heart>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) deadlines: Deadlines,
     pub(crate) remedy: Remedy,
     /// The application's folder.
@@ -56,6 +58,7 @@ pub(crate) struct Parts {
 
 struct Watchdog {
     parts: Parts,
+    gatekeeper: Gatekeeper,
     stacks: Stacks,
     cases: Vec<Case>,
     /// How long the present wait for the GIL lasts, where it was told.
@@ -92,8 +95,16 @@ struct Stall {
 pub(crate) fn start(py: Python<'_>, parts: Parts) -> PyResult<()> {
     let stacks = Stacks::install(py)?;
     let usage = Usage { told: (0, 0), at: Instant::now() };
-    let watchdog =
-        Watchdog { parts, stacks, cases: Vec::new(), stall: None, is_wedged: false, usage };
+    let gatekeeper = Gatekeeper::new(Arc::clone(&parts.admission));
+    let watchdog = Watchdog {
+        parts,
+        gatekeeper,
+        stacks,
+        cases: Vec::new(),
+        stall: None,
+        is_wedged: false,
+        usage,
+    };
     std::thread::Builder::new().name("onebox-watchdog".into()).spawn(|| watchdog.watch())?;
     Ok(())
 }
@@ -107,15 +118,17 @@ impl Watchdog {
             let begun = seats.begun();
             let now = Instant::now();
             let next = self.look(now);
-            self.tell_usage(now, begun, begun == begun_before && next.is_none());
-            match next {
-                Some(next) => {
-                    std::thread::park_timeout(next.saturating_duration_since(now));
-                    self.excuse(next);
-                }
+            let rests = begun == begun_before && next.is_none();
+            self.tell_usage(now, begun, rests);
+            if rests {
+                self.gatekeeper.rest();
+                seats.wait_for_work(begun);
+            } else {
                 // Who serves a request now and then is not woken for each.
-                None if begun != begun_before => std::thread::sleep(TICK),
-                None => seats.wait_for_work(begun),
+                let next = next.unwrap_or(now + TICK);
+                let next = next.min(self.gatekeeper.look(now, &seats.all(), begun));
+                std::thread::park_timeout(next.saturating_duration_since(now));
+                self.excuse(next);
             }
             begun_before = begun;
         }
@@ -227,6 +240,7 @@ impl Watchdog {
         }
         if now >= case.ends_at {
             if self.parts.seats.abandon(&case.seat, case.task.sequence) {
+                self.parts.admission.leave(&case.seat.ticket);
                 self.parts.teller.tell(Notice::Abandoned { task: case.task.clone() });
                 self.replace();
             }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyCFunction, PyDict, PyTuple};
 
+use crate::admission::Admission;
 use crate::environ::Environs;
 use crate::gateway::Gateway;
 use crate::heart::Heart;
@@ -36,6 +37,7 @@ struct Workers {
     gateway: Gateway,
     seats: Arc<Seats>,
     teller: Arc<Teller>,
+    admission: Arc<Admission>,
     started: AtomicUsize,
 }
 
@@ -50,16 +52,19 @@ pub(crate) fn start(py: Python<'_>, service: Service) -> PyResult<Started> {
     let Service { threads, host, gateway, deadlines, remedy, root, tell } = service;
     let (seats, heart) = (Arc::new(Seats::new(deadlines.harakiri)), Arc::new(Heart::default()));
     let teller = Arc::new(Teller::start(tell)?);
+    let admission = Arc::new(Admission::new(threads));
     let workers = Arc::new(Workers {
         host,
         gateway,
         seats: Arc::clone(&seats),
+        admission: Arc::clone(&admission),
         teller: Arc::clone(&teller),
         started: AtomicUsize::new(0),
     });
     let parts = Parts {
         seats: Arc::clone(&seats),
         heart: Arc::clone(&heart),
+        admission,
         deadlines,
         remedy,
         root,
@@ -108,7 +113,9 @@ impl Workers {
     fn serve(&self, py: Python<'_>) {
         let seat = self.seats.take();
         let mut environs = Environs::default();
-        while let Some(incoming) = self.host.receive(py) {
+        loop {
+            self.admission.enter(py, &seat.ticket);
+            let Some(incoming) = self.host.receive(py) else { break };
             self.seats.begin(&seat, &incoming.vars, incoming.time_left);
             let respond = || self.gateway.respond(py, &mut environs, incoming);
             // Dropping the answer has told its reader; the panic's message went to standard error.
@@ -121,6 +128,7 @@ impl Workers {
                 break;
             }
         }
+        self.admission.leave(&seat.ticket);
         self.seats.leave(&seat);
     }
 }
