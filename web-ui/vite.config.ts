@@ -18,5 +18,6 @@ export default defineConfig({
     environment: 'jsdom',
     include: ['src/**/*.test.ts'],
     setupFiles: ['src/test_setup.ts'],
+    testTimeout: 30_000,
   },
 });

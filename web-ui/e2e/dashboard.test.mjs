@@ -170,6 +170,16 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await lines.first().waitFor();
   });
 
+  await step('a request is looked for by the id of its error page', async () => {
+    await page.getByLabel('Request id').fill(' NOSUCH0000000000 ');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/#\/requests\/nosuch0000000000$/);
+    await page.getByRole('heading', { name: 'Request nosuch0000000000', level: 1 }).waitFor();
+    assert.match(await page.getByRole('alert').innerText(), /nothing is known of a request nosuch/i);
+    await page.goBack();
+    await page.getByRole('heading', { name: target.site, level: 1 }).waitFor();
+  });
+
   await step('the live release is listed', async () => {
     await page.locator('[data-release]').getByText('live', { exact: true }).waitFor();
   });

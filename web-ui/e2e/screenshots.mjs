@@ -55,6 +55,14 @@ for (const colorScheme of ['light', 'dark']) {
       await page.locator('.uplot canvas').nth(4).waitFor();
       await shoot(`site-${span}`);
     }
+    for (const id of ['7m3k9q0x2v5c8b1n', '0c4d8f2h6k1m5p9r']) {
+      await page.goto(`${full.url}#/requests/${id}`);
+      await page.getByTestId('exception').first().waitFor();
+      await shoot(`request-${id}`);
+    }
+    await page.goto(`${full.url}#/requests/nothing`);
+    await page.getByRole('alert').waitFor();
+    await shoot('request-unknown');
     await page.goto(`${full.url}#/box`);
     await page.locator('.uplot canvas').nth(6).waitFor();
     await shoot('box');

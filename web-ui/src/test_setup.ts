@@ -1,6 +1,10 @@
 /** What jsdom lacks of a browser. */
 
+import { configure } from '@testing-library/svelte';
 import { afterEach, vi } from 'vitest';
+
+// A busy machine is slow, and no failure.
+configure({ asyncUtilTimeout: 20_000 });
 
 HTMLDialogElement.prototype.showModal ??= function (this: HTMLDialogElement) {
   this.open = true;

@@ -45,6 +45,9 @@ pub struct AppSpec {
     pub threads: u16,
     /// Whether other processes serve the same application (`wsgi.multiprocess`).
     pub multiprocess: bool,
+    /// Whether exceptions are shown to clients, and an application that can't be imported is served as one: `onebox dev`.
+    #[serde(default)]
+    pub development: bool,
     /// How long its requests may take.
     pub deadlines: Deadlines,
 }
@@ -80,6 +83,7 @@ impl AppSpec {
         }
         vars.push(abi::spec::THREADS, self.threads.max(1).to_string().as_bytes())?;
         vars.push(abi::spec::MULTIPROCESS, if self.multiprocess { b"1" } else { b"0" })?;
+        vars.push(abi::spec::DEVELOPMENT, if self.development { b"1" } else { b"0" })?;
         for (key, duration) in [
             (abi::spec::HARAKIRI_MS, self.deadlines.harakiri),
             (abi::spec::HARAKIRI_GRACE_MS, self.deadlines.grace),

@@ -42,6 +42,8 @@ pub(crate) enum Verb {
     Deploy(DeployArgs),
     /// Serve a folder in place, in the foreground: nothing is copied, installed or kept
     Run(RunArgs),
+    /// Serve a folder while you write it: it is loaded anew on each change and shows its tracebacks; not for production
+    Dev(DevArgs),
     /// Run the appliance in the foreground
     Serve(ServeArgs),
     /// Show the appliance and its sites
@@ -113,9 +115,9 @@ pub(crate) struct ServeArgs {
     pub(crate) admin: Option<String>,
 }
 
-/// `onebox run`
+/// A folder that is served in place.
 #[derive(Debug, Args)]
-pub(crate) struct RunArgs {
+pub(crate) struct FolderArgs {
     /// The site's folder
     #[arg(value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub(crate) path: PathBuf,
@@ -128,9 +130,28 @@ pub(crate) struct RunArgs {
     /// Another file than PATH/onebox.toml
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// `onebox run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// What to serve.
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
     /// Where to listen.
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
+}
+
+/// `onebox dev`
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// What to serve.
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    /// Where to listen; whoever reaches it sees tracebacks
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8000")]
+    pub(crate) http: String,
 }
 
 /// `onebox deploy`

@@ -11,9 +11,12 @@ use std::time::Duration;
 
 mod entry;
 mod files;
+mod record;
 
 pub(crate) use entry::Entry;
 use files::LogFiles;
+pub use record::RequestRecord;
+use record::{Sieve, Waiting};
 
 /// How many lines may wait for the writer.
 const QUEUED_LINES: usize = 8192;
@@ -29,6 +32,7 @@ pub struct AccessLog {
 struct Shared {
     queue: SyncSender<Message>,
     dropped: AtomicU64,
+    records: Arc<Waiting>,
 }
 
 enum Message {
@@ -44,10 +48,12 @@ impl AccessLog {
     /// Where the thread can't be started.
     pub fn to_folder(folder: PathBuf) -> std::io::Result<Self> {
         let (queue, lines) = sync_channel(QUEUED_LINES);
+        let records = Arc::new(Waiting::default());
+        let shared = Shared { queue, dropped: AtomicU64::new(0), records: Arc::clone(&records) };
         std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write_lines(&lines, LogFiles::new(folder)))?;
-        Ok(Self { shared: Some(Arc::new(Shared { queue, dropped: AtomicU64::new(0) })) })
+            .spawn(move || write_lines(&lines, LogFiles::new(folder), &records))?;
+        Ok(Self { shared: Some(Arc::new(shared)) })
     }
 
     /// No log.
@@ -58,6 +64,11 @@ impl AccessLog {
     /// How many lines were dropped because the writer was behind.
     pub fn dropped(&self) -> u64 {
         self.shared.as_ref().map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))
+    }
+
+    /// The records of requests that were kept since the last call.
+    pub fn take_records(&self) -> Vec<RequestRecord> {
+        self.shared.as_ref().map_or_else(Vec::new, |shared| shared.records.take())
     }
 
     /// Waits until everything that was logged so far is in its file.
@@ -85,7 +96,8 @@ impl AccessLog {
     }
 }
 
-fn write_lines(lines: &Receiver<Message>, mut files: LogFiles) {
+fn write_lines(lines: &Receiver<Message>, mut files: LogFiles, records: &Waiting) {
+    let mut sieve = Sieve::default();
     while let Ok(first) = lines.recv() {
         if matches!(first, Message::Entry(_)) {
             std::thread::sleep(GATHER);
@@ -94,7 +106,10 @@ fn write_lines(lines: &Receiver<Message>, mut files: LogFiles) {
         // Everything that waits is one batch, written to the files at its end.
         while let Some(message) = next {
             match message {
-                Message::Entry(entry) => files.append(&entry),
+                Message::Entry(entry) => {
+                    files.append(&entry);
+                    sieve.take(&entry, records);
+                }
                 Message::Flush(done) => {
                     files.flush();
                     let _ = done.send(());
@@ -128,7 +143,7 @@ mod tests {
     fn lines_are_dropped_and_counted_where_the_writer_is_gone() {
         let (queue, lines) = sync_channel(1);
         drop(lines);
-        let shared = Shared { queue, dropped: AtomicU64::new(0) };
+        let shared = Shared { queue, dropped: AtomicU64::new(0), records: Arc::default() };
         let log = AccessLog { shared: Some(Arc::new(shared)) };
         log.write(entry("blog"));
         assert_eq!(log.dropped(), 1);
@@ -138,7 +153,7 @@ mod tests {
     #[test]
     fn lines_are_dropped_and_counted_where_the_queue_is_full() {
         let (queue, _lines) = sync_channel(1);
-        let shared = Shared { queue, dropped: AtomicU64::new(0) };
+        let shared = Shared { queue, dropped: AtomicU64::new(0), records: Arc::default() };
         let log = AccessLog { shared: Some(Arc::new(shared)) };
         for _ in 0..3 {
             log.write(entry("blog"));

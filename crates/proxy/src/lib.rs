@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use onebox_metrics::Registry;
 
-pub use access_log::AccessLog;
+pub use access_log::{AccessLog, RequestRecord};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use http1::fuzzing::parse_request_head;

@@ -9,6 +9,7 @@ mod admission;
 mod application;
 mod blocked;
 mod connection;
+mod dev;
 mod environ;
 mod errors;
 mod file_wrapper;

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::application;
+use crate::dev;
 use crate::environ;
 use crate::fork_guard;
 use crate::framework_errors;
@@ -24,8 +25,9 @@ pub(crate) fn load(py: Python<'_>, spec: &Spec) -> PyResult<Gateway> {
     printed::install(py)?;
     signal_guard::install(py)?;
     fork_guard::install(py)?;
-    let application = application::load(py, &spec.target)?;
+    let loaded = application::load(py, &spec.target);
     framework_errors::install(py)?;
+    let application = if spec.development { dev::shown(py, loaded) } else { loaded }?;
     Ok(Gateway::new(application, environ::template(py, spec)?))
 }
 

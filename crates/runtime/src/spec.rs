@@ -25,6 +25,8 @@ pub(crate) struct Spec {
     pub(crate) python_path: Vec<PathBuf>,
     pub(crate) threads: usize,
     pub(crate) multiprocess: bool,
+    /// Whether exceptions are shown to clients: `onebox dev`.
+    pub(crate) development: bool,
     pub(crate) deadlines: Deadlines,
 }
 
@@ -76,6 +78,7 @@ impl Spec {
                 .collect(),
             threads: threads.unwrap_or(1).max(1),
             multiprocess: vars.get(abi::spec::MULTIPROCESS) == Some(b"1"),
+            development: vars.get(abi::spec::DEVELOPMENT) == Some(b"1"),
             deadlines: Deadlines {
                 harakiri: duration(&vars, abi::spec::HARAKIRI_MS, "harakiri-ms")?,
                 grace: duration(&vars, abi::spec::HARAKIRI_GRACE_MS, "harakiri-grace-ms")?,

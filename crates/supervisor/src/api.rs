@@ -9,7 +9,10 @@ mod series;
 use serde::{Deserialize, Serialize};
 
 pub use events::{EventKind, PastEvent};
-pub use requests::{After, Autopsy, ErrorGroup, FailureKind, FailureReport, Frame, Raised};
+pub use requests::{
+    After, Autopsy, ErrorGroup, FailureKind, FailureReport, Frame, Raised, RequestRecord,
+    RequestsQuery,
+};
 pub use series::{
     BoxSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries, ResponseSeries,
     SeriesQuery, SiteSeries,

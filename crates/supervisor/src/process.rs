@@ -93,13 +93,35 @@ pub(crate) fn spawn(
     confinement: &Confinement,
 ) -> io::Result<(Process, Output)> {
     confinement.hold(&mut command)?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    spawn_as_told(command, inherited)
+}
+
+/// The same for a child that shares our terminal, and what is typed there: its standard output is not captured.
+///
+/// # Errors
+/// As [`spawn`].
+pub(crate) fn spawn_at_terminal(
+    mut command: Command,
+    inherited: &[(BorrowedFd<'_>, RawFd)],
+    confinement: &Confinement,
+) -> io::Result<(Process, Output)> {
+    confinement.hold(&mut command)?;
+    command.stdin(Stdio::inherit()).stdout(Stdio::inherit());
+    spawn_as_told(command, inherited)
+}
+
+fn spawn_as_told(
+    mut command: Command,
+    inherited: &[(BorrowedFd<'_>, RawFd)],
+) -> io::Result<(Process, Output)> {
     let mut parked = Vec::with_capacity(inherited.len());
     for (descriptor, number) in inherited {
         parked.push((rustix::io::fcntl_dupfd_cloexec(descriptor, PARKING_FLOOR)?, *number));
     }
     let moves: Vec<(RawFd, RawFd)> =
         parked.iter().map(|(descriptor, number)| (descriptor.as_raw_fd(), *number)).collect();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stderr(Stdio::piped());
     unblock_signals(&mut command);
     // SAFETY: between fork and exec the closure calls only dup2(2), which is async-signal-safe, on descriptors that `parked`
     // keeps open until after the spawn; it allocates nothing and touches no lock. Their numbers are at or above
@@ -122,13 +144,17 @@ pub(crate) fn spawn(
     let pidfd = Pid::from_raw(i32::try_from(pid).unwrap_or(0))
         .ok_or(io::ErrorKind::InvalidData.into())
         .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from));
-    let (Ok(pidfd), Some(stdout), Some(stderr)) = (pidfd, child.stdout.take(), child.stderr.take())
-    else {
+    let stdout = match child.stdout.take() {
+        Some(stdout) => Ok(stdout.into()),
+        // It has ours: there is nothing to be read.
+        None => io::pipe().map(|(nothing, _)| nothing.into()),
+    };
+    let (Ok(pidfd), Ok(stdout), Some(stderr)) = (pidfd, stdout, child.stderr.take()) else {
         child.kill().ok();
         child.wait().ok();
         return Err(io::Error::new(io::ErrorKind::Unsupported, "pidfds need Linux 5.4 or later"));
     };
-    watched(pid, pidfd, (stdout.into(), stderr.into()))
+    watched(pid, pidfd, (stdout, stderr.into()))
 }
 
 /// A child and what it prints.

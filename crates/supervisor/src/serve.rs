@@ -1,23 +1,24 @@
 //! The supervisor as a process: the state directory and its lock, the sockets, the servers, signals, the end.
 
+mod develop;
+mod in_place;
 mod servers;
 mod state_dir;
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use onebox_config::{Account, BoxConfig, ConfigError, Paths, SiteConfig};
+use onebox_config::{BoxConfig, ConfigError, Paths};
 use tracing_subscriber::EnvFilter;
 
 use crate::activation::{Activation, ActivationError};
 use crate::admin::first_password;
 use crate::appliance::{
-    Appliance, BootError, Fleet, Layout, OperationFailure, Settings, Setup, SiteRelease, Unsteady,
+    Appliance, BootError, Fleet, Layout, OperationFailure, Purpose, Settings, Setup, Unsteady,
 };
 use crate::listeners::{ListenError, ListenerSet, SocketFile, bind_unix};
 use crate::process::{keep_inherited_descriptors, take_inherited};
@@ -28,6 +29,7 @@ use crate::signals::{Blocked, Order, Signals};
 use crate::store::StoreError;
 use crate::takeover::{Program, Takeover, UpgradeError};
 use crate::users::another;
+pub use in_place::{Folder, develop, run_in_place};
 use servers::Servers;
 
 /// What the service manager is told while nothing is going on.
@@ -136,59 +138,12 @@ pub fn serve(configuration: Configuration, on_ready: impl FnOnce(Ready)) -> Resu
     result
 }
 
-/// Serves one folder as it is until a signal ends it: nothing is copied, installed or kept.
-///
-/// # Errors
-/// [`ServeError`] where it can't start; [`ServeError::InPlace`] where the folder is no site.
-pub fn run_in_place(
-    configuration: Configuration,
-    root: &Path,
-    site: SiteConfig,
-    on_ready: impl FnOnce(Ready),
-) -> Result<(), ServeError> {
-    start_logging();
-    let signals = Blocked::new()?;
-    let given = Activation::take()?;
-    let scratch = tempfile::Builder::new()
-        .prefix("onebox-run-")
-        .permissions(Permissions::from_mode(0o711))
-        .tempdir()?;
-    let (state_dir, owner) = (scratch.path().to_owned(), owner_of(root)?);
-    let in_place = move |config: BoxConfig| BoxConfig {
-        state_dir: state_dir.clone(),
-        admin: Vec::new(),
-        user: config
-            .user
-            .map(|of_box| if of_box.uid == 0 { of_box } else { owner.clone().unwrap_or(of_box) }),
-        ..config
-    };
-    let Configuration { config, read_again } = configuration;
-    let config = in_place(config);
-    check_user(&config)?;
-    let read_again = Box::new(move || read_again().map(&in_place));
-    let runtime = runtime()?;
-    let mode = Mode::InPlace { given, root: root.to_owned(), site: Box::new(site) };
-    let configuration = Configuration { config, read_again };
-    let start = Start { configuration, mode, program: None, signals };
-    let result = runtime.block_on(run(start, on_ready));
-    runtime.shutdown_background();
-    result
-}
-
 /// Whether this process can run the engine as whom the configuration says.
 fn check_user(config: &BoxConfig) -> Result<(), ServeError> {
     match another(config.user.as_ref()) {
         Some(engine) => state_dir::check_way(engine, &Paths::new(&config.state_dir)),
         None => Ok(()),
     }
-}
-
-/// Whose a folder is that is served in place, where that is not root.
-fn owner_of(folder: &Path) -> io::Result<Option<Account>> {
-    let folder = std::fs::metadata(folder)?;
-    let unnamed = || Account::of_numbers(folder.uid(), folder.gid());
-    let account = || Account::find(&folder.uid().to_string()).unwrap_or_else(unnamed);
-    Ok((folder.uid() != 0).then(account))
 }
 
 /// What it runs with.
@@ -207,8 +162,8 @@ enum Mode {
     Upgraded(Box<Takeover>),
     InPlace {
         given: Activation,
-        root: PathBuf,
-        site: Box<SiteConfig>,
+        folder: Arc<Folder>,
+        purpose: Purpose,
     },
 }
 
@@ -229,7 +184,7 @@ enum Load {
     /// The same, beside what the program before this one left.
     Beside(Box<Fleet>),
     /// A folder as it is.
-    InPlace { root: PathBuf, site: Box<SiteConfig> },
+    InPlace { folder: Arc<Folder>, purpose: Purpose },
 }
 
 impl Held {
@@ -246,7 +201,7 @@ impl Held {
                 return Ok(Self { lock, control, http, https, admin, load });
             }
             Mode::Appliance(given) => (given, Load::Live),
-            Mode::InPlace { given, root, site } => (given, Load::InPlace { root, site }),
+            Mode::InPlace { given, folder, purpose } => (given, Load::InPlace { folder, purpose }),
         };
         let lock = state_dir::prepare(&paths, engine)?;
         // Who opens sockets for sites says where they are served.
@@ -268,7 +223,6 @@ fn start_logging() {
     let started = tracing_subscriber::fmt()
         .with_env_filter(level)
         .with_target(false)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_writer(io::stderr)
         // Telling of a line that nobody takes, on the same stream, would panic.
         .log_internal_errors(false)
@@ -296,10 +250,16 @@ async fn run(start: Start, on_ready: impl FnOnce(Ready)) -> Result<(), ServeErro
     let Held { lock, control, http, https, admin, load } = Held::take(mode, &config)?;
     let _control_file = SocketFile(Paths::new(&config.state_dir).control_socket());
     let settings = Settings { config: Arc::new(config), http, https, admin };
-    let in_place = matches!(load, Load::InPlace { .. });
+    let purpose = match &load {
+        Load::InPlace { purpose, .. } => *purpose,
+        Load::Live | Load::Beside(_) => Purpose::Sites,
+    };
     let fleet = if let Load::Beside(fleet) = &load { Some(fleet.as_ref()) } else { None };
-    let appliance = Appliance::open(Setup { settings, fleet, in_place }).await?;
-    let first_password = if in_place { None } else { first_password(&appliance.store).await? };
+    let appliance = Appliance::open(Setup { settings, fleet, purpose }).await?;
+    let first_password = match purpose {
+        Purpose::Sites => first_password(&appliance.store).await?,
+        Purpose::InPlace | Purpose::Development => None,
+    };
     tokio::select! {
         biased;
         // First, so that what an upgrade has left is adopted before anything can end it.
@@ -325,6 +285,8 @@ async fn run(start: Start, on_ready: impl FnOnce(Ready)) -> Result<(), ServeErro
         };
         match order {
             Order::End => break,
+            // Of a terminal that is closed.
+            Order::Reload if purpose == Purpose::Development => break,
             Order::Reload => {
                 manager.reloading("Reading the configuration");
                 tokio::select! {
@@ -371,8 +333,11 @@ async fn load_all(appliance: &Arc<Appliance>, load: Load) -> Result<(), ServeErr
             appliance.adopt(*fleet).await?;
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "upgraded");
         }
-        Load::InPlace { root, site } => {
-            let release = SiteRelease::in_place(root, *site, &appliance.site_defaults()).await?;
+        Load::InPlace { folder, purpose: Purpose::Development } => {
+            develop::start(appliance, folder).await?;
+        }
+        Load::InPlace { folder, purpose } => {
+            let release = develop::read(&folder, &appliance.site_defaults(), purpose).await?;
             let layout = Layout::at_any_rate(vec![Arc::new(release)], &Unsteady::new());
             appliance.start_with(layout).await?;
             if let Err(failure) = appliance.loaded().await {

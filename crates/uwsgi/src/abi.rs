@@ -37,6 +37,8 @@ pub mod spec {
     pub const THREADS: &[u8] = b"threads";
     /// `1` where other processes serve the same application.
     pub const MULTIPROCESS: &[u8] = b"multiprocess";
+    /// `1` where exceptions are shown to clients.
+    pub const DEVELOPMENT: &[u8] = b"development";
     /// How long a request may take that does not say it itself, in milliseconds (`harakiri`).
     pub const HARAKIRI_MS: &[u8] = b"harakiri-ms";
     /// How long its thread has to come back after that, in milliseconds (`harakiri-grace`).

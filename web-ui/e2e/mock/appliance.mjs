@@ -47,6 +47,10 @@ function makeSite({
           release: live.id,
           started_ms: live.created_ms + 4_000,
           threads: 4,
+          state: 'running',
+          requests: 18_204 + index,
+          recycles: 0,
+          last_recycle: null,
         }));
   const status = {
     name,
@@ -57,6 +61,8 @@ function makeSite({
     released_ms: live.created_ms + 6_500,
     domains: [new URL(url).hostname],
     catch_all: false,
+    maintenance: false,
+    upstreams: [],
     urls: [url],
     kind,
     python,

@@ -11,6 +11,7 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Appliance } from './appliance.mjs';
+import { autopsy, errorGroups } from './requests.mjs';
 import { boxSeries, madeUpEvents, siteSeries } from './series.mjs';
 
 const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
@@ -79,6 +80,8 @@ async function handle(context) {
       return json(call, boxSeries(Number(call.url.searchParams.get('span_ms'))));
     case 'sites':
       return site(call);
+    case 'requests':
+      return request(call);
     default:
       return fail(call, 404, 'There is no such resource.', '');
   }
@@ -109,6 +112,8 @@ async function site(call) {
   switch (action) {
     case 'releases':
       return json(call, known.releases);
+    case 'errors':
+      return json(call, errorGroups(known));
     case 'logs':
       return call.url.searchParams.get('follow') === 'true'
         ? stream(call, [[`line:${name}`, 'line']])
@@ -126,6 +131,14 @@ async function site(call) {
     default:
       return fail(call, 404, 'There is no such resource.', '');
   }
+}
+
+function request(call) {
+  const [, id] = call.route;
+  const known = autopsy(id, call.appliance.sites.get('blog'));
+  return known
+    ? json(call, known)
+    : fail(call, 404, `nothing is known of a request ${id}`, 'An id has 16 digits and letters.');
 }
 
 function pastEvents(call) {

@@ -5,8 +5,10 @@ import { readNdjson } from './ndjson';
 import type {
   ApiErrorBody,
   ApplianceStatus,
+  Autopsy,
   BoxSeries,
   DeployEvent,
+  ErrorGroup,
   LogLine,
   PastEvent,
   Release,
@@ -96,6 +98,10 @@ export const api = {
   releases: (site: string): Promise<Release[]> => getJson(sitePath(site, 'releases')),
   logs: (site: string, lines: number): Promise<LogLine[]> =>
     getJson(`${sitePath(site, 'logs')}?lines=${lines}`),
+  /** What its requests fail with, the last seen first. */
+  errors: (site: string): Promise<ErrorGroup[]> => getJson(sitePath(site, 'errors')),
+  /** Everything that is known of one request. */
+  autopsy: (id: string): Promise<Autopsy> => getJson(`${BASE}/requests/${encodeURIComponent(id)}`),
   /** What a site did in the last `spanMs`, by the appliance's own clock. */
   siteSeries: (site: string, spanMs: number): Promise<SiteSeries> =>
     getJson(`${sitePath(site, 'series')}?span_ms=${spanMs}`),

@@ -198,3 +198,80 @@ export interface LogLine {
   source: string;
   text: string;
 }
+
+export type FailureKind = 'exception' | 'deadline' | 'answer';
+
+/** Failures of a site with the same traceback. */
+export interface ErrorGroup {
+  fingerprint: string;
+  kind: FailureKind;
+  type: string;
+  message: string;
+  place: string | null;
+  release: string;
+  request_id: string;
+  count: number;
+  first_ms: number;
+  last_ms: number;
+}
+
+export interface Frame {
+  file: string;
+  line: number;
+  function: string;
+  source: string | null;
+}
+
+export interface Raised {
+  type: string;
+  message: string;
+  after: 'cause' | 'context' | null;
+  frames: Frame[];
+}
+
+export interface FailureReport {
+  at_ms: number;
+  kind: FailureKind;
+  site: string;
+  release: string;
+  worker: string | null;
+  request_id: string;
+  method: string;
+  path: string;
+  age_ms: number;
+  fingerprint: string;
+  place: string | null;
+  raised: Raised[];
+  printed: string;
+}
+
+/** One request; phases in microseconds, `null` for those it did not have. */
+export interface RequestRecord {
+  request_id: string;
+  at_ms: number;
+  site: string;
+  release: string;
+  method: string;
+  path: string;
+  status: number;
+  served_by: 'app' | 'static' | 'upstream' | 'proxy';
+  error: string | null;
+  bytes_in: number;
+  bytes_out: number;
+  accept_us: number | null;
+  queue_us: number | null;
+  app_us: number | null;
+  body_us: number | null;
+  send_us: number | null;
+  total_us: number;
+  client: string | null;
+  user_agent: string | null;
+}
+
+/** Everything that is known of one request. */
+export interface Autopsy {
+  request_id: string;
+  request: RequestRecord | null;
+  failures: FailureReport[];
+  log: LogLine[];
+}

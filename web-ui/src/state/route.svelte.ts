@@ -6,6 +6,7 @@ export type Route =
   | { page: 'overview' }
   | { page: 'box'; span: Span }
   | { page: 'site'; name: string; span: Span }
+  | { page: 'request'; id: string }
   | { page: 'unknown' };
 
 export function parseRoute(hash: string): Route {
@@ -14,14 +15,18 @@ export function parseRoute(hash: string): Route {
   const parts = path.split('/');
   if (parts.length === 1 && parts[0] === '') return { page: 'overview' };
   if (parts.length === 1 && parts[0] === 'box') return { page: 'box', span };
-  if (parts.length === 2 && parts[0] === 'sites' && parts[1]) {
-    try {
-      return { page: 'site', name: decodeURIComponent(parts[1]), span };
-    } catch {
-      return { page: 'unknown' };
-    }
-  }
+  const name = parts.length === 2 && parts[1] ? decoded(parts[1]) : null;
+  if (name !== null && parts[0] === 'sites') return { page: 'site', name, span };
+  if (name !== null && parts[0] === 'requests') return { page: 'request', id: name };
   return { page: 'unknown' };
+}
+
+function decoded(part: string): string | null {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return null;
+  }
 }
 
 /** The link to a site's page. */
@@ -29,9 +34,15 @@ export function siteHref(name: string): string {
   return `#/sites/${encodeURIComponent(name)}`;
 }
 
+/** The link to the page of a request. */
+export function requestHref(id: string): string {
+  return `#/requests/${encodeURIComponent(id)}`;
+}
+
 /** The address of a page, without its span. */
 export function pageKey(route: Route): string {
-  return route.page === 'site' ? siteHref(route.name) : route.page;
+  if (route.page === 'site') return siteHref(route.name);
+  return route.page === 'request' ? requestHref(route.id) : route.page;
 }
 
 /** The link to the page of the box. */

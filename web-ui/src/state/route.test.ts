@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 
 import { SPANS, toSpan } from '../charts/span';
-import { BOX_HREF, hrefWithSpan, pageKey, parseRoute, siteHref } from './route.svelte';
+import { BOX_HREF, hrefWithSpan, pageKey, parseRoute, requestHref, siteHref } from './route.svelte';
 
 const [span] = SPANS;
 
@@ -12,6 +12,9 @@ it.each([
   ['#/sites/blog?span=7d', { page: 'site', name: 'blog', span: toSpan('7d') }],
   ['#/box', { page: 'box', span }],
   ['#/box?span=30d&more', { page: 'box', span: toSpan('30d') }],
+  ['#/requests/0123456789abcdef', { page: 'request', id: '0123456789abcdef' }],
+  ['#/requests/', { page: 'unknown' }],
+  ['#/requests/%E0%A4%A', { page: 'unknown' }],
   ['#/box/more', { page: 'unknown' }],
   ['#/sites/', { page: 'unknown' }],
   ['#/sites/blog/more', { page: 'unknown' }],
@@ -21,6 +24,7 @@ it.each([
 
 it('finds the way back from the link it makes', () => {
   expect(parseRoute(siteHref('a b/c'))).toEqual({ page: 'site', name: 'a b/c', span });
+  expect(parseRoute(requestHref('a/b'))).toEqual({ page: 'request', id: 'a/b' });
 });
 
 it('stays on the page when another span is chosen', () => {

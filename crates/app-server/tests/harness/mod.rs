@@ -205,6 +205,7 @@ pub fn spec(module: &str) -> AppSpec {
         python_path: Vec::new(),
         threads: 2,
         multiprocess: false,
+        development: false,
         deadlines: Deadlines {
             harakiri: Duration::from_secs(60),
             grace: Duration::from_secs(60),

@@ -35,6 +35,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Serve(arguments) => serve::serve(&appliance, arguments),
         Verb::Engine => serve::engine(),
         Verb::Run(arguments) => run::run(&appliance, arguments),
+        Verb::Dev(arguments) => run::develop(&appliance, arguments),
         Verb::Check(arguments) => check::check(arguments),
         Verb::Init(arguments) => init::init(arguments),
         Verb::HashPassword => hash_password::hash_password(),
@@ -77,6 +78,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             // Chosen by `dispatch` already.
             Verb::Serve(_)
             | Verb::Run(_)
+            | Verb::Dev(_)
             | Verb::Check(_)
             | Verb::Init(_)
             | Verb::HashPassword

@@ -1,12 +1,12 @@
 //! Everything that is known of one request, as text.
 
-use onebox_supervisor::api::{After, Autopsy, FailureKind, FailureReport, Raised};
+use onebox_supervisor::api::{After, Autopsy, FailureKind, FailureReport, Raised, RequestRecord};
 
 use super::{clock, log, style};
 
 /// The failures of a request with their tracebacks, as Python prints them, and the lines that belong to it.
 pub(crate) fn text(autopsy: &Autopsy) -> String {
-    let mut text = String::new();
+    let mut text = autopsy.request.as_ref().map(request).unwrap_or_default();
     for failure in &autopsy.failures {
         text.push_str(&head(failure));
         for raised in &failure.raised {
@@ -16,6 +16,36 @@ pub(crate) fn text(autopsy: &Autopsy) -> String {
         section(&mut text, "printed by its thread", failure.printed.lines().map(str::to_owned));
     }
     section(&mut text, "lines of the log that name it", autopsy.log.iter().map(log::line));
+    text
+}
+
+/// `GET /a 500`, from whom, and where its time went.
+fn request(request: &RequestRecord) -> String {
+    let RequestRecord { method, path, status, .. } = request;
+    let mut text =
+        format!("{}\n", style::strong(format!("{method} {} {status}", path.escape_debug())));
+    let when = clock::local(request.at_ms);
+    let client = request.client.as_deref().unwrap_or("a Unix socket");
+    let mut about = format!("{when}  {}, release {}, from {client}", request.site, request.release);
+    if let Some(agent) = &request.user_agent {
+        about.push_str(&format!(", {}", agent.escape_debug()));
+    }
+    text.push_str(&format!("{}\n", style::faint(about)));
+    if let Some(error) = &request.error {
+        text.push_str(&format!("{}\n", style::bad(error)));
+    }
+    let phases = [
+        ("accept", request.accept_us),
+        ("queue", request.queue_us),
+        ("app", request.app_us),
+        ("body", request.body_us),
+        ("send", request.send_us),
+        ("total", Some(request.total_us)),
+    ];
+    let lasted = phases.iter().filter_map(|(name, lasted_us)| {
+        lasted_us.map(|us| format!("{name} {}.{} ms", us / 1000, us % 1000 / 100))
+    });
+    text.push_str(&format!("{}\n", lasted.collect::<Vec<_>>().join(", ")));
     text
 }
 
@@ -94,7 +124,12 @@ mod tests {
             raised: vec![raised("KeyError", None), raised("LookupError", Some(After::Cause))],
             printed: "one\ntwo\n".into(),
         };
-        let autopsy = Autopsy { request_id: "7".into(), failures: vec![failure], log: Vec::new() };
+        let autopsy = Autopsy {
+            request_id: "7".into(),
+            request: None,
+            failures: vec![failure],
+            log: Vec::new(),
+        };
         let text = anstream::adapter::strip_str(&text(&autopsy)).to_string();
         let lines: Vec<_> = text.lines().enumerate().filter(|(at, _)| *at != 1).collect();
         let lines: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();

@@ -93,6 +93,19 @@ fn wait_for_line(appliance: &TestBox, request_id: &str, text: &str) {
     }
 }
 
+/// The request itself is told within a second.
+fn record(appliance: &TestBox, request_id: &str) -> Value {
+    let begun = Instant::now();
+    loop {
+        let record = autopsy(appliance, request_id)["request"].take();
+        if !record.is_null() {
+            return record;
+        }
+        assert!(begun.elapsed() < DEADLINE, "nothing is told of {request_id}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 fn errors(appliance: &TestBox, site: &str) -> Value {
     appliance.api(&format!("/api/v1/sites/{site}/errors")).json()
 }
@@ -124,6 +137,17 @@ fn a_failed_request_is_explained(isolation: &str) {
     assert_eq!(failure["printed"], "printed for /raise\ncomplained\ntold the server\n");
     let id = answer.header("x-request-id");
     wait_for_line(&appliance, id, &format!("POST /raise failed (request {id})"));
+
+    let record = record(&appliance, id);
+    assert_eq!((&record["status"], &record["path"]), (&500.into(), &"/raise".into()));
+    assert_eq!((&record["client"], &record["site"]), (&"127.0.0.1".into(), &"hello".into()));
+    assert!(record["error"].as_str().unwrap().contains("LookupError"), "{record}");
+    assert!(record["queue_us"].is_u64() && record["app_us"].is_u64(), "{record}");
+    let search = |query: &str| {
+        let found = appliance.api(&format!("/api/v1/requests?site=hello&path=/rai&{query}"));
+        found.json().as_array().unwrap().iter().filter(|found| found["request_id"] == id).count()
+    };
+    assert_eq!((search("status=5xx"), search("status=200"), search("slower_ms=60000")), (1, 0, 0));
 
     let cut = ask_and_be_cut(&appliance);
     let told = autopsy(&appliance, &cut);
@@ -175,6 +199,8 @@ fn a_failed_request_is_explained(isolation: &str) {
         assert!(!told.contains(SECRET), "{told}");
     }
     assert!(!groups.to_string().contains(SECRET), "{groups}");
+    let all = appliance.api("/api/v1/requests?limit=1000").stdout;
+    assert!(all.contains("/raise") && !all.contains(SECRET), "{all}");
     let log = appliance.cli(&["logs", "hello", "--access", "-n", "1000"]).ok().stdout;
     assert!(log.contains("/raise") && !log.contains(SECRET), "{log}");
 }

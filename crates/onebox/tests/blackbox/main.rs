@@ -24,6 +24,7 @@ mod conformance;
 mod crashes;
 mod dashboard;
 mod deadlines;
+mod dev;
 mod django;
 mod draining;
 mod encodings;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use onebox_metrics::{PhaseDurations, ServedBy};
 use serde::Serialize;
 
+use super::record::served_by;
 use crate::message::Version;
 use crate::request_id::RequestId;
 use crate::route::RoutedSite;
@@ -59,12 +60,21 @@ impl Entry {
         &self.routed.site.name
     }
 
+    /// When its head arrived.
+    pub(super) fn began(&self) -> SystemTime {
+        self.ended_at.checked_sub(self.phases.total).unwrap_or(UNIX_EPOCH)
+    }
+
+    /// The client's address, as people write it.
+    pub(super) fn client_address(&self) -> Option<String> {
+        self.client.map(|client| client.ip().to_canonical().to_string())
+    }
+
     /// Appends the line, with its end.
     pub(super) fn write_to(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
         let path = String::from_utf8_lossy(&self.path);
         let user_agent = self.user_agent.as_deref().map(String::from_utf8_lossy);
-        let since_epoch = self.ended_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let at = since_epoch.saturating_sub(self.phases.total);
+        let at = self.began().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = Line {
             at_ms: u64::try_from(at.as_millis()).unwrap_or(0),
             site: self.site(),
@@ -79,14 +89,9 @@ impl Entry {
             queue_ms: self.phases.queue.map(milliseconds),
             app_ms: self.phases.app.map(milliseconds),
             total_ms: milliseconds(self.phases.total),
-            client: self.client.map(|client| client.ip().to_canonical().to_string()),
+            client: self.client_address(),
             user_agent: user_agent.as_deref(),
-            served_by: match self.served_by {
-                ServedBy::App => "app",
-                ServedBy::Static => "static",
-                ServedBy::Upstream => "upstream",
-                ServedBy::Proxy => "proxy",
-            },
+            served_by: served_by(self.served_by),
             error: self.error.as_deref(),
         };
         serde_json::to_writer(&mut *out, &line)?;

@@ -73,6 +73,7 @@ fn routes() -> Router<AdminState> {
         .route("/api/v1/sites/{site}/releases", get(sites::releases))
         .route("/api/v1/sites/{site}/series", get(series::site))
         .route("/api/v1/sites/{site}/errors", get(requests::errors))
+        .route("/api/v1/requests", get(requests::search))
         .route("/api/v1/requests/{id}", get(requests::autopsy))
         .route("/api/v1/sites/{site}/explain", get(sites::explain))
         .route("/api/v1/sites/{site}/logs", get(logs::logs))

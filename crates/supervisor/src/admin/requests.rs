@@ -1,12 +1,21 @@
-//! Requests one by one: what they failed with, and the errors of a site.
+//! Requests one by one: looking for them, what they failed with, and the errors of a site.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 
 use super::{AdminError, AdminState};
-use crate::api::{Autopsy, ErrorGroup, LogLine};
+use crate::api::{Autopsy, ErrorGroup, LogLine, RequestRecord, RequestsQuery};
+use crate::store::metrics::Search;
+
+/// How many requests are told where nobody says it, and at most.
+const FEW: u32 = 100;
+const MOST: u32 = 1000;
+/// Every status.
+const ANY: RangeInclusive<u16> = 0..=999;
 
 /// `GET /api/v1/sites/{site}/errors`: the last seen first.
 pub(super) async fn errors(
@@ -17,15 +26,58 @@ pub(super) async fn errors(
     Ok(Json(state.appliance.history.errors(&site).await?))
 }
 
+/// `GET /api/v1/requests`: the last first.
+pub(super) async fn search(
+    State(state): State<AdminState>,
+    query: Result<Query<RequestsQuery>, QueryRejection>,
+) -> Result<Json<Vec<RequestRecord>>, AdminError> {
+    let Query(query) = query?;
+    Ok(Json(state.appliance.history.search(&to_search(query)?).await?))
+}
+
+fn to_search(query: RequestsQuery) -> Result<Search, AdminError> {
+    let RequestsQuery { id, site, path, status, slower_ms, before_ms, limit } = query;
+    let status = match &status {
+        None => ANY,
+        Some(text) => statuses(text).ok_or_else(|| {
+            AdminError::Malformed(format!("{text} is no status: write 404, or 5xx for a class"))
+        })?,
+    };
+    Ok(Search {
+        request_id: id,
+        site,
+        path,
+        status,
+        total_us: slower_ms.unwrap_or(0).saturating_mul(1000),
+        before_ms: before_ms.unwrap_or(i64::MAX),
+        limit: limit.unwrap_or(FEW).min(MOST),
+    })
+}
+
+/// The statuses that `404` or `5xx` means.
+fn statuses(text: &str) -> Option<RangeInclusive<u16>> {
+    if let Some(class) = text.strip_suffix("xx") {
+        let first = class.parse::<u16>().ok().filter(|class| (1..=9).contains(class))? * 100;
+        return Some(first..=first + 99);
+    }
+    let status = text.parse().ok().filter(|status| ANY.contains(status))?;
+    Some(status..=status)
+}
+
 /// `GET /api/v1/requests/{id}`
 pub(super) async fn autopsy(
     State(state): State<AdminState>,
     Path(request_id): Path<String>,
 ) -> Result<Json<Autopsy>, AdminError> {
     let failures = state.appliance.history.failures_of(&request_id).await?;
-    let Some(first) = failures.first() else { return Err(AdminError::NoRequest(request_id)) };
-    let log = lines_that_name(&state, first.site.clone(), request_id.clone()).await?;
-    Ok(Json(Autopsy { request_id, failures, log }))
+    let wanted = RequestsQuery { id: Some(request_id.clone()), ..RequestsQuery::default() };
+    let request = state.appliance.history.search(&to_search(wanted)?).await?.pop();
+    let site = failures.first().map(|failure| &failure.site);
+    let Some(site) = site.or(request.as_ref().map(|request| &request.site)) else {
+        return Err(AdminError::NoRequest(request_id));
+    };
+    let log = lines_that_name(&state, site.clone(), request_id.clone()).await?;
+    Ok(Json(Autopsy { request_id, request, failures, log }))
 }
 
 async fn lines_that_name(
@@ -37,4 +89,19 @@ async fn lines_that_name(
     let read = tokio::task::spawn_blocking(move || logs.naming(&site, &request_id));
     let internal = |error: &dyn std::error::Error| AdminError::Internal(error.to_string());
     read.await.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_a_number_or_a_class() {
+        assert_eq!(statuses("404"), Some(404..=404));
+        assert_eq!(statuses("0"), Some(0..=0));
+        assert_eq!(statuses("5xx"), Some(500..=599));
+        for wrong in ["", "xx", "0xx", "10xx", "-1", "5x", "1000", "five"] {
+            assert_eq!(statuses(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::api::EventKind;
-use crate::appliance::{Settings, Setup};
+use crate::appliance::{Purpose, Settings, Setup};
 use crate::clock::now_ms;
 use crate::history::figures::{BoxFigures, Gauge, ProcessFigures, SiteFigures, Tick};
 use crate::listeners::ListenerSet;
@@ -51,7 +51,7 @@ impl Api {
         let none = ListenerSet::default();
         let (http, https, admin) = (none.clone(), none.clone(), none);
         let settings = Settings { config: Arc::new(config), http, https, admin };
-        let setup = Setup { settings, fleet: None, in_place: false };
+        let setup = Setup { settings, fleet: None, purpose: Purpose::Sites };
         let appliance = Appliance::open(setup).await.unwrap();
         let password = first_password(&appliance.store).await.unwrap().unwrap();
         Self { _folder: folder, state: AdminState::new(appliance), password }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use onebox_app_server::{After, Frame, Raised};
+pub use onebox_proxy::RequestRecord;
 
 use super::LogLine;
 
@@ -94,11 +95,34 @@ pub struct ErrorGroup {
     pub last_ms: i64,
 }
 
+/// Query of `GET /api/v1/requests`, which answers with [`RequestRecord`]s, the last first: every request that failed or took a
+/// second, and some of the others.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestsQuery {
+    /// Its whole identity.
+    pub id: Option<String>,
+    /// Only of this site.
+    pub site: Option<String>,
+    /// A part of the path.
+    pub path: Option<String>,
+    /// `404`, or a class: `5xx`.
+    pub status: Option<String>,
+    /// It took so many milliseconds at least.
+    pub slower_ms: Option<u64>,
+    /// It came before this moment.
+    pub before_ms: Option<i64>,
+    /// At most so many; else 100, at most 1000.
+    pub limit: Option<u32>,
+}
+
 /// `GET /api/v1/requests/{id}`: everything that is known of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Autopsy {
     /// Its identity.
     pub request_id: String,
+    /// The request itself; `None`: it is not over, or was not kept.
+    pub request: Option<RequestRecord>,
     /// What it failed with, the first first.
     pub failures: Vec<FailureReport>,
     /// The lines of its site's log that name it, the oldest first.

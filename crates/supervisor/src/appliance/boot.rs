@@ -18,7 +18,7 @@ use crate::certificates::Certificates;
 use crate::clock::{EvenClock, now_ms};
 use crate::deploy::ReleaseIds;
 use crate::deploy::release::clean_half_made;
-use crate::engine::{EngineContext, LoadFailure};
+use crate::engine::{EngineContext, LoadFailure, Terminal};
 use crate::history::History;
 use crate::journal::Journal;
 use crate::logs::{Destination, Logs, Source};
@@ -38,8 +38,18 @@ pub(crate) struct Setup<'f> {
     pub(crate) settings: Settings,
     /// What the supervisor before this one left, at an upgrade.
     pub(crate) fleet: Option<&'f Fleet>,
-    /// Whether it serves one folder in place and has no state.
-    pub(crate) in_place: bool,
+    pub(crate) purpose: Purpose,
+}
+
+/// What an appliance is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The sites of a box.
+    Sites,
+    /// One folder in place: it has no state.
+    InPlace,
+    /// The same for who writes the site: it is loaded anew when it changes, and debugged at the terminal.
+    Development,
 }
 
 /// Why there is no appliance.
@@ -75,7 +85,8 @@ impl Appliance {
         let life = life.map_or_else(LifePipe::new, LifePipe::adopt)?;
         let next_socket = setup.fleet.map_or(1, |fleet| fleet.next_socket);
         let user = another(config.user.as_ref()).cloned();
-        let destination = if setup.in_place { Destination::Terminal } else { Destination::Files };
+        let in_place = setup.purpose != Purpose::Sites;
+        let destination = if in_place { Destination::Terminal } else { Destination::Files };
         let logs = Arc::new(Logs::new(paths.clone(), destination));
         let journal = Arc::new(Journal::new(store.clone()));
         let retention = Retention::from(&config.metrics);
@@ -87,13 +98,17 @@ impl Appliance {
         };
         let engines = EngineContext {
             paths: paths.clone(),
-            access_logs: (!setup.in_place).then(|| paths.box_logs()),
+            access_logs: (!in_place).then(|| paths.box_logs()),
             books: books.clone(),
             user: user.clone(),
+            terminal: match setup.purpose {
+                Purpose::Development => Terminal::Shared,
+                Purpose::Sites | Purpose::InPlace => Terminal::Ours,
+            },
             wanted: Arc::default(),
         };
         Ok(Arc::new(Self {
-            in_place: setup.in_place,
+            in_place,
             workers: Arc::new(WorkerContext::new(
                 paths.clone(),
                 books,

@@ -157,6 +157,7 @@ impl Appliance {
             stopped: false,
             maintenance: self.store.site(&site).await?.is_some_and(|row| row.maintenance),
             variables: self.store.variables(&site).await?,
+            development: false,
         };
         let path = release.config.path.clone();
         // New code has a clean record.

@@ -8,6 +8,7 @@ mod boot;
 mod certificates;
 mod change;
 mod deploys;
+mod develop;
 mod explain_url;
 mod failure;
 mod fallback;
@@ -48,7 +49,7 @@ use crate::users::SiteDefaults;
 use crate::workers::{Crew, Recycles, Veteran, WorkerContext};
 
 pub use boot::BootError;
-pub(crate) use boot::Setup;
+pub(crate) use boot::{Purpose, Setup};
 pub(crate) use failure::{OperationError, OperationFailure};
 pub(crate) use fleet::Fleet;
 pub(crate) use layout::Layout;

@@ -9,7 +9,7 @@ use onebox_app_server::{AppSpec, Deadlines, Interpreter};
 use onebox_config::site::{HealthCheck, Routing, SocketAddress, Upstream};
 use onebox_config::{Account, SiteConfig, SiteName};
 
-use super::OperationFailure;
+use super::{OperationFailure, Purpose, develop};
 use crate::api::UpstreamRoute;
 use crate::certificates;
 use crate::certificates::own::OwnFiles;
@@ -43,6 +43,8 @@ pub(crate) struct SiteRelease {
     /// What `onebox env` says.
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) place: Place,
+    /// Whether whoever asks is shown why it fails: `onebox dev`.
+    pub(super) development: bool,
 }
 
 /// Where a site lives, and as whom.
@@ -147,6 +149,7 @@ impl SiteRelease {
             stopped: row.stopped,
             maintenance: row.maintenance,
             variables,
+            development: false,
         })
     }
 
@@ -158,7 +161,10 @@ impl SiteRelease {
         root: PathBuf,
         mut config: SiteConfig,
         defaults: &SiteDefaults,
+        purpose: Purpose,
     ) -> Result<Self, OperationFailure> {
+        let development = purpose == Purpose::Development;
+        let variables = if development { develop::settings(&mut config) } else { Vec::new() };
         let name = match &config.name {
             Some(name) => name.clone(),
             None => {
@@ -186,7 +192,8 @@ impl SiteRelease {
             catch_all: true,
             stopped: false,
             maintenance: false,
-            variables: Vec::new(),
+            variables,
+            development,
         })
     }
 
@@ -259,6 +266,7 @@ impl SiteRelease {
             python_path: self.plan.python_path.clone(),
             threads: self.config.threads,
             multiprocess,
+            development: self.development,
             deadlines: Deadlines {
                 harakiri: self.config.harakiri,
                 grace: self.config.harakiri_grace,

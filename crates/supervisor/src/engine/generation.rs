@@ -57,8 +57,19 @@ pub(crate) struct EngineContext {
     pub(crate) books: Books,
     /// Whom engines run as; `None`: as the supervisor itself.
     pub(crate) user: Option<Account>,
+    /// Whether engines share our terminal.
+    pub(crate) terminal: Terminal,
     /// Filled by every generation.
     pub(crate) wanted: Arc<Wanted>,
+}
+
+/// Whose the terminal is that we were started at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Terminal {
+    /// Only ours.
+    Ours,
+    /// Engines read from it and print to it themselves: a debugger in an application works.
+    Shared,
 }
 
 /// What one generation is started with.
@@ -151,7 +162,10 @@ impl Generation {
         }
         let command = command(context.user.as_ref(), embedded.as_ref())?;
         let confinement = Confinement::to_user(context.user.clone());
-        let child = process::spawn(command, &inherited, &confinement)?;
+        let child = match context.terminal {
+            Terminal::Ours => process::spawn(command, &inherited, &confinement)?,
+            Terminal::Shared => process::spawn_at_terminal(command, &inherited, &confinement)?,
+        };
         let about = About { number, started_ms: now_ms(), embedded, probe: probe_file };
         let generation = Self::listen_to(context, about, child, (ours, giver), Heard::NOTHING)?;
         let start = ToEngine::Start(EngineStart {

@@ -32,6 +32,8 @@ use crate::process::take_inherited;
 
 /// More threads than this do not make an engine faster: it mostly waits.
 const MOST_THREADS: usize = 4;
+/// Records of requests that one message has: orders are not held up by one that is large.
+const MOST_RECORDS: usize = 200;
 /// Messages to the supervisor that may wait; it reads at once.
 const OUTBOX: usize = 64;
 
@@ -204,6 +206,7 @@ async fn tell(mut writer: OwnedWriteHalf, mut messages: mpsc::Receiver<FromEngin
 struct Engine {
     proxy: Proxy,
     metrics: Arc<Registry>,
+    access_log: AccessLog,
     routes: Routes,
     http: Vec<TcpListener>,
     https: Vec<TcpListener>,
@@ -240,10 +243,11 @@ impl Engine {
             temp_dir: Some(start.temp_dir.clone()),
         };
         Ok(Self {
-            proxy: Proxy::new(settings, Arc::clone(&metrics), access_log)
+            proxy: Proxy::new(settings, Arc::clone(&metrics), access_log.clone())
                 .map_err(io::Error::other)?,
             routes: Routes::new(Arc::clone(&metrics)),
             metrics,
+            access_log,
             http,
             https,
             doors: Doors::default(),
@@ -283,11 +287,12 @@ impl Engine {
                         self.say(FromEngine::Wanted { site }).await;
                     }
                 }
-                _ = second.tick() => self.say(FromEngine::Sample(self.metrics.snapshot())).await,
+                _ = second.tick() => self.tell_second().await,
                 () = ended(&mut draining) => {
                     self.routes.close_embedded();
                     self.run_exit_handlers().await;
-                    self.say(FromEngine::Sample(self.metrics.snapshot())).await;
+                    self.access_log.flush();
+                    self.tell_second().await;
                     return Ok(());
                 }
             }
@@ -386,6 +391,16 @@ impl Engine {
         let stopped = tokio::task::spawn_blocking(move || embedded.stop(EXIT_HANDLERS)).await;
         if !matches!(stopped, Ok(true)) {
             tracing::warn!("the exit handlers of the application took too long and were cut off");
+        }
+    }
+
+    /// What was counted, and which requests there were.
+    async fn tell_second(&self) {
+        self.say(FromEngine::Sample(self.metrics.snapshot())).await;
+        let mut records = self.access_log.take_records();
+        while !records.is_empty() {
+            let rest = records.split_off(records.len().min(MOST_RECORDS));
+            self.say(FromEngine::Requests(std::mem::replace(&mut records, rest))).await;
         }
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod tls;
 
 pub(crate) use generation::{
     EmbeddedSite, EngineContext, Generation, GenerationData, GenerationSpec, LoadFailure, Loaded,
+    Terminal,
 };
 pub use host::{EngineError, engine_main};
 pub(crate) use sockets::shown as shown_address;

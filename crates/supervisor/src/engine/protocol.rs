@@ -13,7 +13,7 @@ use onebox_app_server::{AppSpec, Interpreter, Notice};
 use onebox_config::site::{Routing, Upstream};
 use onebox_config::{Clients, Limits};
 use onebox_metrics::Snapshot;
-use onebox_proxy::Heir;
+use onebox_proxy::{Heir, RequestRecord};
 use serde::{Deserialize, Serialize};
 
 use super::tls::TlsData;
@@ -121,6 +121,8 @@ pub(crate) enum FromEngine {
         /// The site.
         site: String,
     },
+    /// Requests that are over, or some of them; each second in which there were any.
+    Requests(Vec<RequestRecord>),
     /// Totals since the engine started; each second.
     Sample(Snapshot),
     /// It drains: no connection will be accepted any more.

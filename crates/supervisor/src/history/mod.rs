@@ -19,11 +19,11 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::api::{BoxSeries, ErrorGroup, FailureReport, SiteSeries};
+use crate::api::{BoxSeries, ErrorGroup, FailureReport, RequestRecord, SiteSeries};
 use crate::clock::now_ms;
 use crate::journal::Journal;
 use crate::store::metrics::{
-    self, FiguresRead, MetricsError, MetricsReader, Question, Retention, Whose,
+    self, FiguresRead, MetricsError, MetricsReader, Question, Retention, Search, Whose,
 };
 use figures::Tick;
 use recorder::{Order, Recorder, Unsaved};
@@ -95,6 +95,22 @@ impl History {
         {
             tracing::warn!("metrics.db is written too slowly: the report of a failure is lost");
         }
+    }
+
+    /// Takes in requests that are over. Never waits: a writer that is behind loses them.
+    pub(crate) fn requests(&self, records: Vec<RequestRecord>) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.order(Order::Requests(records)) {
+            tracing::warn!("metrics.db is written too slowly: records of requests are lost");
+        }
+    }
+
+    /// Requests that are looked for, the last first.
+    ///
+    /// # Errors
+    /// As [`Self::errors`].
+    pub(crate) async fn search(&self, search: &Search) -> Result<Vec<RequestRecord>, HistoryError> {
+        self.write_down().await;
+        self.read_or_check(metrics::search(&self.path, search).await)
     }
 
     /// The tracebacks of a site, the last seen first.

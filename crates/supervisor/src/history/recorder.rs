@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::aside::put_aside;
 use super::figures::Tick;
-use crate::api::{EventKind, FailureReport};
+use crate::api::{EventKind, FailureReport, RequestRecord};
 use crate::clock::now_ms;
 use crate::journal::Journal;
 use crate::store::metrics::{Batch, MetricsDb, MetricsError, Retention};
@@ -22,6 +22,8 @@ use crate::store::metrics::{Batch, MetricsDb, MetricsError, Retention};
 const TOGETHER: usize = 60;
 /// Seconds that are kept while nothing can be written.
 const MOST_KEPT: usize = 300;
+/// Requests that are written together, and kept while nothing can be written; the oldest go.
+const MOST_REQUESTS: usize = 2000;
 /// Failures that are kept while nothing can be written; the oldest go.
 const MOST_FAILURES: usize = 100;
 /// How often what is too old, or too much, is forgotten.
@@ -35,6 +37,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) enum Order {
     /// A second is over.
     Tick(Box<Tick>),
+    /// Requests are over.
+    Requests(Vec<RequestRecord>),
     /// A request has failed.
     Failed(Box<FailureReport>),
     /// Somebody wants to read: what is not written yet?
@@ -71,6 +75,7 @@ pub(super) struct Recorder {
     db: Option<MetricsDb>,
     batch: Batch,
     failures: Vec<FailureReport>,
+    requests: Vec<RequestRecord>,
     saves: Arc<AtomicU64>,
     /// When to try again, and the pause after that, while nothing can be written.
     trouble: Option<(Instant, Duration)>,
@@ -93,6 +98,7 @@ impl Recorder {
             db: None,
             batch: Batch::default(),
             failures: Vec::new(),
+            requests: Vec::new(),
             saves,
             trouble: None,
             pruned_at: Instant::now(),
@@ -117,6 +123,14 @@ impl Recorder {
                     let surplus = (self.failures.len() + 1).saturating_sub(MOST_FAILURES);
                     self.failures.drain(..surplus);
                     self.failures.push(*report);
+                }
+                Order::Requests(mut records) => {
+                    self.requests.append(&mut records);
+                    if self.requests.len() >= MOST_REQUESTS {
+                        self.save().await;
+                        let surplus = self.requests.len().saturating_sub(MOST_REQUESTS);
+                        self.requests.drain(..surplus);
+                    }
                 }
                 Order::Peek(answer) => {
                     let saves = self.saves.load(Ordering::SeqCst);
@@ -167,6 +181,10 @@ impl Recorder {
         if !self.failures.is_empty() {
             db.add_failures(&self.failures).await?;
             self.failures.clear();
+        }
+        if !self.requests.is_empty() {
+            db.add_requests(&self.requests).await?;
+            self.requests.clear();
         }
         if self.pruned_at.elapsed() >= PRUNING {
             self.pruned_at = Instant::now();

@@ -21,9 +21,10 @@ const STATE: [&str; 5] = [
     include_str!("fixtures/0005_paths.sql"),
 ];
 /// The same of `metrics.db`.
-const METRICS: [&str; 2] = [
+const METRICS: [&str; 3] = [
     include_str!("metrics/fixtures/0001_first.sql"),
     include_str!("metrics/fixtures/0002_failures.sql"),
+    include_str!("metrics/fixtures/0003_requests.sql"),
 ];
 
 /// Every table's columns and rows, as SQL literals.

@@ -1,7 +1,7 @@
 //! An appliance of its own for a test.
 
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -89,8 +89,18 @@ impl TestBox {
         arguments: &[&str],
         change: impl FnOnce(&mut Command),
     ) -> Self {
+        Self::in_place("run", path, arguments, change)
+    }
+
+    /// The same with another verb.
+    pub(crate) fn in_place(
+        verb: &str,
+        path: &Path,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let mut command = onebox();
-        command.arg("run").arg(path).args(["--http", "127.0.0.1:0"]).args(arguments);
+        command.arg(verb).arg(path).args(["--http", "127.0.0.1:0"]).args(arguments);
         change(&mut command);
         let folder = open_folder();
         let state = folder.path().join("state");
@@ -220,6 +230,13 @@ impl TestBox {
     /// The process id of the engine.
     pub(crate) fn engine_pid(&self) -> i32 {
         i32::try_from(self.status()["engine"]["pid"].as_i64().expect("an engine runs")).unwrap()
+    }
+
+    /// Types something at its terminal; its standard input is a pipe.
+    pub(crate) fn type_in(&mut self, text: &str) {
+        let child = self.child.as_mut().expect("it runs");
+        let stdin = child.stdin.as_mut().expect("its input is a pipe");
+        stdin.write_all(text.as_bytes()).unwrap();
     }
 
     /// Its process id.

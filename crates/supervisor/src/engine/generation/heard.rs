@@ -149,6 +149,7 @@ impl Ears {
                     _ => {}
                 }
             }
+            FromEngine::Requests(records) => self.books.history.requests(records),
             FromEngine::Wanted { site } => self.wanted.add(site),
             FromEngine::Draining => self.heard.send_modify(|heard| heard.draining = true),
         }

@@ -5,6 +5,7 @@
 mod failures;
 mod prune;
 mod read;
+mod requests;
 #[cfg(test)]
 mod size_test;
 mod write;
@@ -24,6 +25,7 @@ use sqlx::{ConnectOptions, Connection};
 pub(crate) use failures::{error_groups, failures_of};
 pub(crate) use prune::Retention;
 pub(crate) use read::{FiguresRead, MetricsReader, Question, Whose};
+pub(crate) use requests::{Search, search};
 pub(crate) use write::Batch;
 
 /// The schemas of all versions, in order.

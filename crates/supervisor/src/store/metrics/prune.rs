@@ -41,6 +41,7 @@ impl MetricsDb {
         }
         let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         self.forget_failures(now_ms.saturating_sub(keep_ms)).await?;
+        self.forget_requests(now_ms.saturating_sub(keep_ms)).await?;
         self.forget_series().await
     }
 

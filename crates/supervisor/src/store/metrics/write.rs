@@ -363,6 +363,6 @@ fn histogram(row: &SqliteRow, column: &str) -> Result<HistogramSnapshot, Metrics
 }
 
 /// SQLite's integers have a sign.
-fn stored(value: u64) -> i64 {
+pub(super) fn stored(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
