@@ -1,12 +1,14 @@
 //! Who the client is behind other proxies, and what upstreams are told about it: nginx and curl stand around us.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::process::Command;
 
 use bytes::Bytes;
 use http::Request;
 
-use crate::harness::{Connection, Nginx, SiteFolder, TestBox, free_address, get, run};
+use crate::harness::{
+    Address, Connection, Https, Nginx, Pem, Relay, SiteFolder, TestBox, free_address, get, run,
+};
 
 /// An appliance that believes what `listen` says, and the site that tells what it sees.
 fn appliance(listen: &str) -> TestBox {
@@ -127,4 +129,96 @@ fn the_proxy_protocol_introduces_clients_in_both_directions() {
         }
     }
     drop(nginx);
+}
+
+/// Shows who asks, and what was reached how.
+const SHOW: &str = "def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    names = 'REMOTE_ADDR', 'REMOTE_PORT', 'SERVER_PORT', 'wsgi.url_scheme', 'HTTPS'
+    return [' '.join(str(environ.get(name)) for name in names).encode()]
+";
+
+/// Introductions of one client in both versions, byte by byte as the specification has them.
+fn introductions(client: SocketAddrV4, local: SocketAddrV4) -> [Vec<u8>; 2] {
+    let (from, to) = (client.ip(), local.ip());
+    let text = format!("PROXY TCP4 {from} {to} {} {}\r\n", client.port(), local.port());
+    let mut binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    binary.extend([from.octets(), to.octets()].concat());
+    binary.extend([client.port().to_be_bytes(), local.port().to_be_bytes()].concat());
+    [text.into_bytes(), binary]
+}
+
+#[test]
+fn the_proxy_protocol_stands_before_a_handshake() {
+    let folder = tempfile::tempdir().unwrap();
+    let pem = Pem::new(folder.path(), "a.example");
+    let site = SiteFolder::fixture("hello");
+    site.write("app.py", SHOW);
+    site.write("onebox.toml", &format!("domains = 'a.example'\n{}", pem.section()));
+    let deployed = |trusted: &str| {
+        let appliance = TestBox::start_with_config(&format!(
+            "[listen]\nhttp = '127.0.0.1:0'\nhttps = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n\
+             trusted-proxies = '{trusted}'\nproxy-protocol = true\n"
+        ));
+        appliance.deploy(site.path()).ok();
+        appliance
+    };
+    let trusting = deployed("127.0.0.1");
+    let https = trusting.https.unwrap();
+    let ask = |address: SocketAddr| {
+        Https::new(address, &pem.certificate).ask("a.example", "/", &["-H", "Host: a.example"])
+    };
+    let (client, local) = ("192.0.2.7:4711", "198.51.100.1:8443");
+    for introduction in introductions(client.parse().unwrap(), local.parse().unwrap()) {
+        let said = ask(Relay::start(https, introduction).address).ok().stdout;
+        assert!(said.ends_with("\r\n\r\n192.0.2.7 4711 8443 https on"), "{said}");
+    }
+    // The proxy speaks for itself: its health check.
+    let own = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    for introduction in [&own[..], b"PROXY UNKNOWN\r\n"] {
+        let said = ask(Relay::start(https, introduction.to_vec()).address).ok().stdout;
+        let reached = format!(" {} https on", https.port());
+        assert!(said.contains("\r\n\r\n127.0.0.1 ") && said.ends_with(&reached), "{said}");
+    }
+    // A proxy that is trusted and introduces nobody, or says it wrong, hears nothing, not even a handshake.
+    assert!(!ask(https).status.success());
+    let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
+    for broken in [
+        &b"PROXY TCP4 192.0.2.7 198.51.100.1 4711\r\n"[..],
+        b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 99999\r\n",
+        b"PROXY TCP9 192.0.2.7 198.51.100.1 4711 8443\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c",
+        b"",
+    ] {
+        let said = Address::Tcp(https).ask(&[broken, hello].concat());
+        assert!(said.bytes.is_empty(), "{}: {said:?}", broken.escape_ascii());
+    }
+    // From anybody else it is no beginning of a handshake.
+    let doubting = deployed("192.0.2.0/24");
+    let https = doubting.https.unwrap();
+    let [text, _] = introductions(client.parse().unwrap(), local.parse().unwrap());
+    assert!(!ask(Relay::start(https, text).address).status.success());
+    let said = ask(https).ok().stdout;
+    assert!(said.contains("\r\n\r\n127.0.0.1 "), "{said}");
+}
+
+#[test]
+fn upstreams_hear_how_the_client_came() {
+    if !Nginx::is_here() {
+        return;
+    }
+    let echo = "return 200 \"$http_x_forwarded_for $http_x_forwarded_proto $http_x_forwarded_host $http_forwarded\";";
+    let nginx = Nginx::start(&[echo.to_owned()]);
+    let appliance = TestBox::start_with_tls();
+    let site = SiteFolder::fixture("proxied");
+    site.write("onebox.toml", &format!("[[upstream]]\nto = 'http://{}'\n", nginx.addresses[0]));
+    appliance.deploy(site.path()).ok();
+    let root = appliance.state().join("certificates/authority/root.pem");
+    let forged = ["-H", "Host: localhost", "-H", "X-Forwarded-Proto: gopher"];
+    let https = Https::new(appliance.https.unwrap(), &root);
+    let said = https.ask("localhost", "/", &forged).ok().stdout;
+    let expected = "127.0.0.1 https localhost for=127.0.0.1;host=\"localhost\";proto=https";
+    assert!(said.ends_with(&format!("\r\n\r\n{expected}")), "{said}");
+    let plain = get(appliance.http, "localhost", "/").text();
+    assert_eq!(plain, expected.replace("https", "http"));
 }

@@ -2,7 +2,7 @@
 
 use http::Request;
 
-use crate::harness::{Connection, SiteFolder, TestBox, environment_of, get};
+use crate::harness::{Connection, Https, SiteFolder, TestBox, environment_of, get};
 
 /// The framework's application in place, and the folder it runs from.
 fn run(module: &str) -> (TestBox, SiteFolder) {
@@ -135,4 +135,39 @@ fn django_runs_unmodified_with_sessions_csrf_protection_and_uploads() {
     redirects_with_cookies(&served, &mut connection);
     fails_as_itself(&mut connection);
     streams(&served, &mut connection);
+}
+
+#[test]
+fn flask_and_django_know_how_a_request_came() {
+    let listen = "[listen]\nhttp = '127.0.0.1:0'\nhttps = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n";
+    let believing = format!("{listen}trusted-proxies = '127.0.0.1'\n");
+    let appliance = TestBox::start_with_config(&believing);
+    let (http, https) = (appliance.http, appliance.https.unwrap());
+    let python = environment_of("frameworks");
+    let site = SiteFolder::fixture("frameworks");
+    for (module, isolation) in
+        [("flask_app", "auto"), ("django_app", "auto"), ("django_app", "process")]
+    {
+        site.write(
+            "onebox.toml",
+            &format!(
+                "python = '{}'\nmodule = '{module}:app'\nisolation = '{isolation}'\n",
+                python.display()
+            ),
+        );
+        appliance.deploy(site.path()).ok();
+        let root = appliance.state().join("certificates/authority/root.pem");
+        let secure = Https::new(https, &root).get("localhost", "/way");
+        let expected = format!("True https://localhost:{}/", https.port());
+        assert!(secure.ends_with(&format!("\r\n\r\n{expected}")), "{module}: {secure}");
+        let host = format!("localhost:{}", http.port());
+        assert_eq!(get(http, &host, "/way").text(), format!("False http://{host}/"), "{module}");
+        // Somebody in front has done the TLS.
+        let mut connection = Connection::open(http, "inside").unwrap();
+        let request = Request::get("/way")
+            .header("x-forwarded-proto", "https")
+            .header("x-forwarded-host", "shop.example");
+        let told = connection.send(request.body(bytes::Bytes::new()).unwrap()).unwrap().text();
+        assert_eq!(told, "True https://shop.example/", "{module}");
+    }
 }
