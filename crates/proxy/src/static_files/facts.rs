@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::hashed_name::has_hashed_name;
 use crate::compress::{Coding, is_compressible};
 
 /// What tells one state of a file from another.
@@ -117,16 +118,6 @@ fn content_type(path: &Path) -> Bytes {
     }
 }
 
-/// `name.0123456789ab.css`, as Django's ManifestStaticFilesStorage writes it: twelve or more hexadecimal digits.
-fn has_hashed_name(path: &Path) -> bool {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-    let Some((stem, _extension)) = name.rsplit_once('.') else { return false };
-    stem.rsplit_once('.').is_some_and(|(_, hash)| {
-        (12..=64).contains(&hash.len())
-            && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -148,17 +139,6 @@ mod tests {
             assert_eq!(content_type(Path::new(name)), kind, "{name}");
         }
         assert!(content_type(Path::new("a.js")).ends_with(b"javascript; charset=utf-8"));
-    }
-
-    #[test]
-    fn only_names_with_a_long_hash_are_immutable() {
-        for name in ["base.0123456789ab.css", "a/b.min.deadbeef0123.js"] {
-            assert!(has_hashed_name(Path::new(name)), "{name}");
-        }
-        for name in ["base.css", "report.20240131.csv", "base.0123456789xy.css", "0123456789ab.css"]
-        {
-            assert!(!has_hashed_name(Path::new(name)), "{name}");
-        }
     }
 
     #[test]

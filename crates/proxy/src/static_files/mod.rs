@@ -7,6 +7,7 @@
 mod answer;
 mod conditions;
 mod facts;
+mod hashed_name;
 mod instead;
 mod listing;
 mod load;
