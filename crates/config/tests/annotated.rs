@@ -63,7 +63,7 @@ fn known(error: &ConfigError) -> BTreeSet<String> {
 
 /// An entry of `to` with nothing said about it.
 fn server(protocol: Protocol, address: ServerAddress) -> Server {
-    Server { protocol, address, weight: 1, backup: false }
+    Server { protocol, address, weight: 1, backup: false, ca_file: None }
 }
 
 /// What the examples say about requests.
@@ -225,6 +225,10 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
                 Server {
                     backup: true,
                     ..server(Protocol::FastCgi, ServerAddress::Unix("/run/php/php-fpm.sock".into()))
+                },
+                Server {
+                    ca_file: Some("/etc/ssl/inside.pem".into()),
+                    ..server(Protocol::Https, ServerAddress::Tcp("10.0.0.7".to_owned(), 443))
                 },
             ],
             proxy_protocol: Some(ProxyProtocol::V2),

@@ -49,8 +49,8 @@ pub use lifecycle::Heir;
 pub use listener::let_nobody_in;
 pub use path::decode_path;
 pub use route::{Backend, Https, Redirect, RouteTable, Site, StaticMount};
-pub use tls::{TicketKey, TlsCertificate, TlsError, TlsTable};
-pub use upstream::{UpstreamGroup, WorkerAddress, WorkerGroup};
+pub use tls::{Roots, TicketKey, TlsCertificate, TlsError, TlsTable};
+pub use upstream::{ServerHealth, ServerState, UpstreamGroup, WorkerAddress, WorkerGroup};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use uwsgi_server::fuzzing::take_uwsgi_request;

@@ -184,6 +184,44 @@ async fn nobody() -> SocketAddr {
 const GET: &str = "GET /a%20b?c=d HTTP/1.1\r\nHost: a.example\r\n\r\n";
 const LAST: &str = "GET /a%20b?c=d HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
 
+/// RFC 9110 §6.5.1 lets a proxy leave trailers out: fields that come behind a body were checked by nobody. Neither direction
+/// has them, nor is one told that there will be any.
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_end_here_and_the_connections_go_on() {
+    let (address, count) = server(|mut wire, _| async move {
+        for _ in 0..2 {
+            let head = wire.until("\r\n\r\n").await.to_lowercase();
+            assert!(!head.contains("\r\nte:") && !head.contains("trailer"), "{head}");
+            let body = wire.until("\r\n0\r\n\r\n").await;
+            assert_eq!(body.matches('x').count(), 2000, "{body}");
+            wire.send("HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .await;
+            wire.send("5\r\nhello\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n").await;
+        }
+        wire.until("never").await;
+    })
+    .await;
+    let front = front(&to(&[address]), Vec::new());
+    let mut client = Wire::open(front.address).await;
+    for _ in 0..2 {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\nTrailer: X-Sum\r\n").await;
+        let body = "x".repeat(2000);
+        client
+            .send(format!(
+                "Transfer-Encoding: chunked\r\n\r\n7D0\r\n{body}\r\n0\r\nX-Sum: 1\r\n\r\n"
+            ))
+            .await;
+        let head = client.until("\r\n\r\n").await;
+        assert!(
+            !head.contains("railer") && head.contains("\r\nTransfer-Encoding: chunked\r\n"),
+            "{head}"
+        );
+        assert_eq!(client.until("0\r\n\r\n").await, "5\r\nhello\r\n0\r\n\r\n");
+        assert_eq!(client.read, b"");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 1, "one connection");
+}
+
 /// The status of an answer to a `GET`, and all of it.
 async fn get(front: &Front) -> (String, String) {
     let mut client = Wire::open(front.address).await;

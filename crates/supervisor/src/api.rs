@@ -9,6 +9,7 @@ mod series;
 use serde::{Deserialize, Serialize};
 
 pub use events::{EventKind, PastEvent};
+pub use onebox_proxy::{ServerHealth, ServerState};
 pub use requests::{
     After, Autopsy, ErrorGroup, FailureKind, FailureReport, Frame, Raised, RequestRecord,
     RequestsQuery,
@@ -91,8 +92,8 @@ pub struct UpstreamRoute {
     pub path: Option<String>,
     /// What routes call it.
     pub name: Option<String>,
-    /// Its servers, as they stand in `to`.
-    pub servers: Vec<String>,
+    /// Its servers, in the order of `to`, as the engine that accepts requests has them.
+    pub servers: Vec<ServerHealth>,
 }
 
 /// `GET /api/v1/sites/{name}`.
@@ -139,8 +140,14 @@ pub struct CertificateStatus {
     pub names: Vec<String>,
     /// Who vouches for it; `None`: there is none yet.
     pub issuer: Option<String>,
+    /// When it begins.
+    pub not_before_ms: Option<i64>,
     /// When it ends.
     pub not_after_ms: Option<i64>,
+    /// When it is to be renewed, where an authority is asked for that.
+    pub renews_ms: Option<i64>,
+    /// Whether an order is under way at this moment.
+    pub is_ordering: bool,
     /// What is wrong with it, or with the one that is to replace it; `None` while all is well.
     pub problem: Option<String>,
     /// When the next try is, where an order has failed.

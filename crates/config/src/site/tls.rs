@@ -64,7 +64,7 @@ pub(super) fn read(mut section: Section, problems: &mut Vec<Problem>) -> SiteTls
 }
 
 /// An absolute path, or one below the site's root.
-fn file(text: &str) -> Result<PathBuf, Invalid> {
+pub(super) fn file(text: &str) -> Result<PathBuf, Invalid> {
     match Path::new(text).is_absolute() && !text.contains('\0') {
         true => Ok(PathBuf::from(text)),
         false => site_path(text),

@@ -2,18 +2,20 @@
 //!
 //! Source: nginx's `upstream`, `proxy_*`, `uwsgi_*` and `fastcgi_*`, whose words are kept where the meaning is the same.
 
-use std::fmt;
+mod server;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::section::{NONE, Section, Unsupported};
-use crate::types::{
-    Invalid, SiteName, duration, must_be, number, server, text, truth, url_path, url_prefix,
-};
-use crate::value::Value;
+use crate::types::{Invalid, SiteName, duration, number, text, truth, url_path, url_prefix};
 use crate::{Origin, Problem};
+
+pub use server::{Protocol, Server, ServerAddress};
+
+use server::read_servers;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -71,41 +73,6 @@ pub struct Upstream {
     pub script: Script,
     /// `[upstream.health]`; `None`: servers are not asked
     pub active: Option<ActiveCheck>,
-}
-
-/// One entry of `to`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// Where it listens.
-    pub address: ServerAddress,
-    /// `weight`: its share beside the others
-    pub weight: u16,
-    /// `backup`: asked only where no other can be
-    pub backup: bool,
-}
-
-/// What a server speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http,
-    /// HTTP/1.1 over TLS.
-    Https,
-    /// uwsgi.
-    Uwsgi,
-    /// FastCGI.
-    FastCgi,
-}
-
-/// Where a server listens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ServerAddress {
-    /// A name or an address (IPv6 without brackets), and a port.
-    Tcp(String, u16),
-    /// A Unix socket; a relative path counts from the site's shared folder.
-    Unix(PathBuf),
 }
 
 /// Which server gets a request.
@@ -216,28 +183,10 @@ impl Upstream {
             if let ServerAddress::Unix(path) = &mut server.address {
                 *path = shared.join(&path);
             }
+            server.ca_file = server.ca_file.take().map(|file| root.join(file));
         }
         self.script.root = root.join(&self.script.root);
         self
-    }
-}
-
-/// As it stands in `to`.
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.protocol {
-            Protocol::Http => "http",
-            Protocol::Https => "https",
-            Protocol::Uwsgi => "uwsgi",
-            Protocol::FastCgi => "fastcgi",
-        };
-        match &self.address {
-            ServerAddress::Tcp(host, port) if host.contains(':') => {
-                write!(f, "{scheme}://[{host}]:{port}")
-            }
-            ServerAddress::Tcp(host, port) => write!(f, "{scheme}://{host}:{port}"),
-            ServerAddress::Unix(path) => write!(f, "{scheme}://unix:{}", path.display()),
-        }
     }
 }
 
@@ -309,67 +258,6 @@ fn proxy_protocol(text: &str) -> Result<ProxyProtocol, Invalid> {
         "v2" => Ok(ProxyProtocol::V2),
         _ => Err(Invalid::new(format!("must be \"v1\" or \"v2\", not \"{text}\""))),
     }
-}
-
-fn read_servers(
-    section: &mut Section,
-    origin: &Origin,
-    problems: &mut Vec<Problem>,
-) -> Vec<Server> {
-    let was_given = section.origin_of("to").is_some();
-    let mut servers: Vec<Server> = Vec::new();
-    let items = section.items("to");
-    let is_empty = items.is_empty();
-    for item in items {
-        let place = item.origin.clone();
-        let read = match &item.value {
-            Value::Text(text) => section.note("to", &place, server(text)),
-            Value::Table(_) => section
-                .as_section("to", item)
-                .and_then(|(table, origin)| read_server(table, &origin, problems)),
-            other => {
-                let refused = must_be("a list of texts or tables", other);
-                section.note("to", &place, Err(refused))
-            }
-        };
-        match read {
-            Some(server) if servers.iter().any(|other| other.address == server.address) => {
-                let invalid = Invalid::new(format!("names {server} twice"))
-                    .hint("a server gets more of the requests by its weight");
-                section.refuse("to", place, invalid);
-            }
-            Some(server) => servers.push(server),
-            None => {}
-        }
-    }
-    if is_empty {
-        let invalid = Invalid::new(if was_given { "names no server" } else { "is missing" })
-            .hint("name at least one: to = [\"http://127.0.0.1:3000\"]");
-        section.refuse("to", origin.clone(), invalid);
-    } else if !servers.is_empty() && servers.iter().all(|server| server.backup) {
-        let invalid = Invalid::new("names nothing but backups")
-            .hint("leave out `backup` where there is nothing to back up");
-        section.refuse("to", origin.clone(), invalid);
-    }
-    servers
-}
-
-fn read_server(
-    mut section: Section,
-    origin: &Origin,
-    problems: &mut Vec<Problem>,
-) -> Option<Server> {
-    let was_given = section.origin_of("server").is_some();
-    let server = section.read("server", text(server));
-    let weight = section.read("weight", number(1..=1000)).unwrap_or(1);
-    let backup = section.read("backup", truth).unwrap_or(false);
-    if !was_given {
-        let invalid = Invalid::new("is missing")
-            .hint("write it so: { server = \"http://127.0.0.1:3000\", weight = 2 }");
-        section.refuse("server", origin.clone(), invalid);
-    }
-    section.finish(NONE, problems);
-    server.map(|server| Server { weight, backup, ..server })
 }
 
 /// Written or not is the switch.
@@ -455,6 +343,7 @@ mod tests {
             address: ServerAddress::Tcp("127.0.0.1".into(), 3000),
             weight: 1,
             backup: false,
+            ca_file: None,
         }];
         let upstream = Upstream { servers, ..Upstream::default() };
         assert_eq!(parsed("[[upstream]]\nto = 'http://127.0.0.1:3000'"), [upstream]);
@@ -486,10 +375,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_authorities_is_for_all_https_servers_without_one_of_their_own() {
+        let text = "[[upstream]]\nto = ['https://a', { server = 'https://b', ca-file = '/etc/b.pem' }, 'http://c']\nca-file = 'ca.pem'";
+        let upstream = parsed(text).remove(0).resolved(Path::new("/app"), Path::new("/shared"));
+        let files: Vec<_> = upstream.servers.iter().map(|server| server.ca_file.clone()).collect();
+        assert_eq!(files, [Some("/app/ca.pem".into()), Some("/etc/b.pem".into()), None]);
+    }
+
+    #[test]
     fn what_can_not_be_is_told() {
         for (text, part) in [
             ("[[upstream]]\npath = '/a'", "`upstream.to`: is missing"),
             ("[[upstream]]\nto = []", "names no server"),
+            ("[[upstream]]\nto = 'http://a'\nca-file = 'ca.pem'", "without an https://"),
+            (
+                "[[upstream]]\nto = [{ server = 'http://a', ca-file = 'ca.pem' }]",
+                "without an https://",
+            ),
+            ("[[upstream]]\nto = 'https://a'\nca-file = '../ca.pem'", "leads out"),
             ("[[upstream]]\nto = 'http://a'\nroot = 'public'", "without a fastcgi://"),
             ("[[upstream]]\nto = ['http://a', 'http://a:80']", "twice"),
             ("[[upstream]]\nto = [{ server = 'http://a', backup = true }]", "nothing but backups"),
@@ -507,7 +410,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_value_of_any_key_makes_the_reader_panic(
-            key in "path|to|balance|connect-timeout|max-fails|pass-host|root|index|health|keepalive",
+            key in "path|to|ca-file|balance|connect-timeout|max-fails|pass-host|root|index|health|keepalive",
             value in "-?[0-9]{1,19}|\"[^\"\\\\\n]{0,20}\"|true|\\[(1|\"http://a\"|\\[\\]|\\{ server = 1 \\})\\]|\\{ a = 1 \\}",
         ) {
             let _ = parse_site(&format!("[[upstream]]\n{key} = {value}\n"), Path::new("f"));

@@ -33,7 +33,7 @@ pub(crate) fn server(text: &str) -> Result<Server, Invalid> {
         Some(path) => ServerAddress::Unix(unix(path)?),
         None => tcp(place, protocol).map_err(|hint| refused().hint(hint))?,
     };
-    Ok(Server { protocol, address, weight: 1, backup: false })
+    Ok(Server { protocol, address, weight: 1, backup: false, ca_file: None })
 }
 
 fn unix(text: &str) -> Result<PathBuf, Invalid> {

@@ -35,10 +35,12 @@ pub(crate) async fn explain(client: &Client, arguments: ExplainArgs) -> Result<(
     if !explanation.upstreams.is_empty() {
         anstream::println!("\nanswered by other servers");
         for upstream in &explanation.upstreams {
+            let servers: Vec<_> =
+                upstream.servers.iter().map(|server| server.address.as_str()).collect();
             anstream::println!(
                 "  {}  {}",
                 print::upstream_place(upstream),
-                style::faint(upstream.servers.join(", "))
+                style::faint(servers.join(", "))
             );
         }
     }

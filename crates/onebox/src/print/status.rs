@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use onebox_supervisor::api::{
-    ApplianceStatus, CertificateSource, CertificateStatus, Mode, SiteState, SiteStatus, WorkerState,
+    ApplianceStatus, CertificateSource, CertificateStatus, Mode, ServerHealth, ServerState,
+    SiteState, SiteStatus, WorkerState,
 };
 
 use super::table::Columns;
@@ -91,8 +92,10 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
         let _ = writeln!(text, "tls        {}", certificate_line(certificate));
     }
     for upstream in &site.upstreams {
-        let (place, servers) = (super::upstream_place(upstream), upstream.servers.join(", "));
-        let _ = writeln!(text, "upstream   {place}  {servers}");
+        let _ = writeln!(text, "upstream   {}", super::upstream_place(upstream));
+        for server in &upstream.servers {
+            let _ = writeln!(text, "           {}", server_line(server));
+        }
     }
     if !site.workers.is_empty() {
         let names =
@@ -121,7 +124,25 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
     text.trim_end().to_owned()
 }
 
-/// `running` and the like.
+/// A server of an upstream, and how it is.
+fn server_line(server: &ServerHealth) -> String {
+    let state = match server.state {
+        ServerState::Unknown => style::faint("not known yet"),
+        ServerState::Up => style::good("up"),
+        ServerState::Down => style::bad("down"),
+        ServerState::Unhealthy => style::bad("unhealthy"),
+        ServerState::Full => style::warning("full"),
+    };
+    let mut line = format!("{}  {state}", server.address);
+    if server.requests > 0 {
+        let _ = write!(line, ", {} in flight", server.requests);
+    }
+    if let Some(problem) = &server.problem {
+        let _ = write!(line, ": {problem}");
+    }
+    line
+}
+
 /// Who vouches for which hosts, until when.
 pub(crate) fn certificate_line(certificate: &CertificateStatus) -> String {
     let source = match certificate.source {
@@ -133,6 +154,12 @@ pub(crate) fn certificate_line(certificate: &CertificateStatus) -> String {
     let mut text = format!("{}  {source}", certificate.names.join(", "));
     if let (Some(issuer), Some(until_ms)) = (&certificate.issuer, certificate.not_after_ms) {
         let _ = write!(text, ", by {issuer} until {}", clock::day(until_ms));
+    }
+    if let Some(renews_ms) = certificate.renews_ms {
+        let _ = write!(text, ", renewed from {}", clock::day(renews_ms));
+    }
+    if certificate.is_ordering {
+        text.push_str(", an order is under way");
     }
     if let Some(problem) = &certificate.problem {
         let _ = write!(text, "\n           {} {problem}", style::bad("✗"));
@@ -192,7 +219,7 @@ fn urls(scheme: &str, addresses: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use onebox_supervisor::api::{EngineStatus, WorkerStatus};
+    use onebox_supervisor::api::{EngineStatus, UpstreamRoute, WorkerStatus};
 
     use super::*;
 
@@ -215,7 +242,10 @@ mod tests {
                 source: CertificateSource::Own,
                 names: vec!["a.example".into()],
                 issuer: Some("An Authority".into()),
+                not_before_ms: Some(0),
                 not_after_ms: Some(129_600_000),
+                renews_ms: None,
+                is_ordering: false,
                 problem: Some("it is wrong".into()),
                 next_try_ms: None,
             }],
@@ -260,6 +290,24 @@ mod tests {
     #[test]
     fn a_site_is_shown_in_full() {
         insta::assert_snapshot!(plain(&site(&blog(), 30_000)));
+    }
+
+    #[test]
+    fn servers_of_upstreams_are_listed_with_how_they_are() {
+        let server = |address: &str, state, requests, problem: Option<&str>| ServerHealth {
+            address: address.to_owned(),
+            state,
+            requests,
+            problem: problem.map(str::to_owned),
+        };
+        let servers = vec![
+            server("http://a:1", ServerState::Up, 2, None),
+            server("http://b:1", ServerState::Down, 0, Some("no connection: Connection refused")),
+            server("http://c:1", ServerState::Unknown, 0, None),
+        ];
+        let upstream = UpstreamRoute { path: Some("/api".into()), name: None, servers };
+        let site = SiteStatus { upstreams: vec![upstream], certificates: vec![], ..blog() };
+        insta::assert_snapshot!(plain(&super::site(&site, 30_000)));
     }
 
     #[test]

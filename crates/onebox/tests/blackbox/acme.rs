@@ -3,7 +3,9 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{DEADLINE, Https, Pebble, SiteFolder, TestBox, get};
+use crate::harness::{
+    DEADLINE, Doorman, Https, Nginx, Pebble, SiteFolder, TestBox, free_address, get, onebox,
+};
 
 const LISTEN: &str =
     "[listen]\nhttp = \"127.0.0.1:0\"\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
@@ -71,7 +73,7 @@ fn every_public_host_gets_a_certificate_over_all_that_goes_wrong() {
     appliance.deploy(site.path()).ok();
     appliance.signal(Signal::TERM);
     assert_eq!(appliance.wait(), 0);
-    let mut command = crate::harness::onebox();
+    let mut command = onebox();
     command.args(["serve", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0"]);
     command.args(["--admin", "127.0.0.1:0"]);
     command.env("ONEBOX_ACME__DIRECTORY", pebble.directory());
@@ -95,4 +97,124 @@ fn what_is_not_believed_over_tls_is_proven_over_http() {
     wait_until(&appliance, is_good);
     let trusting = Https::new(appliance.https.unwrap(), &pebble.root());
     assert!(trusting.get("a.onebox-test.net", "/").starts_with("HTTP/1.1 200 "));
+}
+
+/// The account at the one authority that is asked.
+fn account(appliance: &TestBox) -> Vec<u8> {
+    let folders = std::fs::read_dir(appliance.state().join("certificates")).unwrap();
+    let files = folders.map(|folder| folder.unwrap().path().join("account.json"));
+    let accounts: Vec<_> = files.filter_map(|file| std::fs::read(file).ok()).collect();
+    assert_eq!(accounts.len(), 1);
+    accounts[0].clone()
+}
+
+#[test]
+fn an_order_that_a_restart_broke_off_is_made_once_more_by_the_same_account() {
+    let Some(mut pebble) = Pebble::new() else { return };
+    let doorman = Doorman::start();
+    pebble.start(doorman.address, doorman.address);
+    let mut appliance = TestBox::start_with_config(&format!("{LISTEN}{}", pebble.section()));
+    let site = SiteFolder::fixture("hello");
+    site.write("onebox.toml", "domains = 'a.onebox-test.net'\n");
+    appliance.deploy(site.path()).ok();
+    // The authority asks for its proof, and waits.
+    doorman.wait_for_somebody();
+    let known = account(&appliance);
+    appliance.signal(Signal::KILL);
+    appliance.wait();
+
+    let mut command = onebox();
+    command.args(["serve", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0"]);
+    command.args(["--admin", "127.0.0.1:0"]);
+    command.env("ONEBOX_ACME__DIRECTORY", pebble.directory());
+    command.env("ONEBOX_ACME__CA_FILE", &pebble.certificate().certificate);
+    command.env("ONEBOX_ACME__RETRY", "1s");
+    let again = TestBox::start_as(command, Some(appliance.state()));
+    doorman.open_to(again.https.unwrap());
+    wait_until(&again, is_good);
+    let trusting = Https::new(again.https.unwrap(), &pebble.root());
+    assert!(trusting.get("a.onebox-test.net", "/").starts_with("HTTP/1.1 200 "));
+    assert_eq!(account(&again), known, "one account");
+    let said = again.said();
+    assert_eq!(said.matches("ordering a certificate").count(), 1, "{said}");
+}
+
+#[test]
+fn the_authority_says_when_a_certificate_is_renewed() {
+    let Some(mut pebble) = Pebble::new() else { return };
+    if !Nginx::is_here() {
+        return;
+    }
+    // Pebble's directory with a place for renewal information beside it; nginx shows what lies in a folder.
+    let (folder, address) = (tempfile::tempdir().unwrap(), free_address());
+    let certificate = pebble.certificate();
+    let _front = Nginx::serve(&[format!(
+        "listen {address} ssl; ssl_certificate {}; ssl_certificate_key {}; root {}; default_type application/json; \
+         location = /dir {{ try_files /directory.json =404; }} \
+         location /renewal/ {{ add_header Retry-After 1; try_files /window.json =404; }}",
+        certificate.certificate.display(),
+        certificate.key.display(),
+        folder.path().display()
+    )]);
+    let advise = |window: &str| {
+        let draft = folder.path().join("draft");
+        std::fs::write(&draft, format!("{{\"suggestedWindow\": {window}}}")).unwrap();
+        std::fs::rename(draft, folder.path().join("window.json")).unwrap();
+    };
+    advise(r#"{"start": "2999-01-01T00:00:00Z", "end": "2999-01-02T00:00:00Z"}"#);
+    let front = format!("https://localhost:{}", address.port());
+    let config = format!("{LISTEN}{}", pebble.section_for(&format!("{front}/dir")));
+    let appliance = TestBox::start_with_config(&config);
+    pebble.start(appliance.http, appliance.https.unwrap());
+    let mut directory: Value = serde_json::from_str(&pebble.directory_text()).unwrap();
+    directory["renewalInfo"] = format!("{front}/renewal").into();
+    std::fs::write(folder.path().join("directory.json"), directory.to_string()).unwrap();
+    let site = SiteFolder::fixture("hello");
+    site.write("onebox.toml", "domains = 'a.onebox-test.net'\n");
+    appliance.deploy(site.path()).ok();
+
+    // Whatever it says, that is before the end.
+    let renews_at = |certificate: &Value, tenths: i64| {
+        let at = |key: &str| certificate[key].as_i64().unwrap_or_default();
+        let life_ms = at("not_after_ms") - at("not_before_ms");
+        let part_ms = at("renews_ms") - at("not_before_ms");
+        life_ms > 0 && part_ms * 10 / life_ms == tenths
+    };
+    wait_until(&appliance, |certificate| is_good(certificate) && renews_at(certificate, 9));
+    // It calls all its certificates back, and goes on doing so: that is obeyed once.
+    advise(r#"{"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"}"#);
+    appliance.wait_for_lines("certificate obtained", 2);
+    wait_until(&appliance, |certificate| is_good(certificate) && renews_at(certificate, 3));
+    let said = appliance.said();
+    assert_eq!(said.matches("ordering a certificate").count(), 2, "{said}");
+}
+
+#[test]
+fn a_wildcard_says_what_it_needs_and_a_site_that_goes_leaves_no_certificate() {
+    let Some(mut pebble) = Pebble::new() else { return };
+    let appliance = TestBox::start_with_config(&format!("{LISTEN}{}", pebble.section()));
+    pebble.start(appliance.http, appliance.https.unwrap());
+    let site = SiteFolder::fixture("hello");
+    site.write(
+        "onebox.toml",
+        "domains = ['a.onebox-test.net', '*.b.onebox-test.net', 'www.example.com']\n",
+    );
+    let said = appliance.deploy(site.path()).ok().all();
+    let why = "for *.b.onebox-test.net: a wildcard is proven by DNS alone";
+    assert!(said.contains(why), "{said}");
+    let ordered = wait_until(&appliance, is_good);
+    assert_eq!(ordered["names"], serde_json::json!(["a.onebox-test.net"]));
+    assert!(appliance.cli(&["cert", "hello"]).ok().stdout.contains(why));
+    let said = appliance.said();
+    assert_eq!(said.matches("no certificate").count(), 0, "{said}");
+
+    let kept = || -> Vec<_> {
+        let folders = std::fs::read_dir(appliance.state().join("certificates")).unwrap();
+        let files = folders.map(|folder| folder.unwrap().path().join("hello.site.json"));
+        files.filter(|file| file.exists()).collect()
+    };
+    assert_eq!(kept().len(), 1);
+    appliance.cli(&["rm", "hello", "--yes"]).ok();
+    assert!(kept().is_empty(), "{:?}", kept());
+    assert!(!account(&appliance).is_empty());
 }

@@ -45,6 +45,7 @@ mod persistence;
 mod properties;
 mod pythons;
 mod reloading;
+mod route_settings;
 mod routing;
 mod run;
 mod sendfile;

@@ -1,7 +1,8 @@
 //! Servers beside the Python site: real uWSGI, gunicorn, php-fpm and a WebSocket server behind the proxy, and uWSGI's router
 //! in front of it.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -10,8 +11,8 @@ use bytes::Bytes;
 use http::Request;
 
 use crate::harness::{
-    Connection, DEADLINE, Peer, Poller, SiteFolder, TestBox, environment_of, free_address, get,
-    php_fpm, run, uwsgi_can_be_built,
+    Connection, DEADLINE, Peer, Pem, Poller, SiteFolder, TestBox, environment_of, free_address,
+    get, php_fpm, run, uwsgi_can_be_built,
 };
 
 fn tool(name: &str) -> Command {
@@ -23,7 +24,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// A real uWSGI that serves the fixture.
-fn uwsgi(arguments: &[&str]) -> Peer {
+pub(crate) fn uwsgi(arguments: &[&str]) -> Peer {
     let mut command = tool("uwsgi");
     command.args(["--need-app", "--die-on-term", "--threads", "4", "--buffer-size", "65535"]);
     command.arg("--wsgi-file").arg(fixture("app.py")).args(arguments);
@@ -35,6 +36,25 @@ fn gunicorn(arguments: &[&str]) -> Peer {
     let mut command = tool("gunicorn");
     command.args(["--threads", "4", "--chdir"]).arg(fixture("")).args(arguments).arg("app");
     Peer::start(command, "Booting worker")
+}
+
+/// A real php-fpm that listens at `socket`; `None`, and a word about it, where the machine has none.
+pub(crate) fn php(folder: &Path, socket: &Path) -> Option<Peer> {
+    let binary = php_fpm()?;
+    let config = folder.join("php-fpm.conf");
+    let pool =
+        "[www]\npm = static\npm.max_children = 2\nuser = root\ngroup = root\nlisten.mode = 0666\n";
+    let text = format!(
+        "[global]\ndaemonize = no\nerror_log = /dev/stderr\n{pool}listen = {}\n",
+        socket.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(binary);
+    command.arg("--nodaemonize").arg("--fpm-config").arg(&config);
+    if rustix::process::geteuid().is_root() {
+        command.arg("--allow-to-run-as-root");
+    }
+    Some(Peer::start(command, "ready to handle connections"))
 }
 
 /// A site of nothing but these upstreams.
@@ -73,7 +93,6 @@ fn everything_works_below(address: SocketAddr, prefix: &str) {
 
 /// What is answered to a body of unknown size.
 fn chunked(address: SocketAddr, path: &str, body: &[u8]) -> String {
-    use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let head = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n";
@@ -210,23 +229,9 @@ fn uwsgis_router_stands_in_front_of_a_site() {
 
 #[test]
 fn php_and_python_answer_on_the_same_port() {
-    let Some(binary) = php_fpm() else { return };
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("php.sock");
-    let config = folder.path().join("php-fpm.conf");
-    let pool =
-        "[www]\npm = static\npm.max_children = 2\nuser = root\ngroup = root\nlisten.mode = 0666\n";
-    let text = format!(
-        "[global]\ndaemonize = no\nerror_log = /dev/stderr\n{pool}listen = {}\n",
-        socket.display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let mut command = Command::new(binary);
-    command.arg("--nodaemonize").arg("--fpm-config").arg(&config);
-    if rustix::process::geteuid().is_root() {
-        command.arg("--allow-to-run-as-root");
-    }
-    let _php = Peer::start(command, "ready to handle connections");
+    let Some(_php) = php(folder.path(), &socket) else { return };
     let appliance = TestBox::start();
     let site = SiteFolder::fixture("fronted");
     let upstream = format!(
@@ -302,8 +307,8 @@ fn a_server_over_tls_must_have_a_certificate_that_the_machine_trusts() {
         "[health]\nstatus = [404, 501, 502]\n[[upstream]]\nto = 'https://localhost:{}'\npass-host = false\n",
         address.port()
     );
-    let post = |appliance: &TestBox| {
-        proxied(appliance, &config);
+    let post_by = |appliance: &TestBox, config: &str| {
+        proxied(appliance, config);
         let mut client = Connection::open(appliance.http, "localhost").unwrap();
         client.post("/", "text/plain", "x".repeat(300_000)).unwrap()
     };
@@ -311,6 +316,65 @@ fn a_server_over_tls_must_have_a_certificate_that_the_machine_trusts() {
         command.env("SSL_CERT_FILE", &authority);
     });
     let expected = format!("300000 bytes for localhost:{}", address.port());
-    assert_eq!(post(&trusting).text(), expected);
-    assert_eq!(post(&TestBox::start()).status, 502);
+    assert_eq!(post_by(&trusting, &config).text(), expected);
+    let appliance = TestBox::start();
+    assert_eq!(post_by(&appliance, &config).status, 502);
+
+    // A site may name the authority of its server.
+    let named = format!("{config}ca-file = '{}'\n", authority.display());
+    assert_eq!(post_by(&appliance, &named).text(), expected);
+    let other = Pem::new(folder.path(), "localhost");
+    let wrong = format!("{config}ca-file = '{}'\n", other.certificate.display());
+    assert_eq!(post_by(&appliance, &wrong).status, 502);
+    // It is read again where it was of no use.
+    std::fs::copy(&authority, &other.certificate).unwrap();
+    let mut client = Connection::open(appliance.http, "localhost").unwrap();
+    assert_eq!(client.post("/", "text/plain", "x".repeat(300_000)).unwrap().text(), expected);
+    std::fs::write(&other.certificate, "nothing").unwrap();
+    let site = SiteFolder::fixture("proxied");
+    site.write("onebox.toml", &wrong);
+    let said = appliance.deploy(site.path()).failed().all();
+    assert!(said.contains("there is no certificate in it"), "{said}");
+}
+
+/// Answers every request with an empty 200.
+fn answering(listener: TcpListener) {
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut head = [0; 4096];
+            if stream.read(&mut head).is_ok() {
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                stream.write_all(answer.as_bytes()).ok();
+            }
+        }
+    });
+}
+
+#[test]
+fn how_each_server_is_shows_in_the_status() {
+    let well = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (first, second) = (well.local_addr().unwrap(), free_address());
+    answering(well);
+    let appliance = TestBox::start();
+    let check = "[upstream.health]\ninterval = '100ms'\nfails = 1\npasses = 1\n";
+    let _site = proxied(
+        &appliance,
+        &format!("[[upstream]]\nto = ['http://{first}', 'http://{second}']\n{check}"),
+    );
+    let states_are = |expected: [&str; 2]| {
+        appliance.wait_for_site("proxied", |status| {
+            let servers = status["upstreams"][0]["servers"].as_array().unwrap();
+            let states: Vec<_> = servers.iter().map(|server| server["state"].as_str()).collect();
+            states == expected.map(Some)
+        })
+    };
+    let status = states_are(["up", "unhealthy"]);
+    let servers = &status["upstreams"][0]["servers"];
+    assert_eq!(servers[0]["problem"], serde_json::Value::Null);
+    assert!(servers[1]["problem"].as_str().unwrap().contains("no connection: "), "{servers}");
+    let told = appliance.cli(&["status", "proxied"]).ok().stdout;
+    assert!(told.contains(&format!("http://{first}  up\n")), "{told}");
+    assert!(told.contains(&format!("http://{second}  unhealthy: no connection: ")), "{told}");
+    answering(TcpListener::bind(second).unwrap());
+    states_are(["up", "up"]);
 }

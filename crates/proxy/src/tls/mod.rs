@@ -4,6 +4,7 @@
 //!
 //! Source: RFC 8446 (TLS 1.3), RFC 5246 (TLS 1.2), RFC 6066 §3 (SNI), RFC 8737 (ACME's TLS challenge).
 
+mod client;
 mod resolver;
 mod stream;
 mod table;
@@ -21,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+pub use client::Roots;
 pub(crate) use stream::TlsStream;
 pub use table::{TlsCertificate, TlsError, TlsTable};
 pub use tickets::TicketKey;

@@ -50,16 +50,22 @@ impl TlsCertificate {
     /// # Errors
     /// [`TlsError`] where they can't be read or do not belong together.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let chain = CertificateDer::pem_slice_iter(chain)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|reason| TlsError::Pem { what: "the certificate", reason })?;
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate);
+        let pair = read(chain, key)?;
+        match pair.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(Self(Arc::new(pair)))
+            }
+            Err(error) => Err(error.into()),
         }
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|reason| TlsError::Pem { what: "the key", reason })?;
-        let provider = aws_lc_rs::default_provider();
-        Ok(Self(Arc::new(CertifiedKey::from_der(chain, key, &provider)?)))
+    }
+
+    /// The same for an answer to ACME's question over TLS. Whether they belong together is not checked: who checks reads the
+    /// certificate, and refuses it for the critical extension that makes it an answer (RFC 8737 §3).
+    ///
+    /// # Errors
+    /// [`TlsError`] where they can't be read.
+    pub fn for_challenge(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        Ok(Self(Arc::new(read(chain, key)?)))
     }
 
     /// The certificate itself, in DER.
@@ -69,6 +75,19 @@ impl TlsCertificate {
     pub fn end_entity(&self) -> Result<&[u8], TlsError> {
         Ok(self.0.end_entity_cert()?.as_ref())
     }
+}
+
+fn read(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|reason| TlsError::Pem { what: "the certificate", reason })?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate);
+    }
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|reason| TlsError::Pem { what: "the key", reason })?;
+    let key = aws_lc_rs::default_provider().key_provider.load_private_key(key)?;
+    Ok(CertifiedKey::new(chain, key))
 }
 
 /// All certificates, by name. Names are in lower case; `*.example.com` stands for one label in front.
@@ -142,4 +161,23 @@ impl TlsTable {
 /// What stands for the name itself, else for its first label as `*`.
 fn found<T>(name: &str, get: impl Fn(&str) -> Option<T>) -> Option<T> {
     get(name).or_else(|| get(&format!("*.{}", name.split_once('.')?.1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CustomExtension, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_to_acme_may_have_the_extension_that_makes_it_one() {
+        let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.custom_extensions = vec![CustomExtension::new_acme_identifier(&[7; 32])];
+        let key = KeyPair::generate().unwrap();
+        let (chain, key) = (params.self_signed(&key).unwrap().pem(), key.serialize_pem());
+        TlsCertificate::for_challenge(chain.as_bytes(), key.as_bytes()).unwrap();
+        TlsCertificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap_err();
+        TlsCertificate::for_challenge(key.as_bytes(), key.as_bytes()).unwrap_err();
+        TlsCertificate::for_challenge(chain.as_bytes(), chain.as_bytes()).unwrap_err();
+    }
 }

@@ -94,7 +94,8 @@ impl Attempt<'_> {
         let introduction = self.settings.proxy_protocol.map_or_else(Vec::new, |version| {
             clients::introduce(version, connection.peer, connection.local)
         });
-        match dial(&peer.server, &introduction, self.settings.connect_timeout).await {
+        let patience = self.settings.connect_timeout;
+        match dial(&peer.server, &peer.trust, &introduction, patience).await {
             Ok(connection) => Ok((connection, false)),
             Err(error) => Err(NoAnswer::Server(Failure { error, reached: Reached::Nothing })),
         }

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,14 +10,13 @@ use onebox_config::site::{Protocol, Server, ServerAddress};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::failure::UpstreamError;
+use super::trust::Trust;
 
 /// A connection to a server.
 pub(super) enum Connection {
@@ -27,22 +25,23 @@ pub(super) enum Connection {
     Unix(UnixStream),
 }
 
-/// Connects to `server` and sends it what stands before everything else; mostly nothing.
+/// Connects to `server`, which `trust` believes, and sends it what stands before everything else; mostly nothing.
 ///
 /// # Errors
 /// Where it does not accept, or its certificate is not valid, within `patience`.
 pub(super) async fn dial(
     server: &Server,
+    trust: &Trust,
     introduction: &[u8],
     patience: Duration,
 ) -> Result<Connection, UpstreamError> {
-    match timeout(patience, connect(server, introduction)).await {
+    match timeout(patience, connect(server, trust, introduction)).await {
         Ok(outcome) => outcome.map_err(UpstreamError::Connect),
         Err(_) => Err(UpstreamError::ConnectTimedOut(patience)),
     }
 }
 
-async fn connect(server: &Server, introduction: &[u8]) -> io::Result<Connection> {
+async fn connect(server: &Server, trust: &Trust, introduction: &[u8]) -> io::Result<Connection> {
     match &server.address {
         ServerAddress::Unix(path) => {
             let mut stream = UnixStream::connect(path).await?;
@@ -57,39 +56,10 @@ async fn connect(server: &Server, introduction: &[u8]) -> io::Result<Connection>
                 return Ok(Connection::Tcp(stream));
             }
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-            let stream = tls().await?.connect(name, stream).await?;
+            let stream = trust.handshake(name, stream).await?;
             Ok(Connection::Tls(Box::new(stream)))
         }
     }
-}
-
-/// What trusts the authorities that this machine trusts. Read once, in the background: it is a folder of files.
-async fn tls() -> io::Result<TlsConnector> {
-    static CONNECTOR: OnceLock<TlsConnector> = OnceLock::new();
-    if let Some(connector) = CONNECTOR.get() {
-        return Ok(connector.clone());
-    }
-    let made = tokio::task::spawn_blocking(make_tls).await.map_err(io::Error::other)??;
-    Ok(CONNECTOR.get_or_init(|| made).clone())
-}
-
-fn make_tls() -> io::Result<TlsConnector> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (trusted, _) = roots.add_parsable_certificates(found.certs);
-    if trusted == 0 {
-        return Err(io::Error::other(
-            "this machine trusts no certificate authority; Debian's package is ca-certificates",
-        ));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 impl Connection {

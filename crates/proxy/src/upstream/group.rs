@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use onebox_config::site::{Protocol, Upstream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::attempt::{Attempt, NoAnswer};
 use super::balance::Chooser;
 use super::failure::{Failure, Reached};
 use super::passed::Passed;
-use super::server::Peer;
+use super::server::{Peer, ServerHealth};
 use super::upload::Source;
 use super::{health, relayed, script};
 use crate::error::ProxyError;
@@ -56,6 +57,12 @@ impl UpstreamGroup {
             peers,
             _tasks: tasks,
         })
+    }
+
+    /// How its servers are at this moment, in the order of `to`.
+    pub fn health(&self) -> Vec<ServerHealth> {
+        let now = Instant::now();
+        self.peers.iter().map(|peer| peer.health(now)).collect()
     }
 
     /// What routes call it.

@@ -28,7 +28,7 @@ pub(super) async fn watch(peer: Arc<Peer>, settings: Upstream, host: String) {
             Err(_) => Some(format!("no answer within {:?}", check.timeout)),
         };
         if verdict.changes(problem.is_none(), &check) {
-            peer.set_out(verdict.is_out);
+            peer.set_out(problem.clone());
             let server = peer.name.as_str();
             match problem {
                 Some(error) => tracing::warn!(server, error, "a server of an upstream is not well"),

@@ -8,16 +8,48 @@ use std::time::Duration;
 
 use onebox_config::site::{PassiveCheck, Protocol, Server};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::dial::Connection;
+use super::trust::Trust;
 
 /// How long a connection is kept without a request: shorter than servers keep it.
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
+/// What is known about a server at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerHealth {
+    /// As it stands in `to`; the path of a socket is absolute.
+    pub address: String,
+    /// Whether it is asked.
+    pub state: ServerState,
+    /// How many requests it has.
+    pub requests: u32,
+    /// What went wrong there last; `None`: it has answered since, and checks have nothing to say against it.
+    pub problem: Option<String>,
+}
+
+/// Whether a server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerState {
+    /// Nobody has looked yet.
+    Unknown,
+    /// It is.
+    Up,
+    /// Only where nobody else can be: requests failed there within `fail-timeout`.
+    Down,
+    /// It is not: `[upstream.health]` speaks against it.
+    Unhealthy,
+    /// It is not: it has `max-connections` requests.
+    Full,
+}
+
 /// A server, for all requests to it.
 pub(super) struct Peer {
     pub(super) server: Server,
+    pub(super) trust: Trust,
     /// As it stands in the configuration, for logs and error pages.
     pub(super) name: String,
     passive: PassiveCheck,
@@ -45,6 +77,8 @@ struct Health {
     is_out: bool,
     /// When it came back.
     back_since: Option<Instant>,
+    /// What went wrong last.
+    problem: Option<String>,
 }
 
 impl Health {
@@ -69,6 +103,7 @@ impl Peer {
     pub(super) fn new(server: Server, settings: &onebox_config::site::Upstream) -> Arc<Self> {
         Arc::new(Self {
             name: server.to_string(),
+            trust: Trust::new(server.ca_file.clone()),
             server,
             passive: settings.passive.clone(),
             slow_start: settings.slow_start,
@@ -102,6 +137,20 @@ impl Peer {
         }
     }
 
+    /// What is known about it at `now`, for people.
+    pub(super) fn health(&self, now: Instant) -> ServerHealth {
+        let standing = self.standing(now);
+        let health = self.health.lock();
+        let state = match standing {
+            Standing::Up => ServerState::Up,
+            Standing::Down => ServerState::Down,
+            Standing::Out if health.is_out => ServerState::Unhealthy,
+            Standing::Out => ServerState::Full,
+        };
+        let (address, problem) = (self.name.clone(), health.problem.clone());
+        ServerHealth { address, state, requests: self.busy(), problem }
+    }
+
     /// Its weight in thousandths: less of it shortly after it came back.
     pub(super) fn weight(&self, now: Instant) -> u64 {
         let full = u64::from(self.server.weight) * 1000;
@@ -124,6 +173,9 @@ impl Peer {
     pub(super) fn answered(&self) {
         let mut health = self.health.lock();
         health.fails = 0;
+        if !health.is_out {
+            health.problem = None;
+        }
         if let Some(until) = health.down_until.take() {
             health.back_since = Some(until.min(Instant::now()));
             tracing::info!(server = self.name, "a server of an upstream is back");
@@ -139,20 +191,23 @@ impl Peer {
             (health.first_fail, health.fails) = (Some(now), 0);
         }
         health.fails = health.fails.saturating_add(1);
+        health.problem = Some(error.to_string());
         if self.passive.max_fails > 0 && health.fails >= self.passive.max_fails {
             let was_up = health.down_until.is_none_or(|until| until <= now);
             health.down_until = Some(now + self.passive.fail_timeout);
             (health.first_fail, health.fails) = (None, 0);
             if was_up {
-                let error = error.to_string();
+                let error = health.problem.as_deref();
                 tracing::warn!(server = self.name, error, "a server of an upstream is left alone");
             }
         }
     }
 
-    /// Checks say that it is well, or that it is not.
-    pub(super) fn set_out(&self, is_out: bool) {
+    /// Checks say that it is well, or what is wrong.
+    pub(super) fn set_out(&self, problem: Option<String>) {
         let mut health = self.health.lock();
+        let is_out = problem.is_some();
+        health.problem = problem;
         if std::mem::replace(&mut health.is_out, is_out) && !is_out {
             health.down_until = None;
             health.back_since = Some(Instant::now());
@@ -259,6 +314,30 @@ mod tests {
         assert_eq!(peer.weight(Instant::now()), 1000);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn people_are_told_how_a_server_is_and_why() {
+        let peer = peer(settings(1));
+        let told = || {
+            let ServerHealth { state, requests, problem, .. } = peer.health(Instant::now());
+            (state, requests, problem)
+        };
+        assert_eq!(told(), (ServerState::Up, 0, None));
+        peer.failed(&ERROR);
+        let problem = Some(ERROR.to_string());
+        assert_eq!(told(), (ServerState::Down, 0, problem.clone()));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(told(), (ServerState::Up, 0, problem), "nobody has asked it since");
+        peer.answered();
+        assert_eq!(told(), (ServerState::Up, 0, None));
+        let wrong = Some("GET / answered 500".to_owned());
+        peer.set_out(wrong.clone());
+        peer.answered();
+        assert_eq!(told(), (ServerState::Unhealthy, 0, wrong));
+        peer.set_out(None);
+        let _leases = [peer.lease(), peer.lease()];
+        assert_eq!(told(), (ServerState::Full, 2, None));
+    }
+
     #[tokio::test]
     async fn a_full_server_and_one_that_checks_took_out_are_never_asked() {
         let peer = peer(settings(1));
@@ -266,9 +345,9 @@ mod tests {
         assert_eq!(peer.standing(Instant::now()), Standing::Out);
         drop(leases);
         assert_eq!(peer.standing(Instant::now()), Standing::Up);
-        peer.set_out(true);
+        peer.set_out(Some("GET / answered 500".to_owned()));
         assert_eq!(peer.standing(Instant::now()), Standing::Out);
-        peer.set_out(false);
+        peer.set_out(None);
         assert_eq!(peer.standing(Instant::now()), Standing::Up);
     }
 }

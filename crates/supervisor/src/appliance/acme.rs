@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use super::change::obeyed;
 use super::{Appliance, Layout};
 use crate::api::EventKind;
-use crate::certificates::Due;
-use crate::certificates::acme::{Acme, Answer};
+use crate::certificates::acme::{Acme, Answer, Wanted};
+use crate::certificates::{Due, Question};
 
 impl Appliance {
     /// Orders what is missing or gets old, until the appliance ends.
@@ -26,6 +26,12 @@ impl Appliance {
                         () = appliance.shutdown.cancelled() => return,
                     }
                 }
+                while let Some(question) = appliance.certificates.next_question() {
+                    tokio::select! {
+                        () = appliance.ask_about_renewal(question) => {}
+                        () = appliance.shutdown.cancelled() => return,
+                    }
+                }
             }
         });
     }
@@ -33,7 +39,7 @@ impl Appliance {
     async fn order(self: &Arc<Self>, due: Due) {
         let settings = self.settings().config.acme.clone();
         let first_pause = settings.retry;
-        let Due { site, hosts, proof, folder } = &due;
+        let Due { site, hosts, proof, replaces, folder } = &due;
         tracing::info!(site, ?hosts, ?proof, "ordering a certificate");
         self.certificates.begin_order(&due, first_pause);
         let acme = Acme::new(settings, folder.clone());
@@ -45,7 +51,9 @@ impl Appliance {
                 appliance.tell_certificates().await;
             })
         };
-        let outcome = acme.obtain(hosts, *proof, &publish).await;
+        self.tell_certificates().await;
+        let wanted = Wanted { hosts, proof: *proof, replaces: replaces.as_ref() };
+        let outcome = acme.obtain(wanted, &publish).await;
         self.certificates.set_answers(Vec::new());
         let text = match &outcome {
             Ok(_) => format!("certificate obtained for {}", hosts.join(", ")),
@@ -59,6 +67,13 @@ impl Appliance {
         let outcome = outcome.map_err(|error| error.to_string());
         self.certificates.end_order(&due, outcome, first_pause);
         self.tell_certificates().await;
+    }
+
+    /// Has the authority say when a certificate is to be renewed.
+    async fn ask_about_renewal(&self, question: Question) {
+        let acme = Acme::new(self.settings().config.acme.clone(), question.folder.clone());
+        let (window, again) = acme.renewal(&question.certificate).await;
+        self.certificates.answered(&question, window, again);
     }
 
     /// Tells the engines what is new, and waits until it is in force.

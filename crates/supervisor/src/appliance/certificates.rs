@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onebox_config::site::{Route, RouteFiles, Routing};
+use onebox_config::Account;
+use onebox_config::site::{Route, RouteFiles, Routing, Upstream};
+use onebox_proxy::Roots;
 use sysinfo::Networks;
 
 use super::{Appliance, Layout, OperationFailure};
@@ -12,6 +14,7 @@ use crate::certificates::acme::folder_name;
 use crate::certificates::own::{OwnError, OwnFiles};
 use crate::deploy::plan::RunPlan;
 use crate::listeners::ListenerSet;
+use crate::users::as_user;
 
 /// How often files that sites name are looked at, and what gets old.
 const LOOKS: Duration = Duration::from_secs(5);
@@ -35,15 +38,16 @@ impl Appliance {
             certificates.renew(&wanted, &addresses(&https), orders)
         });
         match renewed.await {
-            Ok(true) => {
+            Ok(news) => {
                 let data = self.certificates.data();
-                for generation in self.generations() {
+                for generation in self.generations().into_iter().filter(|_| news.engines) {
                     // What goes wrong is told there; one that takes no orders is replaced.
                     generation.set_tls(Arc::clone(&data)).ok();
                 }
-                self.announce();
+                if news.engines || news.people {
+                    self.announce();
+                }
             }
-            Ok(false) => {}
             Err(error) => tracing::error!(%error, "the certificates could not be looked at"),
         }
     }
@@ -104,6 +108,30 @@ pub(super) fn check(
         };
         failure(error.to_string(), hint)
     })
+}
+
+/// Refuses a release whose upstreams name authorities that the engine's user can't read; `None`: the supervisor's own. Blocks on
+/// the disk.
+///
+/// # Errors
+/// [`OperationFailure`] that says what is wrong.
+pub(super) fn check_authorities(
+    upstreams: &[Upstream],
+    user: Option<&Account>,
+) -> Result<(), OperationFailure> {
+    let servers = upstreams.iter().flat_map(|upstream| &upstream.servers);
+    for file in servers.filter_map(|server| server.ca_file.clone()) {
+        let read = move || Roots::File(&file).client().map(drop);
+        let outcome = match user {
+            Some(user) => as_user(user, read),
+            None => read(),
+        };
+        outcome.map_err(|error| OperationFailure {
+            hint: "set `ca-file` under [[upstream]] in onebox.toml right".to_owned(),
+            ..OperationFailure::new("certificate", error.to_string())
+        })?;
+    }
+    Ok(())
 }
 
 /// By which addresses this machine is reached at these listeners.

@@ -12,7 +12,7 @@ use super::certificates;
 use super::change::{Change, Renew, step};
 use super::release::{Place, resolve};
 use super::{Appliance, OperationError, OperationFailure, SiteRelease};
-use crate::api::{DeployEvent, DeployQuery, EventKind, ReleaseState};
+use crate::api::{CertificateSource, DeployEvent, DeployQuery, EventKind, ReleaseState};
 use crate::deploy::archive::ArchiveLimits;
 use crate::deploy::events::EventSink;
 use crate::deploy::leftover;
@@ -87,6 +87,14 @@ impl Appliance {
             .await
             .map_err(|failure| OperationFailure::from(&failure))?;
         self.go_live(prepared, hosts, events).await?;
+        for certificate in self.certificates.status(&site) {
+            // What an authority says comes later.
+            if let (CertificateSource::Internal, Some(problem)) =
+                (certificate.source, certificate.problem)
+            {
+                events.warning(problem);
+            }
+        }
         if is_only_local {
             events.warning(format!(
                 "{site} is found only on this machine, as {site}.localhost: give it `domains = [\"…\"]` in onebox.toml, \
@@ -139,12 +147,14 @@ impl Appliance {
         let place = Place::of(&self.site_defaults(), &site, &release_id, &config);
         resolve(&mut config, &place);
         let folders = self.settings().config.tls_folders.clone();
-        if let Some(files) = place.own_files(&config, &folders) {
-            let (routing, plan) = (config.routing.clone(), plan.clone());
-            tokio::task::spawn_blocking(move || certificates::check(&files, &routing, &plan))
-                .await
-                .map_err(std::io::Error::other)??;
-        }
+        let (own, routing) = (place.own_files(&config, &folders), config.routing.clone());
+        let (upstreams, run_plan, user) =
+            (config.upstreams.clone(), plan.clone(), self.user.clone());
+        let check = move || {
+            certificates::check_authorities(&upstreams, user.as_ref())?;
+            own.map_or(Ok(()), |files| certificates::check(&files, &routing, &run_plan))
+        };
+        tokio::task::spawn_blocking(check).await.map_err(std::io::Error::other)??;
         let Hosts { domains, catch_all } = hosts;
         let release = SiteRelease {
             place,

@@ -183,7 +183,9 @@ impl Appliance {
         self.running.lock().unreadable.remove(site);
         self.logs.forget(site);
         let (paths, site) = (self.paths.clone(), site.to_owned());
+        let certificates = Arc::clone(&self.certificates);
         let discarded = tokio::task::spawn_blocking(move || {
+            certificates.forget(&site, &paths.certificates())?;
             discard(&paths, &paths.site_dir(&site))?;
             discard(&paths, &paths.logs(&site))
         });

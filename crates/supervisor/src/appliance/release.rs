@@ -10,7 +10,7 @@ use onebox_config::site::{HealthCheck, Routing, SocketAddress, Upstream};
 use onebox_config::{Account, SiteConfig, SiteName};
 
 use super::{OperationFailure, Purpose, develop};
-use crate::api::UpstreamRoute;
+use crate::api::{ServerHealth, ServerState, UpstreamRoute};
 use crate::certificates;
 use crate::certificates::own::OwnFiles;
 use crate::confinement::Confinement;
@@ -227,15 +227,28 @@ impl SiteRelease {
         self.config.health.timeout
     }
 
-    /// What other servers answer.
-    pub(crate) fn upstream_routes(&self) -> Vec<UpstreamRoute> {
-        let upstreams = self.upstreams().into_iter();
-        let route = |upstream: Upstream| UpstreamRoute {
-            path: upstream.path.clone(),
-            name: upstream.name.clone(),
-            servers: upstream.servers.iter().map(ToString::to_string).collect(),
-        };
-        upstreams.map(route).collect()
+    /// What other servers answer; how they are is for `heard` to say, an engine's word in the same order.
+    pub(crate) fn upstream_routes(&self, heard: &[Vec<ServerHealth>]) -> Vec<UpstreamRoute> {
+        let heard = heard.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+        let routes = self.upstreams().into_iter().zip(heard).map(|(upstream, heard)| {
+            let servers = upstream.servers.iter().map(|server| {
+                let address = server.to_string();
+                // It may still speak of the release before.
+                let known = heard.iter().find(|known| known.address == address).cloned();
+                known.unwrap_or(ServerHealth {
+                    address,
+                    state: ServerState::Unknown,
+                    requests: 0,
+                    problem: None,
+                })
+            });
+            UpstreamRoute {
+                servers: servers.collect(),
+                path: upstream.path.clone(),
+                name: upstream.name.clone(),
+            }
+        });
+        routes.collect()
     }
 
     /// Whether its files are all it has.

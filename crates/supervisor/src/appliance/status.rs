@@ -3,8 +3,8 @@
 use super::fallback::fallback_of;
 use super::{Appliance, OperationError, Running, Settings, SiteRelease};
 use crate::api::{
-    ApplianceStatus, EngineStatus, Explanation, Mode, Release, SiteState, SiteStatus, WorkerState,
-    WorkerStatus,
+    ApplianceStatus, EngineStatus, Explanation, Mode, Release, SiteState, SiteStatus,
+    UpstreamRoute, WorkerState, WorkerStatus,
 };
 use crate::engine::{Generation, Loaded};
 use crate::listeners::ListenerSet;
@@ -86,7 +86,7 @@ impl Appliance {
             mode: placed.mode,
             reasons,
             static_folders: folders.collect(),
-            upstreams: placed.release.upstream_routes(),
+            upstreams: upstreams(&running, &placed.release),
             persistent: plan.persistent.iter().map(|path| path.display().to_string()).collect(),
         })
     }
@@ -156,7 +156,7 @@ impl Appliance {
                 let (major, minor, patch) = python.version;
                 format!("{major}.{minor}.{patch}")
             }),
-            upstreams: release.map_or_else(Vec::new, |release| release.upstream_routes()),
+            upstreams: release.map_or_else(Vec::new, |release| upstreams(running, release)),
             certificates: self.certificates.status(&row.name),
             workers: release.map_or_else(Vec::new, |release| workers(running, release, mode)),
             name: row.name,
@@ -202,6 +202,11 @@ fn to_state(loaded: Loaded) -> (SiteState, Option<String>) {
         Loaded::Ready => (SiteState::Running, None),
         Loaded::Failed(failure) => (SiteState::Failed, Some(failure.summary)),
     }
+}
+
+fn upstreams(running: &Running, release: &SiteRelease) -> Vec<UpstreamRoute> {
+    let engine = running.engine.as_ref();
+    release.upstream_routes(&engine.map_or_else(Vec::new, |engine| engine.upstreams(&release.site)))
 }
 
 fn workers(running: &Running, release: &SiteRelease, mode: Mode) -> Vec<WorkerStatus> {

@@ -1,6 +1,6 @@
 //! Which certificate answers to which name, and where it comes from: a site's own files, an authority of the world's, or the box's own.
 //!
-//! [`Certificates::renew`] looks at everything and says whether the engines have to learn something new. It is called when the sites
+//! [`Certificates::renew`] looks at everything and says whether engines or people have to learn something new. It is called when the sites
 //! change and every few seconds, and costs next to nothing where all is as it was.
 
 pub(crate) mod acme;
@@ -8,9 +8,11 @@ mod authority;
 mod names;
 pub(crate) mod own;
 mod pair;
+mod table;
 mod tickets;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,15 +22,15 @@ use onebox_proxy::TicketKey;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::api::{CertificateSource, CertificateStatus};
+use crate::api::CertificateStatus;
 use crate::clock::now_ms;
-use crate::engine::tls::{CertificateData, NameData, TlsData};
+use crate::engine::tls::TlsData;
 
-use acme::{Answer, Ledger, Proof};
-use authority::{Authority, AuthorityError, is_worn};
-use names::is_public;
+use acme::{Answer, Ledger, Predecessor, Proof, Window};
+use authority::Authority;
 use own::{OwnFiles, Watched};
 use pair::Pair;
+use table::Table;
 use tickets::TicketKeys;
 
 /// What a site wants.
@@ -51,6 +53,24 @@ pub(crate) struct Due {
     pub(crate) site: String,
     pub(crate) hosts: Vec<String>,
     pub(crate) proof: Proof,
+    /// The certificate that the new one is to replace.
+    pub(crate) replaces: Option<Predecessor>,
+    /// Where the account lies.
+    pub(crate) folder: PathBuf,
+}
+
+/// For whom a look has found something new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct News {
+    pub(crate) engines: bool,
+    pub(crate) people: bool,
+}
+
+/// A certificate whose authority is to be asked when it shall be renewed.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) site: String,
+    pub(crate) certificate: Predecessor,
     /// Where the account lies.
     pub(crate) folder: PathBuf,
 }
@@ -76,6 +96,8 @@ struct State {
     orders_folder: Option<PathBuf>,
     /// For which hosts a site needs an authority of the world's.
     wanted: BTreeMap<String, Vec<String>>,
+    /// Whose order is under way.
+    ordering: Option<String>,
     /// What an authority that asks right now is told.
     answers: Vec<Answer>,
     statuses: BTreeMap<String, Vec<CertificateStatus>>,
@@ -93,6 +115,7 @@ impl Certificates {
             ledgers: BTreeMap::new(),
             orders_folder: None,
             wanted: BTreeMap::new(),
+            ordering: None,
             answers: Vec::new(),
             statuses: BTreeMap::new(),
             data: Arc::default(),
@@ -134,13 +157,33 @@ impl Certificates {
         state.wanted.iter().find_map(|(site, hosts)| {
             let ledger = state.ledgers.get(site).filter(|ledger| ledger.is_due(hosts, now_ms))?;
             let (site, hosts, proof) = (site.clone(), hosts.clone(), ledger.proof());
-            Some(Due { site, hosts, proof, folder: folder.clone() })
+            Some(Due { site, hosts, proof, replaces: ledger.replaces(), folder: folder.clone() })
         })
+    }
+
+    /// A certificate about whose renewal its authority is to be asked now.
+    pub(crate) fn next_question(&self) -> Option<Question> {
+        let state = self.state.lock();
+        let folder = state.orders_folder.clone()?;
+        let now_ms = now_ms();
+        state.wanted.keys().find_map(|site| {
+            let certificate = state.ledgers.get(site)?.question(now_ms)?;
+            Some(Question { site: site.clone(), certificate, folder: folder.clone() })
+        })
+    }
+
+    /// What the authority said to a question, and in how long it is to be asked again; `None`: it has no opinion. Blocks on the disk.
+    pub(crate) fn answered(&self, question: &Question, window: Option<Window>, again: Duration) {
+        self.record(&question.site, &question.folder, |ledger| {
+            ledger.heard(&question.certificate, window, again, now_ms());
+        });
     }
 
     /// An order begins. On record before it is made, so that no restart can repeat it at once. Blocks on the disk.
     pub(crate) fn begin_order(&self, due: &Due, first_pause: Duration) {
-        self.record(due, |ledger| ledger.begin(&due.hosts, now_ms(), first_pause));
+        self.state.lock().ordering = Some(due.site.clone());
+        let begin = |ledger: &mut Ledger| ledger.begin(&due.hosts, now_ms(), first_pause);
+        self.record(&due.site, &due.folder, begin);
     }
 
     /// An order ended. Blocks on the disk.
@@ -150,19 +193,45 @@ impl Certificates {
         outcome: Result<Pair, String>,
         first_pause: Duration,
     ) {
-        self.record(due, |ledger| match outcome {
-            Ok(pair) => ledger.obtained(pair),
+        self.state.lock().ordering = None;
+        self.record(&due.site, &due.folder, |ledger| match outcome {
+            Ok(pair) => ledger.obtained(pair, now_ms()),
             Err(problem) => ledger.failed(problem, now_ms(), first_pause),
         });
     }
 
-    fn record(&self, due: &Due, change: impl FnOnce(&mut Ledger)) {
+    /// Of a site that is gone meanwhile nothing is kept.
+    fn record(&self, site: &str, folder: &Path, change: impl FnOnce(&mut Ledger)) {
         let mut state = self.state.lock();
-        let ledger = state.ledgers.entry(due.site.clone()).or_default();
-        change(ledger);
-        if let Err(error) = ledger.write(&ledger_file(&due.folder, &due.site)) {
-            tracing::error!(site = due.site, %error, "what came of an order can't be kept");
+        if !state.wanted.contains_key(site) {
+            return;
         }
+        let ledger = state.ledgers.entry(site.to_owned()).or_default();
+        change(ledger);
+        if let Err(error) = ledger.write(&ledger_file(folder, site)) {
+            tracing::error!(site, %error, "what came of an order can't be kept");
+        }
+    }
+
+    /// Removes what was ordered for a site that is gone, at whatever authority: folders below `all`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn forget(&self, site: &str, all: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.wanted.remove(site);
+        state.ledgers.remove(site);
+        let folders = match std::fs::read_dir(all) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            folders => folders?,
+        };
+        for folder in folders {
+            match std::fs::remove_file(ledger_file(&folder?.path(), site)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// What an authority that asks right now is told.
@@ -170,14 +239,14 @@ impl Certificates {
         self.state.lock().answers = answers;
     }
 
-    /// Brings everything up to date for these sites, and for addresses of this machine; whether anything is new for the engines.
+    /// Brings everything up to date for these sites, and for addresses of this machine; for whom anything is new.
     /// In `orders` lies what an authority of the world's gave; `None`: none is asked. Blocks on the disk.
     pub(crate) fn renew(
         &self,
         sites: &[Wanted],
         addresses: &[IpAddr],
         orders: Option<PathBuf>,
-    ) -> bool {
+    ) -> News {
         let mut state = self.state.lock();
         if state.orders_folder != orders {
             state.ledgers.clear();
@@ -189,7 +258,7 @@ impl Certificates {
                 .iter()
                 .any(|wanted| wanted.site == *site && wanted.own.as_ref() == Some(files.files()))
         });
-        let mut table = Table { folder: &self.folder, now_ms: now_ms(), ..Table::new(&mut state) };
+        let mut table = Table::new(&mut state, &self.folder, now_ms());
         for wanted in sites {
             table.add_site(wanted);
         }
@@ -210,201 +279,12 @@ impl Certificates {
             self.news.notify_one();
         }
         state.vouched.retain(|names, _| used.contains(names));
+        let news = News { engines: *state.data != data, people: state.statuses != statuses };
         state.statuses = statuses;
-        let is_new = *state.data != data;
-        if is_new {
+        if news.engines {
             state.data = Arc::new(data);
         }
-        is_new
-    }
-}
-
-/// The table that is being made.
-struct Table<'a> {
-    state: &'a mut State,
-    folder: &'a Path,
-    now_ms: i64,
-    data: TlsData,
-    statuses: BTreeMap<String, Vec<CertificateStatus>>,
-    used: Vec<Vec<String>>,
-    wanted: BTreeMap<String, Vec<String>>,
-    unknown: Option<Arc<Pair>>,
-    /// What may be for more names than its site has: those that nobody has are its too.
-    spare: Vec<Arc<Pair>>,
-    catches_all: bool,
-}
-
-impl<'a> Table<'a> {
-    fn new(state: &'a mut State) -> Self {
-        Self {
-            state,
-            folder: Path::new(""),
-            now_ms: 0,
-            data: TlsData::default(),
-            statuses: BTreeMap::new(),
-            used: Vec::new(),
-            wanted: BTreeMap::new(),
-            unknown: None,
-            spare: Vec::new(),
-            catches_all: false,
-        }
-    }
-
-    /// The hosts that the site's own certificate is for have that one, the others one of the authority.
-    fn add_site(&mut self, wanted: &Wanted) {
-        let mut statuses = Vec::new();
-        let mut left = wanted.hosts.clone();
-        if let Some(files) = &wanted.own {
-            let known = self.state.own.entry(wanted.site.clone());
-            let own = known.or_insert_with(|| Watched::new(files.clone()));
-            own.look(&wanted.site);
-            let (pair, problem) = (own.pair().cloned(), own.problem().map(str::to_owned));
-            let covered: Vec<String> = match &pair {
-                Some(pair) => {
-                    let all = left.iter().filter(|host| pair.facts.covers(host));
-                    all.cloned().collect()
-                }
-                None => Vec::new(),
-            };
-            left.retain(|host| !covered.contains(host));
-            let problem = problem.or_else(|| expired(pair.as_deref()?, self.now_ms));
-            if let Some(pair) = &pair {
-                self.add(pair, covered.iter(), true);
-                self.spare.push(Arc::clone(pair));
-                if wanted.catch_all {
-                    self.unknown = Some(Arc::clone(pair));
-                }
-            }
-            statuses.push(status(CertificateSource::Own, covered, pair.as_deref(), problem));
-        }
-        self.add_ordered(&wanted.site, &mut left, &mut statuses);
-        self.catches_all |= wanted.catch_all;
-        if !left.is_empty() {
-            let (pair, problem) = match self.vouched(left.clone()) {
-                Ok(pair) => (Some(pair), None),
-                Err(error) => (None, Some(error.to_string())),
-            };
-            if let Some(pair) = &pair {
-                self.add(pair, left.iter(), false);
-            }
-            statuses.push(status(CertificateSource::Internal, left, pair.as_deref(), problem));
-        }
-        self.statuses.insert(wanted.site.clone(), statuses);
-    }
-
-    /// Hosts of the world's have what was ordered for them, as soon as it is there.
-    fn add_ordered(
-        &mut self,
-        site: &str,
-        left: &mut Vec<String>,
-        statuses: &mut Vec<CertificateStatus>,
-    ) {
-        let public: Vec<String> = left.iter().filter(|host| is_public(host)).cloned().collect();
-        let Some(folder) = self.state.orders_folder.as_ref().filter(|_| !public.is_empty()) else {
-            return;
-        };
-        let file = ledger_file(folder, site);
-        let known = self.state.ledgers.entry(site.to_owned());
-        let ledger = known.or_insert_with(|| Ledger::read(&file));
-        let (pair, next_ms) = (ledger.pair.clone(), ledger.next_ms());
-        let problem = ledger.problem.clone();
-        if let Some(pair) = &pair {
-            let covered: Vec<String> =
-                public.iter().filter(|host| pair.facts.covers(host)).cloned().collect();
-            self.add(pair, covered.iter(), true);
-            left.retain(|host| !covered.contains(host));
-        }
-        let problem = problem.or_else(|| expired(pair.as_deref()?, self.now_ms));
-        let status = status(CertificateSource::Acme, public.clone(), pair.as_deref(), problem);
-        statuses.push(CertificateStatus { next_try_ms: next_ms, ..status });
-        self.wanted.insert(site.to_owned(), public);
-    }
-
-    /// The names that are left, and who comes by an address: that client names no host.
-    fn add_addresses(&mut self, addresses: &[IpAddr]) {
-        for pair in std::mem::take(&mut self.spare) {
-            self.add(&pair, pair.facts.names.iter(), true);
-        }
-        let addresses = addresses.iter().map(ToString::to_string);
-        let names: Vec<String> = std::iter::once("localhost".to_owned()).chain(addresses).collect();
-        let fallback = match self.vouched(names) {
-            Ok(pair) => self.place(&pair),
-            Err(error) => return tracing::error!(%error, "no certificate for addresses"),
-        };
-        self.data.fallback = Some(fallback);
-        self.data.names.push(NameData {
-            name: "localhost".to_owned(),
-            certificate: fallback,
-            is_trusted: false,
-        });
-        if self.catches_all {
-            let own = self.unknown.take();
-            self.data.unknown = Some(own.map_or(fallback, |pair| self.place(&pair)));
-        }
-    }
-
-    fn add<'n>(&mut self, pair: &Pair, names: impl Iterator<Item = &'n String>, is_trusted: bool) {
-        let certificate = self.place(pair);
-        for name in names {
-            let is_taken = self.data.names.iter().any(|known| known.name == *name);
-            if !is_taken {
-                let name = name.clone();
-                self.data.names.push(NameData { name, certificate, is_trusted });
-            }
-        }
-    }
-
-    fn place(&mut self, pair: &Pair) -> usize {
-        let data = CertificateData { chain: pair.chain.clone(), key: pair.key.clone() };
-        let known = self.data.certificates.iter().position(|other| *other == data);
-        known.unwrap_or_else(|| {
-            self.data.certificates.push(data);
-            self.data.certificates.len() - 1
-        })
-    }
-
-    /// A certificate of the box's own authority.
-    fn vouched(&mut self, names: Vec<String>) -> Result<Arc<Pair>, AuthorityError> {
-        self.used.push(names.clone());
-        if let Some(pair) = self.state.vouched.get(&names)
-            && !is_worn(pair, self.now_ms)
-        {
-            return Ok(Arc::clone(pair));
-        }
-        let authority = match self.state.authority.take() {
-            Some(authority) => authority,
-            None => Authority::open(self.folder)?,
-        };
-        let authority = self.state.authority.insert(authority);
-        let pair = Arc::new(authority.vouch(&names)?);
-        self.state.vouched.insert(names, Arc::clone(&pair));
-        Ok(pair)
-    }
-}
-
-fn expired(pair: &Pair, now_ms: i64) -> Option<String> {
-    let is_over = pair.facts.not_after_ms <= now_ms;
-    let is_early = pair.facts.not_before_ms > now_ms;
-    match (is_over, is_early) {
-        (true, _) => Some("the certificate has expired".to_owned()),
-        (_, true) => Some("the certificate is not valid yet".to_owned()),
-        _ => None,
-    }
-}
-
-fn status(
-    source: CertificateSource,
-    names: Vec<String>,
-    pair: Option<&Pair>,
-    problem: Option<String>,
-) -> CertificateStatus {
-    CertificateStatus {
-        source,
-        names,
-        issuer: pair.map(|pair| pair.facts.issuer.clone()),
-        not_after_ms: pair.map(|pair| pair.facts.not_after_ms),
-        problem,
-        next_try_ms: None,
+        news
     }
 }
 
@@ -419,6 +299,8 @@ mod tests {
     use super::own::tests::as_the_supervisor;
     use super::pair::tests::self_signed;
     use super::*;
+    use crate::api::CertificateSource;
+    use crate::engine::tls::CertificateData;
 
     fn wanted(site: &str, hosts: &[&str]) -> Wanted {
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
@@ -443,8 +325,11 @@ mod tests {
         let blog = Wanted { own, ..wanted("blog", &["a.example", "blog.localhost"]) };
         let certificates = Certificates::new(folder.path().join("authority"));
         let sites = [blog, wanted("shop", &["other.example"])];
-        assert!(certificates.renew(&sites, &["127.0.0.1".parse().unwrap()], None));
-        assert!(!certificates.renew(&sites, &["127.0.0.1".parse().unwrap()], None));
+        let local = ["127.0.0.1".parse().unwrap()];
+        for is_new in [true, false] {
+            let expected = News { engines: is_new, people: is_new };
+            assert_eq!(certificates.renew(&sites, &local, None), expected);
+        }
         let data = certificates.data();
         assert_eq!(issuer_of(&data, "a.example"), "rcgen self signed cert");
         assert!(issuer_of(&data, "blog.localhost").starts_with("onebox on "));
@@ -457,6 +342,33 @@ mod tests {
             (CertificateSource::Internal, vec!["blog.localhost".to_owned()]),
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn of_a_site_that_is_gone_nothing_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let orders = folder.path().join("0123");
+        let certificates = Certificates::new(folder.path().join("authority"));
+        let sites = [wanted("blog", &["a.org"]), wanted("shop", &["b.org"])];
+        certificates.renew(&sites, &[], Some(orders.clone()));
+        let due = certificates.next_order().unwrap();
+        assert_eq!(due.hosts, ["a.org"]);
+        let pause = Duration::from_secs(300);
+        certificates.begin_order(&due, pause);
+        assert!(orders.join("blog.site.json").exists());
+        certificates.renew(&sites[1..], &[], Some(orders.clone()));
+        certificates.forget("blog", folder.path()).unwrap();
+        certificates.end_order(&due, Err("too late".into()), pause);
+        assert!(
+            !orders.join("blog.site.json").exists(),
+            "an order that ends later brings nothing back"
+        );
+        let due = certificates.next_order().unwrap();
+        certificates.begin_order(&due, pause);
+        assert!(due.site == "shop" && orders.join("shop.site.json").exists());
+        Certificates::new(folder.path().join("none"))
+            .forget("x", &folder.path().join("none"))
+            .unwrap();
     }
 
     #[test]

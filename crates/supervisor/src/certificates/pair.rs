@@ -1,7 +1,7 @@
 //! A certificate with its key, as PEM, and what it says about itself.
 
 use onebox_proxy::{TlsCertificate, TlsError};
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A certificate with its chain, its key, and what is known about it.
@@ -23,6 +23,10 @@ pub(crate) struct Facts {
     pub(crate) issuer: String,
     pub(crate) not_before_ms: i64,
     pub(crate) not_after_ms: i64,
+    /// Its number at its authority, as it stands in DER.
+    pub(crate) serial: Vec<u8>,
+    /// The identifier of its authority's key.
+    pub(crate) authority_key: Option<Vec<u8>>,
 }
 
 /// Why a certificate and a key are of no use.
@@ -62,7 +66,14 @@ impl Facts {
             issuer: common.map_or_else(|| issuer.to_string(), str::to_owned),
             not_before_ms: certificate.validity().not_before.timestamp().saturating_mul(1000),
             not_after_ms: certificate.validity().not_after.timestamp().saturating_mul(1000),
+            serial: certificate.raw_serial().to_vec(),
+            authority_key: authority_key(&certificate),
         })
+    }
+
+    /// How long it is valid in all.
+    pub(crate) fn life_ms(&self) -> i64 {
+        self.not_after_ms.saturating_sub(self.not_before_ms)
     }
 
     /// Whether it is for a host (lower case).
@@ -70,6 +81,15 @@ impl Facts {
         let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
         self.names.iter().any(|name| name == host || Some(name) == wildcard.as_ref())
     }
+}
+
+fn authority_key(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(key) => {
+            Some(key.key_identifier.as_ref()?.0.to_vec())
+        }
+        _ => None,
+    })
 }
 
 fn shown(name: &GeneralName<'_>) -> Option<String> {

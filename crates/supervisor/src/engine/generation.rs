@@ -18,6 +18,7 @@ use std::time::Duration;
 use onebox_app_server::Usage;
 use onebox_config::{Account, Clients, Limits, Paths};
 use onebox_metrics::Snapshot;
+use onebox_proxy::ServerHealth;
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -361,6 +362,11 @@ impl Generation {
     /// What its application does, as it told last.
     pub(crate) fn usage(&self) -> Usage {
         self.heard.borrow().usage
+    }
+
+    /// How the servers of a site's upstreams are, as it told last.
+    pub(crate) fn upstreams(&self, site: &str) -> Vec<Vec<ServerHealth>> {
+        self.heard.borrow().upstreams.get(site).cloned().unwrap_or_default()
     }
 
     /// Lets it accept connections on the listeners for sites.

@@ -24,7 +24,7 @@ use tokio::time::MissedTickBehavior;
 use super::logging;
 use super::protocol::{
     CONTROL_FD, EngineStart, FIRST_LISTENER_FD, FromEngine, HeirData, PROBE_FD, SOCKETS_FD,
-    ToEngine,
+    ToEngine, UpstreamHealth,
 };
 use super::routes::{Import, Routes};
 use super::sockets::{self, Doors};
@@ -212,6 +212,8 @@ struct Engine {
     https: Vec<TcpListener>,
     doors: Doors,
     outbox: mpsc::Sender<FromEngine>,
+    /// What the supervisor knows of servers of upstreams.
+    told_upstreams: UpstreamHealth,
     /// What importing an application came to.
     imports: (mpsc::Sender<Imported>, mpsc::Receiver<Imported>),
     /// Keeps the interpreter's threads.
@@ -252,6 +254,7 @@ impl Engine {
             https,
             doors: Doors::default(),
             outbox,
+            told_upstreams: UpstreamHealth::new(),
             imports: mpsc::channel(1),
             embedded: None,
         })
@@ -287,7 +290,10 @@ impl Engine {
                         self.say(FromEngine::Wanted { site }).await;
                     }
                 }
-                _ = second.tick() => self.tell_second().await,
+                _ = second.tick() => {
+                    self.tell_second().await;
+                    self.tell_upstreams().await;
+                }
                 () = ended(&mut draining) => {
                     self.routes.close_embedded();
                     self.run_exit_handlers().await;
@@ -296,6 +302,14 @@ impl Engine {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    async fn tell_upstreams(&mut self) {
+        let health = self.routes.upstream_health();
+        if self.told_upstreams != health {
+            self.told_upstreams.clone_from(&health);
+            self.say(FromEngine::Upstreams(health)).await;
         }
     }
 

@@ -4,6 +4,7 @@
 //! [`ToEngine::Drain`] to the engines of before, and hears [`FromEngine::Draining`] and [`FromEngine::Sample`]. The descriptors it
 //! names were inherited (see [`CONTROL_FD`]). When the socket closes, whoever is left acts: an engine ends at once, the supervisor starts another.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use onebox_app_server::{AppSpec, Interpreter, Notice};
 use onebox_config::site::{Routing, Upstream};
 use onebox_config::{Clients, Limits};
 use onebox_metrics::Snapshot;
-use onebox_proxy::{Heir, RequestRecord};
+use onebox_proxy::{Heir, RequestRecord, ServerHealth};
 use serde::{Deserialize, Serialize};
 
 use super::tls::TlsData;
@@ -123,11 +124,16 @@ pub(crate) enum FromEngine {
     },
     /// Requests that are over, or some of them; each second in which there were any.
     Requests(Vec<RequestRecord>),
+    /// How the servers of upstreams are, by live site; whenever that has changed, once a second at most.
+    Upstreams(UpstreamHealth),
     /// Totals since the engine started; each second.
     Sample(Snapshot),
     /// It drains: no connection will be accepted any more.
     Draining,
 }
+
+/// By site: for each of its upstreams, in order, its servers.
+pub(crate) type UpstreamHealth = BTreeMap<String, Vec<Vec<ServerHealth>>>;
 
 /// What an engine needs to know from the start.
 #[derive(Debug, Clone, Serialize, Deserialize)]

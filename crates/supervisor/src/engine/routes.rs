@@ -14,7 +14,7 @@ use onebox_proxy::{
 use onebox_uwsgi::{Backlog, BufferLimits, Connector, channel};
 use tokio::sync::Notify;
 
-use super::protocol::{BackendData, EmbeddedData, EngineConfig, SiteData};
+use super::protocol::{BackendData, EmbeddedData, EngineConfig, SiteData, UpstreamHealth};
 
 /// The embedded application's state.
 enum Embedded {
@@ -169,13 +169,28 @@ impl Routes {
         }
     }
 
+    /// How the servers of live sites are.
+    pub(super) fn upstream_health(&self) -> UpstreamHealth {
+        let sites = self.config.sites.iter().filter(|data| !data.upstreams.is_empty());
+        let health = sites.map(|data| {
+            let known = data.upstreams.iter().filter_map(|settings| self.known(data, settings));
+            (data.name.clone(), known.map(|group| group.health()).collect())
+        });
+        health.collect()
+    }
+
+    fn known(&self, data: &SiteData, settings: &Upstream) -> Option<&Arc<UpstreamGroup>> {
+        let host = upstream_host(data);
+        let is_it = |known: &&KnownUpstream| known.host == host && known.settings == *settings;
+        self.upstreams.iter().find(is_it).map(|known| &known.group)
+    }
+
     fn upstreams(&mut self, data: &SiteData) -> Vec<Arc<UpstreamGroup>> {
-        let host = data.hosts.first().map_or("localhost", String::as_str);
+        let host = upstream_host(data);
         let mut groups = Vec::with_capacity(data.upstreams.len());
         for settings in &data.upstreams {
-            let is_it = |known: &&KnownUpstream| known.host == host && known.settings == *settings;
-            let group = match self.upstreams.iter().find(is_it) {
-                Some(known) => Arc::clone(&known.group),
+            let group = match self.known(data, settings) {
+                Some(known) => Arc::clone(known),
                 None => {
                     let group = UpstreamGroup::new(settings.clone(), host);
                     self.upstreams.push(KnownUpstream {
@@ -216,6 +231,11 @@ impl Routes {
             }
         }
     }
+}
+
+/// The host that active checks ask for.
+fn upstream_host(data: &SiteData) -> &str {
+    data.hosts.first().map_or("localhost", String::as_str)
 }
 
 fn https(data: &SiteData) -> Https {

@@ -1,6 +1,6 @@
 //! What an engine needs for TLS: certificates by name, ACME's answers, the keys of tickets.
 
-use onebox_proxy::{Proxy, TicketKey, TlsCertificate, TlsTable};
+use onebox_proxy::{Proxy, TicketKey, TlsCertificate, TlsError, TlsTable};
 use serde::{Deserialize, Serialize};
 
 /// Everything at once: what an engine had before is forgotten.
@@ -52,7 +52,8 @@ impl std::fmt::Debug for CertificateData {
 impl TlsData {
     /// Puts it in force.
     pub(super) fn apply(&self, proxy: &Proxy) {
-        let certificates: Vec<_> = self.certificates.iter().map(CertificateData::read).collect();
+        let certificates: Vec<_> =
+            self.certificates.iter().map(|data| data.read(TlsCertificate::from_pem)).collect();
         let certificate = |place: usize| certificates.get(place).and_then(Option::as_ref);
         let mut table = TlsTable::default();
         for NameData { name, certificate: place, is_trusted } in &self.names {
@@ -67,7 +68,7 @@ impl TlsData {
             table.set_unknown(certificate.clone());
         }
         for (host, challenge) in &self.challenges {
-            if let Some(challenge) = challenge.read() {
+            if let Some(challenge) = challenge.read(TlsCertificate::for_challenge) {
                 table.add_challenge(host, challenge);
             }
         }
@@ -80,9 +81,12 @@ impl TlsData {
 }
 
 impl CertificateData {
-    fn read(&self) -> Option<TlsCertificate> {
-        let read = TlsCertificate::from_pem(self.chain.as_bytes(), self.key.as_bytes());
-        // The supervisor has read it before.
+    fn read(
+        &self,
+        from_pem: impl Fn(&[u8], &[u8]) -> Result<TlsCertificate, TlsError>,
+    ) -> Option<TlsCertificate> {
+        let read = from_pem(self.chain.as_bytes(), self.key.as_bytes());
+        // The supervisor has read it before, or made it.
         read.inspect_err(|error| tracing::error!(%error, "a certificate can't be used")).ok()
     }
 }

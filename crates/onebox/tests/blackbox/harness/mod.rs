@@ -27,7 +27,7 @@ pub(crate) use peer::{Peer, php_fpm, uwsgi_can_be_built};
 pub(crate) use poller::Poller;
 pub(crate) use processes::{descendants, wait_until_gone, zombies};
 pub(crate) use raw::{Address, Said, packet, rest_of};
-pub(crate) use relay::Relay;
+pub(crate) use relay::{Doorman, Relay};
 pub(crate) use site::SiteFolder;
 pub(crate) use tls::{Https, Pem, Session};
 pub(crate) use tmpfs::Tmpfs;

@@ -33,8 +33,18 @@ impl Pebble {
 
     /// What a `box.toml` says to have it asked.
     pub(crate) fn section(&self) -> String {
-        let (directory, file) = (self.directory(), self.certificate.certificate.display());
+        self.section_for(&self.directory())
+    }
+
+    /// The same where its directory is at another place, with the same certificate.
+    pub(crate) fn section_for(&self, directory: &str) -> String {
+        let file = self.certificate.certificate.display();
         format!("[acme]\ndirectory = \"{directory}\"\nca-file = \"{file}\"\nretry = \"1s\"\n")
+    }
+
+    /// What it shows itself with: for `localhost`.
+    pub(crate) fn certificate(&self) -> &Pem {
+        &self.certificate
     }
 
     /// Where it is.
@@ -83,13 +93,21 @@ impl Pebble {
 
     /// Whom to trust to believe its certificates.
     pub(crate) fn root(&self) -> PathBuf {
-        let mut command = Command::new("curl");
-        command.args(["-sSk", "--max-time", "60"]);
-        command.arg(format!("https://{}/roots/0", self.management));
         let file = self.folder.path().join("root.pem");
-        std::fs::write(&file, run(command).ok().stdout).unwrap();
+        std::fs::write(&file, fetch(&format!("https://{}/roots/0", self.management))).unwrap();
         file
     }
+
+    /// Its directory, as JSON.
+    pub(crate) fn directory_text(&self) -> String {
+        fetch(&self.directory())
+    }
+}
+
+fn fetch(url: &str) -> String {
+    let mut command = Command::new("curl");
+    command.args(["-sSk", "--max-time", "60", url]);
+    run(command).ok().stdout
 }
 
 impl Drop for Pebble {

@@ -2,6 +2,10 @@
 
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+
+use super::command::DEADLINE;
 
 /// Passes connections on as long as the test runs.
 pub(crate) struct Relay {
@@ -16,15 +20,66 @@ impl Relay {
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let mut server = TcpStream::connect(server).unwrap();
-                server.write_all(&introduction).unwrap();
-                let (back, there) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-                std::thread::spawn(move || pass(client, server));
-                std::thread::spawn(move || pass(back, there));
+                pass_on(client, server, &introduction);
             }
         });
         Self { address }
     }
+}
+
+/// Keeps whoever comes waiting until it is told where they may go. Those that waited are turned away then.
+pub(crate) struct Doorman {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    door: Arc<Mutex<Door>>,
+    came: Receiver<()>,
+}
+
+#[derive(Default)]
+struct Door {
+    opens_to: Option<SocketAddr>,
+    waiting: Vec<TcpStream>,
+}
+
+impl Doorman {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let door = Arc::new(Mutex::new(Door::default()));
+        let (sender, came) = mpsc::channel();
+        let keeper = Arc::clone(&door);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let mut door = keeper.lock().unwrap();
+                match door.opens_to {
+                    Some(server) => pass_on(client, server, b""),
+                    None => door.waiting.push(client),
+                }
+                sender.send(()).ok();
+            }
+        });
+        Self { address, door, came }
+    }
+
+    /// Waits until somebody has come.
+    pub(crate) fn wait_for_somebody(&self) {
+        self.came.recv_timeout(DEADLINE).expect("nobody comes");
+    }
+
+    /// From now on everybody gets through.
+    pub(crate) fn open_to(&self, server: SocketAddr) {
+        let mut door = self.door.lock().unwrap();
+        door.opens_to = Some(server);
+        door.waiting.clear();
+    }
+}
+
+fn pass_on(client: TcpStream, server: SocketAddr, introduction: &[u8]) {
+    let mut server = TcpStream::connect(server).unwrap();
+    server.write_all(introduction).unwrap();
+    let (back, there) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    std::thread::spawn(move || pass(client, server));
+    std::thread::spawn(move || pass(back, there));
 }
 
 /// One direction, to its end.

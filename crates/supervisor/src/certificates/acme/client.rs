@@ -1,5 +1,6 @@
 //! The HTTP that ACME is spoken over: one connection for each request, to what this machine trusts and the box's `ca-file`.
 
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,9 +12,8 @@ use http::{HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use onebox_proxy::Roots;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -35,30 +35,9 @@ impl Client {
     ///
     /// # Errors
     /// Where `ca_file` can't be read, or nothing is trusted.
-    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, Failure> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = ca_file {
-            let failed =
-                |error: &dyn ToString| format!("{}: {}", path.display(), error.to_string());
-            for certificate in
-                CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))?
-            {
-                let certificate = certificate.map_err(|error| failed(&error))?;
-                roots.add(certificate).map_err(|error| failed(&error))?;
-            }
-        }
-        if roots.is_empty() {
-            return Err(
-                "this machine trusts no certificate authority; Debian's package is ca-certificates"
-                    .into(),
-            );
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+    pub(super) fn new(ca_file: Option<&Path>) -> io::Result<Self> {
+        let roots = ca_file.map_or(Roots::Machine, Roots::MachineAnd);
+        let config = roots.client()?;
         Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
     }
 

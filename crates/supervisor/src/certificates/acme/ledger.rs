@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::authority::write_whole;
 use super::super::pair::Pair;
+use super::renewal::{Advice, Predecessor, Window};
 
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
@@ -44,6 +45,9 @@ pub(crate) struct Ledger {
     next_ms: i64,
     /// Why the last one failed.
     pub(crate) problem: Option<String>,
+    /// What the authority says about the renewal of this certificate.
+    #[serde(default)]
+    advice: Advice,
     #[serde(skip)]
     pub(crate) pair: Option<Arc<Pair>>,
 }
@@ -67,16 +71,43 @@ impl Ledger {
         write_whole(path, &serde_json::to_vec(self)?)
     }
 
-    /// Whether an order for these hosts is to be made now: none covers them, or two thirds of its time are over.
+    /// Whether an order for these hosts is to be made now: none covers them, or it is time to renew it.
     pub(crate) fn is_due(&self, hosts: &[String], now_ms: i64) -> bool {
-        let is_good = self.pair.as_ref().is_some_and(|pair| {
-            let life_ms = pair.facts.not_after_ms - pair.facts.not_before_ms;
-            hosts.iter().all(|host| pair.facts.covers(host))
-                && now_ms < pair.facts.not_before_ms + life_ms / 3 * 2
-        });
+        let covers = |pair: &Arc<Pair>| hosts.iter().all(|host| pair.facts.covers(host));
+        let is_good = self.pair.as_ref().is_some_and(covers)
+            && self.renewal_ms().is_some_and(|renewal_ms| now_ms < renewal_ms);
         // Who has corrected the names does not wait for the mistake.
         let may_be = now_ms >= self.next_ms || self.asked != hosts;
         !is_good && may_be
+    }
+
+    /// When the certificate is to be renewed; `None`: there is none.
+    pub(crate) fn renewal_ms(&self) -> Option<i64> {
+        Some(self.advice.renewal_ms(&self.pair.as_ref()?.facts))
+    }
+
+    /// Which certificate the next one is to replace; only where the authority has shown that it knows what that means.
+    pub(crate) fn replaces(&self) -> Option<Predecessor> {
+        Predecessor::of(self.pair.as_ref().filter(|_| self.advice.is_known())?)
+    }
+
+    /// The certificate about whose renewal the authority is to be asked now.
+    pub(crate) fn question(&self, now_ms: i64) -> Option<Predecessor> {
+        Predecessor::of(self.pair.as_ref().filter(|_| self.advice.is_old(now_ms))?)
+    }
+
+    /// What it said about a certificate, and when it is to be asked again.
+    pub(crate) fn heard(
+        &mut self,
+        about: &Predecessor,
+        window: Option<Window>,
+        again: Duration,
+        now_ms: i64,
+    ) {
+        // It may have been replaced meanwhile.
+        if self.pair.as_ref().and_then(|pair| Predecessor::of(pair)).as_ref() == Some(about) {
+            self.advice.heard(window, now_ms.saturating_add(millis(again)));
+        }
     }
 
     /// How the next try is to prove its hosts: the ways take turns.
@@ -99,7 +130,9 @@ impl Ledger {
     }
 
     /// It went well.
-    pub(crate) fn obtained(&mut self, pair: Pair) {
+    pub(crate) fn obtained(&mut self, pair: Pair, now_ms: i64) {
+        let before = self.pair.as_ref().map(|before| &before.facts);
+        self.advice = self.advice.of_next(before, now_ms);
         self.certificate = Some((pair.chain.clone(), pair.key.clone()));
         self.pair = Some(Arc::new(pair));
         (self.failures, self.problem) = (0, None);
@@ -115,7 +148,7 @@ impl Ledger {
     }
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -158,7 +191,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let (chain, key) = self_signed(&["a.org", "b.org"]);
         ledger.begin(&hosts(&["a.org", "b.org"]), 0, FIRST);
-        ledger.obtained(Pair::new(chain, key).unwrap());
+        ledger.obtained(Pair::new(chain, key).unwrap(), 0);
         ledger.write(&path).unwrap();
         let kept = Ledger::read(&path);
         let facts = kept.pair.as_ref().unwrap().facts.clone();

@@ -5,7 +5,9 @@
 
 mod client;
 mod ledger;
+mod renewal;
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,10 +25,15 @@ use super::pair::{Pair, PairError};
 use crate::engine::tls::CertificateData;
 
 use client::Client;
+use ledger::millis;
 pub(crate) use ledger::{Ledger, Proof};
+pub(crate) use renewal::{Predecessor, Window};
 
 /// How long an authority may take for its questions, and then for the certificate.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How often an authority is asked about a renewal: within these (RFC 9773 §4.3.3), and so often where it does not say.
+const ASKS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(86_400);
+const ASKS_USUALLY: Duration = Duration::from_secs(6 * 3600);
 /// How often an order begins again because a nonce was refused, which is nobody's fault (RFC 8555 §6.5).
 const NONCES: usize = 8;
 
@@ -65,6 +72,14 @@ pub(crate) enum Answer {
     Handshake { host: String, certificate: CertificateData },
 }
 
+/// What is ordered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) hosts: &'a [String],
+    pub(crate) proof: Proof,
+    pub(crate) replaces: Option<&'a Predecessor>,
+}
+
 /// Puts answers in force.
 pub(crate) type Publish = dyn Fn(Vec<Answer>) -> BoxFuture<'static, ()> + Send + Sync;
 
@@ -86,15 +101,14 @@ impl Acme {
     /// [`AcmeError`]
     pub(crate) async fn obtain(
         &self,
-        hosts: &[String],
-        proof: Proof,
+        wanted: Wanted<'_>,
         publish: &Publish,
     ) -> Result<Pair, AcmeError> {
         let mut tries = 0;
         let mut has_new_account = false;
         loop {
             let account = self.account().await?;
-            match self.order(&account, hosts, proof, publish).await {
+            match self.order(&account, wanted, publish).await {
                 Err(AcmeError::Protocol(Error::Api(problem)))
                     if is(&problem, "badNonce") && tries < NONCES =>
                 {
@@ -113,6 +127,32 @@ impl Acme {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// When the authority wants a certificate to be renewed, and in how long it wants to be asked again; `None`: it has no opinion,
+    /// or can't be asked.
+    pub(crate) async fn renewal(&self, certificate: &Predecessor) -> (Option<Window>, Duration) {
+        // Who tries orders more often than usual, as tests do, asks more often too.
+        let shortest = self.settings.retry.min(*ASKS.start());
+        match self.renewal_info(certificate).await {
+            Ok((window, again)) => (Some(window), again.clamp(shortest, *ASKS.end())),
+            Err(error) => {
+                tracing::debug!(%error, "the authority says nothing about a renewal");
+                (None, ASKS_USUALLY)
+            }
+        }
+    }
+
+    async fn renewal_info(
+        &self,
+        certificate: &Predecessor,
+    ) -> Result<(Window, Duration), AcmeError> {
+        let account = self.account().await?;
+        let (info, again) = account.renewal_info(&certificate.identifier()).await?;
+        let in_ms =
+            |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).map_or(0, millis);
+        let (start, end) = (info.suggested_window.start, info.suggested_window.end);
+        Ok((Window { start_ms: in_ms(start.into()), end_ms: in_ms(end.into()) }, again))
     }
 
     fn account_file(&self) -> PathBuf {
@@ -148,12 +188,11 @@ impl Acme {
     async fn order(
         &self,
         account: &Account,
-        hosts: &[String],
-        proof: Proof,
+        wanted: Wanted<'_>,
         publish: &Publish,
     ) -> Result<Pair, AcmeError> {
-        let identifiers: Vec<_> = hosts.iter().cloned().map(Identifier::Dns).collect();
-        let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
+        let Wanted { hosts, proof, .. } = wanted;
+        let mut order = begin(account, wanted).await?;
         publish(answers(&mut order, proof).await?).await;
         let mut asked = order.authorizations();
         while let Some(authorization) = asked.next().await {
@@ -180,6 +219,22 @@ impl Acme {
         let chain = order.poll_certificate(&patience).await?;
         Ok(Pair::new(chain, key.serialize_pem())?)
     }
+}
+
+/// RFC 9773 §5: an order that says what it replaces is free of some limits. It is a courtesy: refused, the order goes without.
+async fn begin(account: &Account, wanted: Wanted<'_>) -> Result<Order, Error> {
+    let identifiers: Vec<_> = wanted.hosts.iter().cloned().map(Identifier::Dns).collect();
+    if let Some(replaces) = wanted.replaces {
+        let order = NewOrder::new(&identifiers).replaces(replaces.identifier());
+        match account.new_order(&order).await {
+            Err(Error::Api(problem)) if is(&problem, "badNonce") => {
+                return Err(Error::Api(problem));
+            }
+            Err(error) => tracing::debug!(%error, "the authority does not take it as a renewal"),
+            Ok(order) => return Ok(order),
+        }
+    }
+    account.new_order(&NewOrder::new(&identifiers)).await
 }
 
 /// What is to be said for every host that is not proven yet.

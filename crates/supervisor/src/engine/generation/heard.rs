@@ -12,7 +12,7 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{Notify, watch};
 
 use super::super::logging::Told;
-use super::super::protocol::FromEngine;
+use super::super::protocol::{FromEngine, UpstreamHealth};
 use crate::logs::{Logs, Source, each_line};
 use crate::notices::{self, Books, Served};
 
@@ -61,6 +61,7 @@ pub(super) struct Heard {
     /// Why its interpreter has to be replaced.
     pub(super) wedged: Option<String>,
     pub(super) usage: Usage,
+    pub(super) upstreams: UpstreamHealth,
 }
 
 impl Heard {
@@ -71,6 +72,7 @@ impl Heard {
         draining: false,
         wedged: None,
         usage: Usage { requests: 0, running: 0, gil_wait_us: 0 },
+        upstreams: UpstreamHealth::new(),
     };
 }
 
@@ -150,6 +152,9 @@ impl Ears {
                 }
             }
             FromEngine::Requests(records) => self.books.history.requests(records),
+            FromEngine::Upstreams(health) => {
+                self.heard.send_modify(|heard| heard.upstreams = health);
+            }
             FromEngine::Wanted { site } => self.wanted.add(site),
             FromEngine::Draining => self.heard.send_modify(|heard| heard.draining = true),
         }
