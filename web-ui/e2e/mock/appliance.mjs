@@ -4,6 +4,7 @@
  */
 
 import { EventEmitter } from 'node:events';
+import { makeCertificates } from './certificates.mjs';
 
 const DAY_MS = 86_400_000;
 const PATHS = ['/', '/posts/42', '/static/app.css', '/login', '/api/items?page=2', '/feed.xml'];
@@ -67,6 +68,8 @@ function makeSite({
     kind,
     python,
     workers,
+    upstreams: [],
+    certificates: makeCertificates(name, new URL(url).hostname),
   };
   return { status, releases, log: [], load, visits: 0 };
 }

@@ -32,7 +32,16 @@ export type Mode = 'embedded' | 'isolated' | 'static' | 'proxied';
 export interface UpstreamRoute {
   path: string | null;
   name: string | null;
-  servers: string[];
+  servers: ServerHealth[];
+}
+
+/** A server of an upstream. */
+export interface ServerHealth {
+  address: string;
+  state: 'unknown' | 'up' | 'down' | 'unhealthy' | 'full';
+  /** In flight. */
+  requests: number;
+  problem: string | null;
 }
 
 export interface SiteStatus {
@@ -49,7 +58,20 @@ export interface SiteStatus {
   kind: string;
   python: string | null;
   upstreams: UpstreamRoute[];
+  certificates: CertificateStatus[];
   workers: WorkerStatus[];
+}
+
+export interface CertificateStatus {
+  source: 'own' | 'acme' | 'internal';
+  names: string[];
+  issuer: string | null;
+  not_before_ms: number | null;
+  not_after_ms: number | null;
+  renews_ms: number | null;
+  is_ordering: boolean;
+  problem: string | null;
+  next_try_ms: number | null;
 }
 
 export interface WorkerStatus {

@@ -20,6 +20,7 @@ const site: SiteStatus = {
   python: '3.11.7',
   workers: [],
   upstreams: [],
+  certificates: [],
 };
 
 const releases: Release[] = [
