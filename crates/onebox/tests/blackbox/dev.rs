@@ -141,11 +141,11 @@ fn what_flask_and_django_answer_themselves_is_shown() {
 fn a_breakpoint_has_the_terminal_and_no_deadline() {
     let site = site();
     let binary = env!("CARGO_BIN_EXE_onebox");
-    let command = format!("{binary} dev {} --http 127.0.0.1:0", site.path().display());
-    // A pseudo terminal; Debian's bsdutils is essential.
+    let command = format!("exec {binary} dev {} --http 127.0.0.1:0", site.path().display());
+    // A pseudo terminal; Debian's bsdutils is essential. A shell that stayed between would have Ctrl-C too.
     let mut terminal = std::process::Command::new("script");
     terminal.args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"]);
-    terminal.stdin(Stdio::piped()).env("NO_COLOR", "1").env("TERM", "dumb");
+    terminal.stdin(Stdio::piped()).env("NO_COLOR", "1").env("TERM", "dumb").env("SHELL", "/bin/sh");
     let mut served = TestBox::start_as(terminal, None);
     let (sender, answered) = mpsc::channel();
     let address = served.http;
