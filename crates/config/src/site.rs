@@ -2,6 +2,7 @@
 //!
 //! Meaning, unit, default and range of each key stand in `config/onebox.toml`, which a test holds to this code.
 
+mod cache;
 mod check;
 mod password;
 mod pattern;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 
 use crate::{ConfigError, Origin, Problem, document};
 
+pub use cache::{CacheDefaults, CacheRules};
 pub use pattern::{Matcher, Pattern};
 pub use process::ProcessProperties;
 pub use route::{OwnAnswer, Route, RouteFiles, Routing};

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onebox_config::site::{
-    ActiveCheck, Application, Auth, ErrorPage, HeaderRules, OwnAnswer, OwnCertificate, Pattern,
-    ProcessLimits, ProcessProperties, Protocol, ProxyProtocol, PythonChoice, Route, RouteFiles,
-    Routing, Rules, Script, Server, ServerAddress, SiteTls, SocketAddress, SocketOwner, Upstream,
-    UwsgiSockets,
+    ActiveCheck, Application, Auth, CacheRules, ErrorPage, HeaderRules, OwnAnswer, OwnCertificate,
+    Pattern, ProcessLimits, ProcessProperties, Protocol, ProxyProtocol, PythonChoice, Route,
+    RouteFiles, Routing, Rules, Script, Server, ServerAddress, SiteTls, SocketAddress, SocketOwner,
+    Upstream, UwsgiSockets,
 };
 use onebox_config::{
     Account, AcmeSettings, BoxConfig, BoxFlags, Clients, ConfigError, SiteConfig, group_number,
@@ -117,7 +117,25 @@ fn routing() -> Routing {
             max_body: Some(1 << 30),
             harakiri: Some(Duration::from_secs(600)),
             rules: Rules { auth: Some(Auth::Open), ..Rules::default() },
+            cache: CacheRules {
+                enabled: Some(true),
+                ttl: Some(Duration::from_secs(1)),
+                ..CacheRules::default()
+            },
         }],
+        cache: CacheRules {
+            enabled: Some(CacheRules::default().is_on()),
+            size: Some(CacheRules::DEFAULT.size),
+            max_object: Some(CacheRules::DEFAULT.max_object),
+            ttl: Some(Duration::from_secs(10)),
+            stale_while_revalidate: Some(Duration::ZERO),
+            stale_if_error: Some(Duration::ZERO),
+            lock_timeout: Some(CacheRules::DEFAULT.lock_timeout),
+            ignore_reload: Some(false),
+            bypass_cookie: Some(vec!["sessionid".to_owned()]),
+            bypass_header: Some(vec!["X-No-Cache".to_owned()]),
+            bypass_query: Some(vec!["nocache".to_owned()]),
+        },
     }
 }
 
@@ -136,7 +154,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
     let unknown = "0123456789 = 1\n[health]\n0123456789 = 1\n[hooks]\n0123456789 = 1\n\
                    [[upstream]]\nto = 'http://a'\n0123456789 = 1\n[upstream.health]\n0123456789 = 1\n\
                    [headers]\n0123456789 = 1\n[auth]\nusers = { a = '$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy' }\n0123456789 = 1\n\
-                   [[route]]\npath = '/a'\n0123456789 = 1\n[tls]\n0123456789 = 1\n";
+                   [[route]]\npath = '/a'\n0123456789 = 1\n[tls]\n0123456789 = 1\n[cache]\n0123456789 = 1\n";
     let mut expected = known(&parse_site(unknown, Path::new("onebox.toml")).unwrap_err());
     for section in [
         "env",

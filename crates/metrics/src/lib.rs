@@ -4,12 +4,14 @@
 //! request, and [`Snapshot`], which is data: it travels from the engine to the supervisor, is subtracted, merged and
 //! stored. Must not know HTTP, files, or who reads it.
 
+mod cache;
 mod histogram;
 mod phases;
 mod registry;
 mod site;
 mod snapshot;
 
+pub use cache::{CacheMetrics, CacheOutcome, CacheSnapshot};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use phases::{Phase, PhaseClock, PhaseDurations};
 pub use registry::Registry;

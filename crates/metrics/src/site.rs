@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{Histogram, PhaseDurations, SiteSnapshot};
+use crate::{CacheMetrics, Histogram, PhaseDurations, SiteSnapshot};
 
 /// Who made an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum ServedBy {
     App,
     /// A file, without Python.
     Static,
+    /// Nobody: it was stored.
+    Cache,
     /// A server of an upstream.
     Upstream,
     /// The proxy itself: a refusal or an error page.
@@ -39,11 +41,14 @@ pub struct SiteMetrics {
     by_class: [AtomicU64; 6],
     app: AtomicU64,
     static_files: AtomicU64,
+    cached: AtomicU64,
     proxy: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     in_flight: AtomicU64,
     gil_wait_ms: AtomicU64,
+    /// Of stored answers: what requests came to.
+    pub cache: CacheMetrics,
     total: Histogram,
     accept: Histogram,
     queue: Histogram,
@@ -77,6 +82,7 @@ impl SiteMetrics {
         let served = match finished.served_by {
             ServedBy::App | ServedBy::Upstream => &self.app,
             ServedBy::Static => &self.static_files,
+            ServedBy::Cache => &self.cached,
             ServedBy::Proxy => &self.proxy,
         };
         served.fetch_add(1, Ordering::Relaxed);
@@ -97,11 +103,13 @@ impl SiteMetrics {
             by_class: self.by_class.each_ref().map(load),
             app: load(&self.app),
             r#static: load(&self.static_files),
+            cached: load(&self.cached),
             proxy: load(&self.proxy),
             bytes_in: load(&self.bytes_in),
             bytes_out: load(&self.bytes_out),
             in_flight: load(&self.in_flight),
             gil_wait_ms: load(&self.gil_wait_ms),
+            cache: self.cache.snapshot(),
             total: self.total.snapshot(),
             accept: self.accept.snapshot(),
             queue: self.queue.snapshot(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::HistogramSnapshot;
+use crate::{CacheSnapshot, HistogramSnapshot};
 
 /// Every site's counters since the process started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct SiteSnapshot {
     pub app: u64,
     /// Answers made from files, without Python.
     pub r#static: u64,
+    /// Answers that were stored.
+    #[serde(default)]
+    pub cached: u64,
     /// Answers made by the proxy itself.
     pub proxy: u64,
     /// Bytes received.
@@ -51,6 +54,9 @@ pub struct SiteSnapshot {
     /// How long the application's threads have been waiting for the GIL at this moment, in milliseconds; waits below half a
     /// second are not told.
     pub gil_wait_ms: u64,
+    /// What requests came to in the site's cache.
+    #[serde(default)]
+    pub cache: CacheSnapshot,
     /// From the first byte to the last.
     pub total: HistogramSnapshot,
     /// [`Phase::Accept`](crate::Phase::Accept)
@@ -87,11 +93,13 @@ impl SiteSnapshot {
             by_class,
             app: self.app.saturating_sub(earlier.app),
             r#static: self.r#static.saturating_sub(earlier.r#static),
+            cached: self.cached.saturating_sub(earlier.cached),
             proxy: self.proxy.saturating_sub(earlier.proxy),
             bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
             bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
             in_flight: self.in_flight,
             gil_wait_ms: self.gil_wait_ms,
+            cache: self.cache.delta(&earlier.cache),
             total: self.total.delta(&earlier.total),
             accept: self.accept.delta(&earlier.accept),
             queue: self.queue.delta(&earlier.queue),
@@ -108,11 +116,13 @@ impl SiteSnapshot {
         }
         self.app = self.app.saturating_add(other.app);
         self.r#static = self.r#static.saturating_add(other.r#static);
+        self.cached = self.cached.saturating_add(other.cached);
         self.proxy = self.proxy.saturating_add(other.proxy);
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
         self.in_flight = self.in_flight.saturating_add(other.in_flight);
         self.gil_wait_ms = self.gil_wait_ms.max(other.gil_wait_ms);
+        self.cache.merge(&other.cache);
         self.total.merge(&other.total);
         self.accept.merge(&other.accept);
         self.queue.merge(&other.queue);

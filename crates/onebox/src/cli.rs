@@ -74,6 +74,8 @@ pub(crate) enum Verb {
     Explain(ExplainArgs),
     /// Give everybody the maintenance page of a site, or the site again
     Maintenance(MaintenanceArgs),
+    /// Take stored answers out of a site's cache
+    Purge(PurgeArgs),
     /// Hash a password for `[auth]` in onebox.toml
     HashPassword,
     /// Check onebox.toml, or box.toml, and list every problem
@@ -263,6 +265,26 @@ pub(crate) struct MaintenanceArgs {
     /// Begin or end it
     #[arg(value_name = "on|off")]
     pub(crate) switch: Switch,
+}
+
+/// `onebox purge`
+#[derive(Debug, Args)]
+pub(crate) struct PurgeArgs {
+    /// The site's name
+    #[arg(value_name = "SITE")]
+    pub(crate) site: String,
+    /// The answers to this URL, or to this path on every host [default: everything]
+    #[arg(value_name = "URL", conflicts_with_all = ["prefix", "tag"])]
+    pub(crate) url: Option<String>,
+    /// The answers to everything that begins with this URL, or path
+    #[arg(long, value_name = "URL", conflicts_with = "tag")]
+    pub(crate) prefix: Option<String>,
+    /// The answers with this tag in their Cache-Tag or Surrogate-Key
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Whether something shall be so.

@@ -81,6 +81,17 @@ pub(crate) enum ProxyError {
     /// Every server of an upstream is full or not well.
     #[error("no server of the upstream can be asked")]
     NoServer,
+    /// The request that this one waited for got no answer.
+    #[error("the request for the same answer that this one waited for failed with {status}")]
+    Collapsed {
+        /// What it got.
+        status: u16,
+        /// When to try again.
+        retry_after_s: Option<u32>,
+    },
+    /// The client wants nothing but a stored answer, and there is none.
+    #[error("no stored answer (only-if-cached)")]
+    NotStored,
     /// A temporary file for a request's body could not be written.
     #[error("the request's body could not be spooled: {0}")]
     Spool(#[source] io::Error),
@@ -113,7 +124,7 @@ impl ProxyError {
             | Self::Packet(PacketRefusal::Truncated | PacketRefusal::Malformed(_))
             | Self::Body(BodyError::Malformed | BodyError::ClientGone) => 400,
             Self::NotFound => 404,
-            Self::Configured(status) => *status,
+            Self::Configured(status) | Self::Collapsed { status, .. } => *status,
             Self::Unauthorized { .. } => 401,
             Self::Body(BodyError::TimedOut) | Self::Packet(PacketRefusal::TooSlow) => 408,
             Self::Body(BodyError::TooLarge { .. }) => 413,
@@ -130,7 +141,7 @@ impl ProxyError {
             Self::Upstream { error, .. } if error.is_timeout() => 504,
             Self::Upstream { .. } => 502,
             Self::Packet(PacketRefusal::Modifier { .. }) => 501,
-            Self::DeadlineExceeded(_) => 504,
+            Self::DeadlineExceeded(_) | Self::NotStored => 504,
             Self::Spool(error) if is_full(error) => 507,
             Self::Spool(_) | Self::File(_) | Self::TaskLost => 500,
         }
@@ -143,7 +154,7 @@ impl ProxyError {
             | Self::File(_)
             | Self::TaskLost
             | Self::Aborted(AbortReason::BufferFailed) => Origin::Internal,
-            Self::Packet(_) => Origin::Downstream,
+            Self::Packet(_) | Self::NotStored => Origin::Downstream,
             _ if self.status() < 500 => Origin::Downstream,
             _ => Origin::Upstream,
         }
@@ -201,6 +212,8 @@ impl ProxyError {
                 "The site is being restarted, and this request took too long; please try again."
                     .into()
             }
+            Self::Collapsed { .. } => "The site failed to answer this request.".into(),
+            Self::NotStored => "This page is not stored here.".into(),
             Self::Stopped => "This site is stopped.".into(),
             Self::Failed(_) => "This site could not be started.".into(),
             Self::DeadlineExceeded(_) => "The application took too long to answer.".into(),
@@ -222,6 +235,7 @@ impl ProxyError {
         match self {
             Self::NotTaken(_) | Self::Replaced(_) | Self::NoServer | Self::TooManyChecks => Some(1),
             Self::Maintenance => Some(60),
+            Self::Collapsed { retry_after_s, .. } => *retry_after_s,
             _ => None,
         }
     }
@@ -290,6 +304,8 @@ mod tests {
             (ProxyError::TooManyChecks, 503, Origin::Upstream),
             (ProxyError::Maintenance, 503, Origin::Upstream),
             (ProxyError::NoServer, 503, Origin::Upstream),
+            (ProxyError::Collapsed { status: 502, retry_after_s: None }, 502, Origin::Upstream),
+            (ProxyError::NotStored, 504, Origin::Downstream),
             (upstream(UpstreamError::Malformed("x")), 502, Origin::Upstream),
             (upstream(UpstreamError::Ended("x")), 502, Origin::Upstream),
             (upstream(UpstreamError::ReadTimedOut(Duration::ZERO)), 504, Origin::Upstream),

@@ -143,6 +143,11 @@ impl Exchange {
         (self.status, self.served_by) = (status, served_by);
     }
 
+    /// The answer has another status than whoever made it said.
+    pub(crate) fn restated(&mut self, status: u16) {
+        self.status = status;
+    }
+
     /// The message is no request.
     pub(crate) fn refuse(&mut self, status: u16, reason: &str) {
         self.answered(status, ServedBy::Proxy);

@@ -4,8 +4,10 @@
 //! answer. Must not know Python, releases or the database: the supervisor tells it which sites there are.
 
 mod access_log;
+mod cache;
 mod clients;
 mod compress;
+mod conditions;
 mod error;
 mod error_page;
 mod exchange;
@@ -15,6 +17,7 @@ mod lifecycle;
 mod listener;
 mod message;
 mod path;
+mod range;
 mod request_body;
 mod request_id;
 mod route;
@@ -42,6 +45,7 @@ use std::time::Duration;
 use onebox_metrics::Registry;
 
 pub use access_log::{AccessLog, RequestRecord};
+pub use cache::{Cache, Purge};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use http1::fuzzing::parse_request_head;
@@ -94,7 +98,7 @@ impl Proxy {
         let lifecycle = Arc::<Lifecycle>::default();
         let tls = Arc::new(Tls::new(&settings.limits)?);
         let shared = (Arc::clone(&lifecycle), Arc::clone(&tls));
-        let service = Arc::new(Service::new(settings, metrics, access_log, shared));
+        let service = Service::shared(settings, metrics, access_log, shared);
         let acceptor = Arc::new(Acceptor::new(Arc::clone(&service), lifecycle));
         Ok(Self { service, acceptor, tls })
     }

@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onebox_config::site::{Caught, Matcher, Pattern, Route, RouteFiles, Routing, Rules};
+use onebox_config::site::{
+    CacheRules, Caught, Matcher, Pattern, Route, RouteFiles, Routing, Rules,
+};
 use onebox_config::{Nobody, Places};
 use onebox_metrics::SiteMetrics;
 use onebox_uwsgi::{BufferLimits, Connector};
 
+use crate::cache::{Cache, Cached, Settings};
 use crate::rules::Ruled;
 use crate::static_files::Mount;
 use crate::upstream::{UpstreamGroup, WorkerGroup};
@@ -39,6 +42,8 @@ pub struct Site {
     pub routing: Arc<Routing>,
     /// Servers that answer below a path in its place, or on a route.
     pub upstreams: Vec<Arc<UpstreamGroup>>,
+    /// Its stored answers; `None`: there never are any.
+    pub cache: Option<Arc<Cache>>,
     /// Who makes the other answers.
     pub backend: Backend,
     /// How long the application may take for an answer.
@@ -127,6 +132,8 @@ pub(crate) struct RoutedSite {
     pub(crate) listing: bool,
     /// The servers that a route names.
     upstream: Option<Arc<UpstreamGroup>>,
+    /// Where its answers are stored; `None`: nowhere.
+    pub(crate) cached: Option<Box<Cached>>,
     /// What is to be done besides serving; `None`: nothing.
     pub(crate) ruled: Option<Box<Ruled>>,
     routes: Option<Box<Routes>>,
@@ -148,7 +155,8 @@ impl RoutedSite {
         let routes = Routes { matcher: routing.matcher(), sites };
         let routes = (!routes.sites.is_empty()).then(|| Box::new(routes));
         let ruled = Ruled::of_site(&routing, &site.domains);
-        Arc::new(Self { routes, ..Self::with_rules(site, ruled, &routing.rules) })
+        let cached = cached(&site, &routing.cache);
+        Arc::new(Self { routes, cached, ..Self::with_rules(site, ruled, &routing.rules) })
     }
 
     /// The site as a route has it.
@@ -174,7 +182,8 @@ impl RoutedSite {
         let upstream = site.upstreams.iter().find(named).cloned();
         let rules = route.rules.within(&routing.rules);
         let ruled = Ruled::of_route(routing, &site.domains, route, &rules);
-        Self { upstream, ..Self::with_rules(site, ruled, &rules) }
+        let cached = cached(&site, &route.cache.within(&routing.cache));
+        Self { upstream, cached, ..Self::with_rules(site, ruled, &rules) }
     }
 
     fn with_rules(site: Site, ruled: Option<Ruled>, rules: &Rules) -> Self {
@@ -190,6 +199,7 @@ impl RoutedSite {
             index,
             listing: rules.listing.unwrap_or_default(),
             upstream: None,
+            cached: None,
             ruled: ruled.map(Box::new),
             routes: None,
             site,
@@ -256,6 +266,11 @@ impl RouteTable {
     pub(crate) fn site(&self, host: Option<&str>, path: &[u8]) -> Result<&Arc<RoutedSite>, Nobody> {
         self.by_url.get(host, path)
     }
+}
+
+fn cached(site: &Site, rules: &CacheRules) -> Option<Box<Cached>> {
+    let (cache, settings) = site.cache.clone().zip(Settings::of(rules))?;
+    Some(Box::new(Cached { cache, settings }))
 }
 
 fn by_length(mounts: &[StaticMount]) -> Vec<Mount> {

@@ -3,8 +3,8 @@
 //! Must not know connections, framing or keep-alive: those are `http1`'s and `http2`'s.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
@@ -33,6 +33,8 @@ use crate::{ProxySettings, path, secure, server_method, upstream, vars};
 
 /// Everything that answers need and connections share.
 pub(crate) struct Service {
+    /// For requests that no client waits for.
+    this: Weak<Self>,
     limits: Limits,
     clients: Clients,
     temp_dir: Option<PathBuf>,
@@ -56,6 +58,7 @@ impl Service {
         (lifecycle, tls): (Arc<Lifecycle>, Arc<Tls>),
     ) -> Self {
         Self {
+            this: Weak::new(),
             limits: settings.limits,
             clients: settings.clients,
             temp_dir: settings.temp_dir,
@@ -69,6 +72,19 @@ impl Service {
             tls,
             https_port: AtomicU16::new(0),
         }
+    }
+
+    /// One that runs requests of its own, too.
+    pub(crate) fn shared(
+        settings: ProxySettings,
+        metrics: Arc<Registry>,
+        access_log: AccessLog,
+        shared: (Arc<Lifecycle>, Arc<Tls>),
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            ..Self::new(settings, metrics, access_log, shared)
+        })
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -151,10 +167,10 @@ impl Service {
         Box::pin(self.serve_by_rules(&site, asked, body, exchange)).await
     }
 
-    /// The steps that find whoever answers: files, upstreams, the application.
+    /// The steps that find whoever answers: files, stored answers, upstreams, the application.
     async fn serve(
         &self,
-        routed: &RoutedSite,
+        routed: &Arc<RoutedSite>,
         asked: Asked<'_>,
         body: &mut RequestBody<'_>,
         exchange: &mut Exchange,
@@ -163,13 +179,32 @@ impl Service {
         if let Some(file) = self.static_files.answer(routed, head, path, exchange).await? {
             return Ok(file);
         }
+        if let Some(visit) = CacheVisit::begin(routed, asked) {
+            return match visit.hit(exchange) {
+                Some(hit) => Ok(hit),
+                // Boxed, so that other requests do not carry the room for it.
+                None => Box::pin(self.serve_cached(&visit, body, exchange)).await,
+            };
+        }
+        let response = self.source(routed, asked, body, exchange).await?;
+        Ok(asked.compressed(response).await)
+    }
+
+    /// The answer of an upstream or of the application.
+    async fn source(
+        &self,
+        routed: &RoutedSite,
+        asked: Asked<'_>,
+        body: &mut RequestBody<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Response, ProxyError> {
+        let Asked { head, path, .. } = asked;
         if let Some(group) = routed.upstream(path) {
             let passed = asked.passed(&routed.site, exchange);
             let limits = self.spool_limits(&routed.site);
             // Boxed, so that requests to applications do not carry the room for it.
             let response = Box::pin(group.answer(&passed, body, &limits, exchange)).await?;
-            let response = self.static_files.instead(routed, head, response, exchange).await?;
-            return Ok(asked.compressed(response).await);
+            return self.static_files.instead(routed, head, response, exchange).await;
         }
         upstream::check_open(&routed.site)?;
         let body = self.read_body(&routed.site, head, body, exchange).await?;
@@ -177,8 +212,7 @@ impl Service {
         let request = Request { vars, body, deadline: None };
         let request = AppRequest { request, method: &head.method, lifecycle: &self.lifecycle };
         let response = upstream::answer(&routed.site, request, exchange).await?;
-        let response = self.static_files.instead(routed, head, response, exchange).await?;
-        Ok(asked.compressed(response).await)
+        self.static_files.instead(routed, head, response, exchange).await
     }
 
     /// The answer to a message that is no request: it was refused, and the connection ends.
@@ -331,7 +365,10 @@ fn name_request(response: &mut Response, exchange: &Exchange) {
 }
 
 mod by_rules;
+mod cached;
 mod uwsgi;
+
+use cached::CacheVisit;
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,7 @@ pub(crate) fn site(name: &str) -> Site {
         index: false,
         routing: Arc::default(),
         upstreams: Vec::new(),
+        cache: None,
         backend: Backend::None,
         harakiri: Duration::from_secs(60),
         reload_mercy: Duration::from_secs(10),

@@ -47,6 +47,7 @@ fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
         index: false,
         routing: Arc::default(),
         upstreams: Vec::new(),
+        cache: None,
         backend,
         harakiri: Duration::from_secs(10),
         reload_mercy: Duration::from_secs(10),

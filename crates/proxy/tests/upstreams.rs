@@ -59,6 +59,7 @@ fn front(config: &str, statics: Vec<StaticMount>) -> Front {
         index: false,
         routing: Arc::default(),
         upstreams: groups.map(|settings| UpstreamGroup::new(settings, "localhost")).collect(),
+        cache: None,
         backend: Backend::None,
         harakiri: Duration::from_secs(10),
         reload_mercy: Duration::from_secs(10),

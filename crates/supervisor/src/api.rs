@@ -9,7 +9,7 @@ mod series;
 use serde::{Deserialize, Serialize};
 
 pub use events::{EventKind, PastEvent};
-pub use onebox_proxy::{ServerHealth, ServerState};
+pub use onebox_proxy::{Purge, ServerHealth, ServerState};
 pub use requests::{
     After, Autopsy, ErrorGroup, FailureKind, FailureReport, Frame, Raised, RequestRecord,
     RequestsQuery,
@@ -129,6 +129,37 @@ pub struct SiteStatus {
     pub certificates: Vec<CertificateStatus>,
     /// Its processes; for an embedded site the engine's.
     pub workers: Vec<WorkerStatus>,
+    /// Its cache; `None` where nothing is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheStatus>,
+}
+
+/// What requests came to in a site's cache since the appliance started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CacheStatus {
+    /// Answered from what was stored.
+    pub hits: u64,
+    /// Answered from what was stored and stale.
+    pub stale: u64,
+    /// Answered from what was stored, after its source said that it is still right.
+    pub revalidated: u64,
+    /// Answered by the source.
+    pub misses: u64,
+    /// Answered by the source, because they go past the cache.
+    pub bypassed: u64,
+    /// The part that was answered from what was stored, from 0 to 1, without those that go past; `None`: there was none.
+    pub hit_ratio: Option<f64>,
+    /// Bytes of bodies that did not come from their source.
+    pub saved_bytes: u64,
+    /// What is stored at this moment, in bytes.
+    pub stored_bytes: u64,
+}
+
+/// The answer to `POST /api/v1/sites/{name}/purge`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Purged {
+    /// How many stored answers there were.
+    pub answers: u64,
 }
 
 /// A certificate of a site.

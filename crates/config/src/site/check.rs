@@ -34,7 +34,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Keys of later versions, and what uWSGI, gunicorn and nginx call things.
 const UNSUPPORTED: &Unsupported = &Unsupported {
-    later: &["cache", "chroot", "cron"],
+    later: &["chroot", "cron"],
     foreign: &[
         ("listen", "queue-size", "uWSGI"),
         ("backlog", "queue-size", "gunicorn"),
@@ -58,6 +58,8 @@ const UNSUPPORTED: &Unsupported = &Unsupported {
         ("error-page", "[errors]", "nginx"),
         ("auth-basic", "[auth]", "nginx"),
         ("autoindex", "listing", "nginx"),
+        ("proxy-cache", "[cache]", "nginx"),
+        ("uwsgi-cache", "[cache]", "nginx"),
         ("add-header", "[headers]", "nginx"),
         ("user", "uid", "gunicorn"),
         ("group", "gid", "gunicorn"),

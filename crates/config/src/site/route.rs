@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cache::{self, CacheRules, Scope};
 use super::check::static_folder;
 use super::pattern::{Matcher, Pattern, expression};
 use super::rules::{self, Rules};
@@ -36,6 +37,8 @@ const UNSUPPORTED: &Unsupported = &Unsupported {
         ("auth-basic", "auth", "nginx"),
         ("autoindex", "listing", "nginx"),
         ("proxy-pass", "upstream", "nginx"),
+        ("proxy-cache", "cache", "nginx"),
+        ("uwsgi-cache", "cache", "nginx"),
         ("basic-auth", "auth", "Caddy"),
         ("client-max-body-size", "max-body", "nginx"),
     ],
@@ -52,6 +55,8 @@ pub struct Routing {
     pub maintenance_page: Option<PathBuf>,
     /// What holds for every request.
     pub rules: Rules,
+    /// `[cache]`
+    pub cache: CacheRules,
     /// `[[route]]`, in the order of the file.
     pub routes: Vec<Route>,
 }
@@ -75,6 +80,8 @@ pub struct Route {
     pub harakiri: Option<Duration>,
     /// What is added to the site's rules.
     pub rules: Rules,
+    /// `cache`: what is added to the site's.
+    pub cache: CacheRules,
 }
 
 /// What a route answers by itself.
@@ -118,6 +125,12 @@ impl Routing {
         self
     }
 
+    /// Whether answers of the site, or of one of its routes, are stored.
+    pub fn stores_answers(&self) -> bool {
+        let routes = self.routes.iter().map(|route| route.cache.within(&self.cache));
+        routes.chain([self.cache.clone()]).any(|rules| rules.is_on())
+    }
+
     /// Finds routes by paths.
     pub fn matcher(&self) -> Matcher {
         Matcher::new(self.routes.iter().map(|route| &route.pattern))
@@ -150,6 +163,7 @@ pub(super) fn read(
         maintenance: top.read("maintenance", truth).unwrap_or_default(),
         maintenance_page: top.read("maintenance-page", text(rules::page)),
         rules: rules::read(top, &[], problems),
+        cache: cache::read(top, Scope::Site, problems),
         routes: Vec::new(),
     };
     let mut origins = Vec::new();
@@ -227,6 +241,7 @@ fn read_route(
         max_body: section.read("max-body", size(KB..=TB)),
         harakiri: section.read("harakiri", duration(Duration::from_millis(100)..=DAY)),
         rules: rules::read(&mut section, &groups, problems),
+        cache: cache::read(&mut section, Scope::Route, problems),
     };
     section.finish(UNSUPPORTED, problems);
     pattern.map(|_| route)

@@ -1,18 +1,18 @@
-//! `onebox restart`, `stop`, `start`, `maintenance`, `rollback` and `shutdown`: one request each.
+//! `onebox restart`, `stop`, `start`, `maintenance`, `purge`, `rollback` and `shutdown`: one request each.
 
 use std::os::fd::OwnedFd;
 
 use http::Method;
-use onebox_supervisor::api::{ApplianceStatus, Rollback};
+use onebox_supervisor::api::{ApplianceStatus, Purge, Purged, Rollback};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::de::IgnoredAny;
 
-use crate::cli::{MaintenanceArgs, RollbackArgs, Switch};
+use crate::cli::{MaintenanceArgs, PurgeArgs, RollbackArgs, Switch};
 use crate::client::{Client, segment};
 use crate::cmd::operation::{self, Show};
-use crate::print::style;
+use crate::print::{self, style};
 use crate::report::Failure;
 
 /// Loads the live release anew.
@@ -74,6 +74,28 @@ pub(crate) async fn maintenance(
     let path = format!("/api/v1/sites/{}/maintenance", segment(&site));
     client.call::<IgnoredAny>(method, &path, None::<&()>).await?;
     done(&text);
+    Ok(())
+}
+
+/// Takes stored answers out of a site's cache.
+pub(crate) async fn purge(client: &Client, arguments: PurgeArgs) -> Result<(), Failure> {
+    let PurgeArgs { site, url, prefix, tag, json } = arguments;
+    let what = match (url, prefix, tag) {
+        (Some(url), ..) => Purge::Url(url),
+        (None, Some(prefix), _) => Purge::Prefix(prefix),
+        (None, None, Some(tag)) => Purge::Tag(tag),
+        (None, None, None) => Purge::All,
+    };
+    let path = format!("/api/v1/sites/{}/purge", segment(&site));
+    let purged: Purged = client.call(Method::POST, &path, Some(&what)).await?;
+    if json {
+        return print::json(&purged);
+    }
+    let answers = purged.answers;
+    done(&format!(
+        "{answers} stored {} of {site} taken out",
+        if answers == 1 { "answer" } else { "answers" }
+    ));
     Ok(())
 }
 

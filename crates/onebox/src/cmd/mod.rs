@@ -72,6 +72,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             Verb::Rm(arguments) => rm::rm(&client, arguments).await,
             Verb::Env(arguments) => env::env(&client, arguments.action).await,
             Verb::Explain(arguments) => explain::explain(&client, arguments).await,
+            Verb::Purge(arguments) => lifecycle::purge(&client, arguments).await,
             Verb::Maintenance(arguments) => lifecycle::maintenance(&client, arguments).await,
             Verb::Password(arguments) => password::password(&client, arguments).await,
             Verb::Shutdown => lifecycle::shutdown(&client).await,

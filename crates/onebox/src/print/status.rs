@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use onebox_supervisor::api::{
-    ApplianceStatus, CertificateSource, CertificateStatus, Mode, ServerHealth, ServerState,
-    SiteState, SiteStatus, WorkerState,
+    ApplianceStatus, CacheStatus, CertificateSource, CertificateStatus, Mode, ServerHealth,
+    ServerState, SiteState, SiteStatus, WorkerState,
 };
 
 use super::table::Columns;
@@ -96,6 +96,9 @@ pub(crate) fn site(site: &SiteStatus, now_ms: i64) -> String {
         for server in &upstream.servers {
             let _ = writeln!(text, "           {}", server_line(server));
         }
+    }
+    if let Some(cache) = &site.cache {
+        let _ = writeln!(text, "cache      {}", cache_line(cache));
     }
     if !site.workers.is_empty() {
         let names =
@@ -217,6 +220,18 @@ fn urls(scheme: &str, addresses: &[String]) -> Vec<String> {
     addresses.iter().map(url).collect()
 }
 
+fn cache_line(cache: &CacheStatus) -> String {
+    let ratio = match cache.hit_ratio {
+        Some(ratio) => format!("{:.0}% of requests answered", ratio * 100.0),
+        None => "nothing asked for yet".to_owned(),
+    };
+    let CacheStatus { hits, stale, revalidated, misses, bypassed, .. } = cache;
+    format!(
+        "{ratio}: {hits} fresh, {stale} stale, {revalidated} revalidated, {misses} missed, {bypassed} past it; {} KB stored",
+        cache.stored_bytes.div_ceil(1024)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use onebox_supervisor::api::{EngineStatus, UpstreamRoute, WorkerStatus};
@@ -250,6 +265,7 @@ mod tests {
                 next_try_ms: None,
             }],
             workers: vec![],
+            cache: None,
         }
     }
 

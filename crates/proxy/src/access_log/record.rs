@@ -111,6 +111,7 @@ pub(super) fn served_by(by: ServedBy) -> &'static str {
     match by {
         ServedBy::App => "app",
         ServedBy::Static => "static",
+        ServedBy::Cache => "cache",
         ServedBy::Upstream => "upstream",
         ServedBy::Proxy => "proxy",
     }

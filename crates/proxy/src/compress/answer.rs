@@ -48,7 +48,7 @@ async fn encode_full(coding: Coding, bytes: &Bytes) -> Option<Bytes> {
 }
 
 /// Whether an answer could be compressed at all, for whatever client.
-fn is_eligible(response: &Response) -> bool {
+pub(crate) fn is_eligible(response: &Response) -> bool {
     let size = match &response.body {
         ResponseBody::Full(bytes) => Some(bytes.len() as u64),
         ResponseBody::Stream { size, .. } => *size,
@@ -107,7 +107,7 @@ pub(crate) fn add_vary(headers: &mut Vec<(Bytes, Bytes)>) {
 }
 
 /// Names the coding, and makes the application's strong validator a weak one: these are other bytes (RFC 9110 §8.8.3.3).
-fn describe(headers: &mut Vec<(Bytes, Bytes)>, coding: Coding) {
+pub(crate) fn describe(headers: &mut Vec<(Bytes, Bytes)>, coding: Coding) {
     headers.retain(|(name, _)| !name.eq_ignore_ascii_case(b"accept-ranges"));
     for (name, value) in headers.iter_mut() {
         if name.eq_ignore_ascii_case(b"etag") && !value.starts_with(b"W/") {

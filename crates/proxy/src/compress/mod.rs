@@ -7,7 +7,7 @@ mod answer;
 mod encoder;
 mod negotiate;
 
-pub(crate) use answer::{MIN_BYTES, add_vary, apply, is_compressible};
+pub(crate) use answer::{MIN_BYTES, add_vary, apply, describe, is_compressible, is_eligible};
 pub(crate) use encoder::{Effort, encode_whole};
 pub(crate) use negotiate::{Coding, choose, choose_among};
 

@@ -42,7 +42,7 @@ impl Service {
     /// Gate, request headers, rewrite, `try-files`; then the steps of every site.
     async fn visited(
         &self,
-        routed: &RoutedSite,
+        routed: &Arc<RoutedSite>,
         ruled: &Ruled,
         (asked, visit): (Asked<'_>, &Visit<'_>),
         body: &mut RequestBody<'_>,

@@ -7,13 +7,13 @@ use crate::message::ResponseBody;
 use crate::route::Backend;
 use crate::testing;
 
-fn service(sites: Vec<Site>) -> Service {
+pub(super) fn service(sites: Vec<Site>) -> Service {
     let service = service_with(AccessLog::disabled());
     service.set_routes(RouteTable::new(sites));
     service
 }
 
-fn service_with(log: AccessLog) -> Service {
+pub(super) fn service_with(log: AccessLog) -> Service {
     let settings =
         ProxySettings { limits: Limits::default(), temp_dir: None, clients: Default::default() };
     Service::new(settings, Arc::new(Registry::new()), log, testing::shared())
@@ -30,7 +30,7 @@ fn application(respond: impl Fn(Request, ResponseSink) + Send + 'static) -> Site
     Site { catch_all: true, backend: Backend::Memory(connector), ..testing::site("app") }
 }
 
-fn head_with(status: u16, headers: &[(&str, &str)]) -> ResponseHead {
+pub(super) fn head_with(status: u16, headers: &[(&str, &str)]) -> ResponseHead {
     let headers = headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()));
     ResponseHead { status, reason: Vec::new(), headers: headers.collect() }
 }

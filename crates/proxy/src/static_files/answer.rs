@@ -8,12 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 
-use super::conditions::{self, Verdict};
 use super::facts::Facts;
 use super::multipart;
-use super::range::{self, Range};
 use crate::compress::{Coding, MIN_BYTES, add_vary};
+use crate::conditions::{self, Validators, Verdict};
 use crate::message::{RequestHead, Response, ResponseBody};
+use crate::range::{self, Range};
 
 /// The bytes of a file.
 #[derive(Clone)]
@@ -36,7 +36,8 @@ pub(super) fn file(
 ) -> Response {
     let etag = facts.etag(coding);
     let mut headers = describe(facts, &etag, coding);
-    match conditions::evaluate(head, &etag, facts.modified) {
+    let validators = Validators { etag: Some(&etag), modified: Some(facts.modified) };
+    match conditions::evaluate(head, validators) {
         Verdict::Failed => return empty(412, Vec::new()),
         Verdict::NotModified => return empty(304, headers),
         Verdict::Proceed => {}
@@ -44,8 +45,7 @@ pub(super) fn file(
     let wanted = match coding {
         // Offsets count in the plain bytes.
         Coding::Identity
-            if head.method == Method::GET
-                && conditions::allows_range(head, &etag, facts.modified) =>
+            if head.method == Method::GET && conditions::allows_range(head, validators) =>
         {
             range::parse(head.header("range"), facts.size)
         }

@@ -1,11 +1,9 @@
 //! Files that are served without Python: from declared folders, and never one that is hidden.
 //!
-//! `mount` says which part of a path names a file, `open` opens it and nothing else, `facts` describes it, `conditions` and
-//! `range` say how much of it is wanted, `memory` remembers small ones. Must not know applications: a name that is no file
-//! goes on to the next step of the pipeline.
+//! `mount` says which part of a path names a file, `open` opens it and nothing else, `facts` describes it, `memory` remembers
+//! small ones. Must not know applications: a name that is no file goes on to the next step of the pipeline.
 
 mod answer;
-mod conditions;
 mod facts;
 mod hashed_name;
 mod instead;
@@ -15,7 +13,6 @@ mod memory;
 mod mount;
 mod multipart;
 mod open;
-mod range;
 mod serve;
 
 pub(crate) use mount::Mount;

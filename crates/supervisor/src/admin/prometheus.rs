@@ -7,7 +7,7 @@ use std::fmt::{Display, Write};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use onebox_metrics::{HistogramSnapshot, SiteSnapshot};
+use onebox_metrics::{CacheSnapshot, HistogramSnapshot, SiteSnapshot};
 
 use super::{AdminError, AdminState};
 use crate::api::{ApplianceStatus, SiteState};
@@ -80,11 +80,17 @@ fn sites(page: &mut Page, status: &ApplianceStatus, totals: &Totals) {
     }
     page.family("onebox_http_answers_total", "counter", "Answers by who made them.");
     for (site, counted) in &sites {
-        let makers = [("app", counted.app), ("static", counted.r#static), ("proxy", counted.proxy)];
+        let makers = [
+            ("app", counted.app),
+            ("static", counted.r#static),
+            ("cache", counted.cached),
+            ("proxy", counted.proxy),
+        ];
         for (maker, count) in makers {
             page.line("", &[("site", site), ("by", maker)], count);
         }
     }
+    the_caches(page, &sites);
     page.family("onebox_http_request_bytes_total", "counter", "Bytes received, heads and bodies.");
     for (site, counted) in &sites {
         page.line("", &[("site", site)], counted.bytes_in);
@@ -123,6 +129,41 @@ fn sites(page: &mut Page, status: &ApplianceStatus, totals: &Totals) {
             page.line("_sum", &labels, seconds_us(histogram.sum_us));
             page.line("_count", &labels, histogram.count);
         }
+    }
+}
+
+/// Of sites that store answers and were asked.
+fn the_caches(page: &mut Page, sites: &[(&str, &SiteSnapshot)]) {
+    let used = |(_, counted): &&(&str, &SiteSnapshot)| counted.cache != CacheSnapshot::default();
+    let caches: Vec<_> =
+        sites.iter().filter(used).map(|(site, counted)| (site, counted.cache)).collect();
+    if caches.is_empty() {
+        return;
+    }
+    page.family(
+        "onebox_cache_requests_total",
+        "counter",
+        "Requests by what they came to in a cache.",
+    );
+    for (site, cache) in &caches {
+        let outcomes = [
+            ("hit", cache.hits),
+            ("stale", cache.stale),
+            ("revalidated", cache.revalidated),
+            ("miss", cache.misses),
+            ("bypass", cache.bypassed),
+        ];
+        for (outcome, count) in outcomes {
+            page.line("", &[("site", site), ("outcome", outcome)], count);
+        }
+    }
+    page.family("onebox_cache_saved_bytes_total", "counter", "Bytes of bodies that were stored.");
+    for (site, cache) in &caches {
+        page.line("", &[("site", site)], cache.saved_bytes);
+    }
+    page.family("onebox_cache_stored_bytes", "gauge", "What stored answers take.");
+    for (site, cache) in &caches {
+        page.line("", &[("site", site)], cache.stored_bytes);
     }
 }
 

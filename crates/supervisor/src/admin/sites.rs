@@ -9,7 +9,8 @@ use axum::http::StatusCode;
 
 use super::{AdminError, AdminState};
 use crate::api::{
-    ApplianceStatus, EnvVariable, Explanation, Release, SiteStatus, UrlExplanation, UrlQuery,
+    ApplianceStatus, EnvVariable, Explanation, Purge, Purged, Release, SiteStatus, UrlExplanation,
+    UrlQuery,
 };
 
 type Answer<T> = Result<Json<T>, AdminError>;
@@ -93,6 +94,16 @@ pub(super) async fn end_maintenance(
     Path(site): Path<String>,
 ) -> Done {
     run(async move { state.appliance.set_maintenance(&site, false).await }).await
+}
+
+/// `POST /api/v1/sites/{site}/purge`
+pub(super) async fn purge(
+    State(state): State<AdminState>,
+    Path(site): Path<String>,
+    body: Result<Json<Purge>, JsonRejection>,
+) -> Answer<Purged> {
+    let Json(what) = body?;
+    Ok(Json(Purged { answers: state.appliance.purge(&site, &what).await? }))
 }
 
 /// `GET /api/v1/sites/{site}/env`

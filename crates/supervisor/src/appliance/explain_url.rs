@@ -3,8 +3,8 @@
 //! Asks nobody: it reads the same routing, with the same matchers, that engines go by.
 
 use onebox_config::site::{
-    Auth, Caught, Filling, HeaderRules, Otherwise, OwnAnswer, Route, RouteFiles, Routing, Rules,
-    Target,
+    Auth, CacheRules, Caught, Filling, HeaderRules, Otherwise, OwnAnswer, Route, RouteFiles,
+    Routing, Rules, Target,
 };
 use onebox_config::{Hosts, Nobody, Places};
 use onebox_proxy::decode_path;
@@ -243,6 +243,9 @@ impl Explaining<'_> {
         if let Some(folder) = own {
             steps.push(format!("a file in {} if there is one", folder.display()));
         }
+        if upstream.is_some() || matches!(mode, Mode::Embedded | Mode::Isolated) {
+            self.add_cache(steps);
+        }
         steps.push(match (upstream, mode) {
             (Some(upstream), _) => {
                 let servers: Vec<String> =
@@ -252,6 +255,40 @@ impl Explaining<'_> {
             (None, Mode::Embedded | Mode::Isolated) => "asks the application".to_owned(),
             (None, Mode::Static | Mode::Proxied) => "404 else".to_owned(),
         });
+    }
+
+    /// What would become of its answer.
+    fn add_cache(&self, steps: &mut Vec<String>) {
+        let site = &self.routing.cache;
+        let (rules, whose) = match self.route {
+            Some(route) if route.cache != CacheRules::default() => {
+                (route.cache.within(site), "the route")
+            }
+            _ => (site.clone(), "[cache]"),
+        };
+        if !rules.is_on() {
+            if rules != CacheRules::default() {
+                steps.push(format!("no answer is stored: {whose} says so"));
+            }
+            return;
+        }
+        let bypass = [
+            ("the cookie", &rules.bypass_cookie),
+            ("the header", &rules.bypass_header),
+            ("the parameter", &rules.bypass_query),
+        ];
+        for (kind, names) in bypass {
+            for name in names.iter().flatten() {
+                steps.push(format!("goes past the cache with {kind} {name}"));
+            }
+        }
+        let how_long = match rules.ttl {
+            Some(ttl) => format!("for {ttl:?}, whatever it says"),
+            None => "for as long as it says (Cache-Control, Expires)".to_owned(),
+        };
+        steps.push(format!(
+            "a stored answer if there is one that is fresh; GET is stored {how_long} ({whose}), unless it is private, sets a cookie or needs a password"
+        ));
     }
 
     fn fill<T>(&self, uri: &[u8], render: impl FnOnce(&Filling<'_>) -> T) -> T {

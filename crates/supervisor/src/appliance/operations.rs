@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::change::{Change, Renew, nobody, obeyed};
-use super::{Appliance, Layout, OperationError, SiteRelease, Unsteady};
+use onebox_proxy::Purge;
+use tokio::time::timeout;
+
+use super::change::{Change, OBEDIENCE, Renew, nobody, obeyed};
+use super::{Appliance, Layout, OperationError, OperationFailure, SiteRelease, Unsteady};
 use crate::api::{DeployEvent, EnvVariable, EventKind, ReleaseState};
 use crate::deploy::events::EventSink;
 use crate::deploy::release::discard;
@@ -165,6 +168,32 @@ impl Appliance {
         let text = if maintenance { "maintenance began" } else { "maintenance ended" };
         self.tell(EventKind::Configuration, site, None, text);
         Ok(())
+    }
+
+    /// Takes stored answers out of a site's cache; how many there were.
+    ///
+    /// # Errors
+    /// [`OperationError`] where there is no such site, or nothing of it is stored.
+    pub(crate) async fn purge(&self, site: &str, what: &Purge) -> Result<u64, OperationError> {
+        let stores = self
+            .layout()
+            .releases()
+            .into_iter()
+            .any(|release| release.site == site && release.config.routing.stores_answers());
+        if !stores {
+            self.row(site).await?;
+            return Err(OperationError::Invalid(format!(
+                "{site} stores no answers: write `cache = true` into its onebox.toml"
+            )));
+        }
+        let mut answers = 0;
+        // Engines that drain still answer on open connections.
+        for engine in self.generations() {
+            let purged = timeout(OBEDIENCE, engine.purge(site, what)).await;
+            let late = || OperationFailure::new("purge", "the engine does not take orders");
+            answers += purged.map_err(|_| late())??.unwrap_or_default();
+        }
+        Ok(answers)
     }
 
     /// Removes a site with its releases, its shared files and its logs.

@@ -3,7 +3,7 @@
 use super::fallback::fallback_of;
 use super::{Appliance, OperationError, Running, Settings, SiteRelease};
 use crate::api::{
-    ApplianceStatus, EngineStatus, Explanation, Mode, Release, SiteState, SiteStatus,
+    ApplianceStatus, CacheStatus, EngineStatus, Explanation, Mode, Release, SiteState, SiteStatus,
     UpstreamRoute, WorkerState, WorkerStatus,
 };
 use crate::engine::{Generation, Loaded};
@@ -159,7 +159,27 @@ impl Appliance {
             upstreams: release.map_or_else(Vec::new, |release| upstreams(running, release)),
             certificates: self.certificates.status(&row.name),
             workers: release.map_or_else(Vec::new, |release| workers(running, release, mode)),
+            cache: release
+                .filter(|release| release.config.routing.stores_answers())
+                .map(|_| self.cache_status(&row.name)),
             name: row.name,
+        }
+    }
+}
+
+impl Appliance {
+    fn cache_status(&self, site: &str) -> CacheStatus {
+        let totals = self.history.totals();
+        let counted = totals.sites.get(site).map(|site| site.counted.cache).unwrap_or_default();
+        CacheStatus {
+            hits: counted.hits,
+            stale: counted.stale,
+            revalidated: counted.revalidated,
+            misses: counted.misses,
+            bypassed: counted.bypassed,
+            hit_ratio: counted.hit_ratio(),
+            saved_bytes: counted.saved_bytes,
+            stored_bytes: counted.stored_bytes,
         }
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use onebox_app_server::Usage;
 use onebox_config::{Account, Clients, Limits, Paths};
 use onebox_metrics::Snapshot;
-use onebox_proxy::ServerHealth;
+use onebox_proxy::{Purge, ServerHealth};
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,8 @@ pub(crate) struct Generation {
     orders: Orders,
     sockets: Giver,
     sequence: AtomicU64,
+    /// The number of the last order to take out stored answers; one at a time.
+    purges: tokio::sync::Mutex<u64>,
     heard: watch::Receiver<Heard>,
     samples: Arc<Mutex<VecDeque<Snapshot>>>,
 }
@@ -265,6 +267,7 @@ impl Generation {
             orders,
             sockets: giver,
             sequence: AtomicU64::new(0),
+            purges: tokio::sync::Mutex::default(),
             heard,
             samples,
         });
@@ -322,6 +325,20 @@ impl Generation {
     /// Where it can't be told. One that takes no orders any more is ended.
     pub(crate) fn set_tls(&self, data: Arc<TlsData>) -> io::Result<()> {
         Ok(self.order(&ToEngine::Tls(data))?)
+    }
+
+    /// Has it take stored answers out of a site's cache; how many there were, `None` where the engine is gone.
+    ///
+    /// # Errors
+    /// Where it can't be told. One that takes no orders any more is ended.
+    pub(crate) async fn purge(&self, site: &str, what: &Purge) -> io::Result<Option<u64>> {
+        let mut last = self.purges.lock().await;
+        *last += 1;
+        let sequence = *last;
+        self.order(&ToEngine::Purge { sequence, site: site.to_owned(), what: what.clone() })?;
+        let mut heard = self.heard.clone();
+        let said = heard.wait_for(|heard| heard.purged.0 >= sequence).await;
+        Ok(said.ok().map(|heard| heard.purged.1))
     }
 
     /// Waits until that configuration is in force; `false`: the engine is gone.

@@ -333,6 +333,10 @@ impl Engine {
                 self.doors.configure(&self.proxy, &sockets, sequence);
                 self.say(FromEngine::Configured { sequence }).await;
             }
+            ToEngine::Purge { sequence, site, what } => {
+                let answers = self.routes.purge(&site, &what);
+                self.say(FromEngine::Purged { sequence, answers }).await;
+            }
             ToEngine::Accept => {
                 self.doors.accept(&self.proxy);
                 let http = self.http.drain(..).map(|listener| self.proxy.serve_tcp(listener));

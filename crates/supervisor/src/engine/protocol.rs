@@ -14,7 +14,7 @@ use onebox_app_server::{AppSpec, Interpreter, Notice};
 use onebox_config::site::{Routing, Upstream};
 use onebox_config::{Clients, Limits};
 use onebox_metrics::Snapshot;
-use onebox_proxy::{Heir, RequestRecord, ServerHealth};
+use onebox_proxy::{Heir, Purge, RequestRecord, ServerHealth};
 use serde::{Deserialize, Serialize};
 
 use super::tls::TlsData;
@@ -42,6 +42,15 @@ pub(crate) enum ToEngine {
     },
     /// From now on these are the certificates. In force before a [`ToEngine::Configure`] that follows it is.
     Tls(Arc<TlsData>),
+    /// Take stored answers out of a site's cache; answered by [`FromEngine::Purged`].
+    Purge {
+        /// Counts up from 1.
+        sequence: u64,
+        /// The site.
+        site: String,
+        /// Which ones.
+        what: Purge,
+    },
     /// Accept connections on the listeners for sites.
     Accept,
     /// Stop accepting, finish what is open, and end. Said again, the end can only come sooner.
@@ -89,6 +98,13 @@ pub(crate) enum FromEngine {
     Configured {
         /// Which one.
         sequence: u64,
+    },
+    /// A [`ToEngine::Purge`] was carried out.
+    Purged {
+        /// Which one.
+        sequence: u64,
+        /// How many answers there were.
+        answers: u64,
     },
     /// The embedded application is imported and takes requests.
     SiteReady {

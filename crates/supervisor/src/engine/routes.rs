@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onebox_config::site::Upstream;
+use onebox_config::site::{Routing, Upstream};
 use onebox_metrics::Registry;
 use onebox_proxy::{
-    Backend, Https, Redirect, RouteTable, Site, StaticMount, UpstreamGroup, WorkerAddress,
-    WorkerGroup,
+    Backend, Cache, Https, Purge, Redirect, RouteTable, Site, StaticMount, UpstreamGroup,
+    WorkerAddress, WorkerGroup,
 };
 use onebox_uwsgi::{Backlog, BufferLimits, Connector, channel};
 use tokio::sync::Notify;
@@ -45,6 +45,15 @@ pub(super) struct Routes {
     candidate_groups: HashMap<String, Group>,
     /// Of live sites and candidates: what is known about servers, and connections to them, outlive a release.
     upstreams: Vec<KnownUpstream>,
+    /// By site: stored answers.
+    caches: HashMap<String, KnownCache>,
+}
+
+/// The answers of one release: the next one begins without any.
+struct KnownCache {
+    release: String,
+    routing: Routing,
+    cache: Arc<Cache>,
 }
 
 struct KnownUpstream {
@@ -69,7 +78,16 @@ impl Routes {
             wanting: Arc::default(),
             candidate_groups: HashMap::new(),
             upstreams: Vec::new(),
+            caches: HashMap::new(),
         }
+    }
+
+    /// Takes answers out of a site's cache; how many there were.
+    pub(super) fn purge(&self, site: &str, what: &Purge) -> u64 {
+        let Some(known) = self.caches.get(site) else { return 0 };
+        let answers = known.cache.purge(what);
+        self.metrics.site(site).cache.holds(known.cache.stored_bytes());
+        answers
     }
 
     /// Takes a new configuration; the tables come from [`Self::tables`]. Returns the application to import, the first time
@@ -135,6 +153,7 @@ impl Routes {
             config.candidates.iter().map(|site| self.site(site, Entrance::Probe)).collect();
         let used: Vec<_> =
             live.iter().chain(&candidates).flat_map(|site| &site.upstreams).cloned().collect();
+        self.caches.retain(|name, _| live.iter().any(|site| site.name == *name));
         self.upstreams.retain(|known| used.iter().any(|group| Arc::ptr_eq(group, &known.group)));
         self.config = config;
         // The first site that claims a host has it, so that candidates stand before what is live.
@@ -154,6 +173,10 @@ impl Routes {
             index: data.index,
             routing: Arc::new(data.routing.clone()),
             upstreams: self.upstreams(data),
+            cache: match entrance {
+                Entrance::Public => self.cache(data),
+                Entrance::Probe => None,
+            },
             backend: self.backend(data, entrance),
             harakiri: data.harakiri,
             reload_mercy: data.reload_mercy,
@@ -204,6 +227,29 @@ impl Routes {
             groups.push(group);
         }
         groups
+    }
+
+    /// The answers of the site's release as it is configured now.
+    fn cache(&mut self, data: &SiteData) -> Option<Arc<Cache>> {
+        let known = self.caches.get(&data.name);
+        // Maintenance comes and goes, and says nothing about answers.
+        let is_same = |known: &&KnownCache| {
+            known.release == data.release
+                && known.routing.cache == data.routing.cache
+                && known.routing.routes == data.routing.routes
+        };
+        if let Some(known) = known.filter(is_same) {
+            return Some(Arc::clone(&known.cache));
+        }
+        self.caches.remove(&data.name);
+        let cache = Cache::new(&data.routing)?;
+        let known = KnownCache {
+            release: data.release.clone(),
+            routing: data.routing.clone(),
+            cache: Arc::clone(&cache),
+        };
+        self.caches.insert(data.name.clone(), known);
+        Some(cache)
     }
 
     fn backend(&mut self, data: &SiteData, entrance: Entrance) -> Backend {

@@ -7,7 +7,7 @@ use super::figures::{BoxFigures, Figures, ProcessFigures, SiteFigures, Tick};
 /// Everything up to now.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Totals {
-    /// By name; counters only grow, `in_flight` is of the last second.
+    /// By name; counters only grow, `in_flight` is of the last second, what is stored of the last one with a request.
     pub(crate) sites: BTreeMap<String, SiteFigures>,
     /// By name: those that live, with their CPU time since the appliance started.
     pub(crate) processes: BTreeMap<String, ProcessFigures>,
@@ -22,7 +22,11 @@ impl Totals {
             self.sites.entry(name.clone()).or_default().merge(figures);
         }
         for (name, total) in &mut self.sites {
-            total.counted.in_flight = tick.sites.get(name).map_or(0, |now| now.in_flight.max);
+            let now = tick.sites.get(name);
+            total.counted.in_flight = now.map_or(0, |now| now.in_flight.max);
+            if let Some(now) = now {
+                total.counted.cache.stored_bytes = now.counted.cache.stored_bytes;
+            }
         }
         let before = std::mem::replace(&mut self.processes, tick.processes.clone());
         for (name, now) in &mut self.processes {

@@ -62,6 +62,8 @@ pub(super) struct Heard {
     pub(super) wedged: Option<String>,
     pub(super) usage: Usage,
     pub(super) upstreams: UpstreamHealth,
+    /// The last order to take out stored answers, and how many there were.
+    pub(super) purged: (u64, u64),
 }
 
 impl Heard {
@@ -73,6 +75,7 @@ impl Heard {
         wedged: None,
         usage: Usage { requests: 0, running: 0, gil_wait_us: 0 },
         upstreams: UpstreamHealth::new(),
+        purged: (0, 0),
     };
 }
 
@@ -123,6 +126,9 @@ impl Ears {
         match message {
             FromEngine::Configured { sequence } => {
                 self.heard.send_modify(|heard| heard.configured = heard.configured.max(sequence));
+            }
+            FromEngine::Purged { sequence, answers } => {
+                self.heard.send_modify(|heard| heard.purged = (sequence, answers));
             }
             FromEngine::SiteReady { .. } => {
                 self.heard.send_modify(|heard| heard.loaded = Loaded::Ready);

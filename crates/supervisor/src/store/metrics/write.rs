@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
-use onebox_metrics::{HistogramSnapshot, SiteSnapshot};
+use onebox_metrics::{CacheSnapshot, HistogramSnapshot, SiteSnapshot};
 
 use super::{Kind, MetricsDb, MetricsError};
 use crate::history::figures::{BoxFigures, Figures, Gauge, ProcessFigures, SiteFigures, Tick};
@@ -210,6 +210,9 @@ pub(super) fn to_site(row: &SqliteRow) -> Result<SiteFigures, MetricsError> {
             ],
             app: count(row, "by_app")?,
             r#static: count(row, "by_static")?,
+            // What caches came to is told live; the history does not keep it.
+            cached: 0,
+            cache: CacheSnapshot::default(),
             proxy: count(row, "by_proxy")?,
             bytes_in: count(row, "bytes_in")?,
             bytes_out: count(row, "bytes_out")?,

@@ -1,4 +1,4 @@
-//! Preconditions of a request against the validators of a file.
+//! Preconditions of a request against the validators of what it asks for: a file, or a stored answer.
 //!
 //! Source: RFC 9110 §13.2.2 (order of evaluation), §8.8.3.2 (comparison of entity tags).
 
@@ -6,9 +6,17 @@ use std::time::SystemTime;
 
 use crate::message::RequestHead;
 
+/// What tells one state of a resource from another (RFC 9110 §8.8).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Validators<'a> {
+    /// With its quotes, and with its `W/` where it is weak.
+    pub(crate) etag: Option<&'a [u8]>,
+    pub(crate) modified: Option<SystemTime>,
+}
+
 /// What the preconditions say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Go on.
     Proceed,
     /// 304.
@@ -18,31 +26,33 @@ pub(super) enum Verdict {
 }
 
 /// Evaluates the preconditions of a GET or HEAD request.
-pub(super) fn evaluate(head: &RequestHead, etag: &[u8], modified: SystemTime) -> Verdict {
+pub(crate) fn evaluate(head: &RequestHead, validators: Validators<'_>) -> Verdict {
+    let Validators { etag, modified } = validators;
+    let modified_and = |name: &str| modified.zip(date(head, name));
     if head.header("if-match").is_some() {
         if !has_match(head, "if-match", etag, Comparison::Strong) {
             return Verdict::Failed;
         }
-    } else if date(head, "if-unmodified-since").is_some_and(|since| modified > since) {
+    } else if modified_and("if-unmodified-since").is_some_and(|(at, since)| at > since) {
         return Verdict::Failed;
     }
     if head.header("if-none-match").is_some() {
         if has_match(head, "if-none-match", etag, Comparison::Weak) {
             return Verdict::NotModified;
         }
-    } else if date(head, "if-modified-since").is_some_and(|since| modified <= since) {
+    } else if modified_and("if-modified-since").is_some_and(|(at, since)| at <= since) {
         return Verdict::NotModified;
     }
     Verdict::Proceed
 }
 
-/// Whether a part may be sent: If-Range is missing, or names exactly this state of the file (RFC 9110 §13.1.5).
-pub(super) fn allows_range(head: &RequestHead, etag: &[u8], modified: SystemTime) -> bool {
+/// Whether a part may be sent: If-Range is missing, or names exactly this state (RFC 9110 §13.1.5).
+pub(crate) fn allows_range(head: &RequestHead, validators: Validators<'_>) -> bool {
     match head.header("if-range") {
         None => true,
-        Some(value) if value.starts_with(b"\"") => value == etag,
+        Some(value) if value.starts_with(b"\"") => Some(value) == validators.etag,
         // A weak tag never matches, and is no date.
-        Some(value) => parse_date(value).is_some_and(|since| since == modified),
+        Some(value) => parse_date(value).is_some_and(|since| Some(since) == validators.modified),
     }
 }
 
@@ -52,15 +62,22 @@ enum Comparison {
     Weak,
 }
 
-/// Whether a list of entity tags has `etag`, which is strong; `*` has every one.
-fn has_match(head: &RequestHead, name: &str, etag: &[u8], comparison: Comparison) -> bool {
+/// Whether a list of entity tags has `etag`; `*` has every one.
+fn has_match(head: &RequestHead, name: &str, etag: Option<&[u8]>, comparison: Comparison) -> bool {
+    let is_it = |item: &[u8]| match (comparison, etag) {
+        (_, None) => false,
+        (Comparison::Strong, Some(etag)) => item == etag && !etag.starts_with(b"W/"),
+        (Comparison::Weak, Some(etag)) => opaque(item) == opaque(etag),
+    };
     head.header_values(name).any(|value| {
         value.trim_ascii() == b"*"
-            || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|item| match item {
-                [b'W', b'/', tag @ ..] => comparison == Comparison::Weak && tag == etag,
-                tag => tag == etag,
-            })
+            || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(is_it)
     })
+}
+
+/// An entity tag without what says that it is weak.
+fn opaque(etag: &[u8]) -> &[u8] {
+    etag.strip_prefix(b"W/").unwrap_or(etag)
 }
 
 fn date(head: &RequestHead, name: &str) -> Option<SystemTime> {
@@ -83,8 +100,9 @@ mod tests {
     const EXACTLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
-    fn modified() -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(784_111_777)
+    fn validators(etag: &str) -> Validators<'_> {
+        let modified = Some(UNIX_EPOCH + Duration::from_secs(784_111_777));
+        Validators { etag: Some(etag.as_bytes()), modified }
     }
 
     #[test]
@@ -115,7 +133,27 @@ mod tests {
         ];
         for (headers, verdict) in table {
             let head = testing::get("/", headers);
-            assert_eq!(evaluate(&head, b"\"a\"", modified()), *verdict, "{headers:?}");
+            assert_eq!(evaluate(&head, validators("\"a\"")), *verdict, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_weak_tag_matches_weakly_and_what_is_missing_never() {
+        use Verdict::{Failed, NotModified, Proceed};
+        let table = [
+            ("if-none-match", "\"a\"", NotModified),
+            ("if-none-match", "W/\"a\"", NotModified),
+            ("if-match", "W/\"a\"", Failed),
+            ("if-match", "\"a\"", Failed),
+        ];
+        for (name, value, verdict) in table {
+            let head = testing::get("/", &[(name, value)]);
+            assert_eq!(evaluate(&head, validators("W/\"a\"")), verdict, "{name}: {value}");
+        }
+        let nothing = Validators { etag: None, modified: None };
+        for (name, value) in [("if-none-match", "\"a\""), ("if-modified-since", AFTER)] {
+            let head = testing::get("/", &[(name, value)]);
+            assert_eq!(evaluate(&head, nothing), Proceed, "{name}: {value}");
         }
     }
 
@@ -133,7 +171,7 @@ mod tests {
         for (value, expected) in table {
             let headers: Vec<_> = value.iter().map(|value| ("if-range", *value)).collect();
             let head = testing::get("/", &headers);
-            assert_eq!(allows_range(&head, b"\"a\"", modified()), expected, "{value:?}");
+            assert_eq!(allows_range(&head, validators("\"a\"")), expected, "{value:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which part of a file a request wants.
+//! Which part of a file, or of a stored answer, a request wants.
 //!
 //! Source: RFC 9110 §14. Of several ranges those that can be satisfied are answered, unless that would be more than the file.
 
@@ -7,7 +7,7 @@ const MOST_RANGES: usize = 64;
 
 /// What a Range header means for a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Range {
+pub(crate) enum Range {
     /// All of it: no range, or a header that is not understood.
     Whole,
     /// `size` bytes from `offset`.
@@ -19,7 +19,7 @@ pub(super) enum Range {
 }
 
 /// The range that `header` wants of a file of `total` bytes.
-pub(super) fn parse(header: Option<&[u8]>, total: u64) -> Range {
+pub(crate) fn parse(header: Option<&[u8]>, total: u64) -> Range {
     header.and_then(|header| ranges(header, total)).unwrap_or(Range::Whole)
 }
 

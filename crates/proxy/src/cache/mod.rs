@@ -1,0 +1,170 @@
+//! Answers of applications and upstreams, stored and used again: a shared cache in memory.
+//!
+//! `directives`, `vary` and `policy` are RFC 9111 as pure functions; `stored` is an answer and what is made from it; `store` is the
+//! bounded memory, `flights` keeps requests for the same answer together, `keeping` stores a body while it is sent. The walk of a
+//! request through them is `service/cached`. Must not know who makes answers.
+//!
+//! A cache belongs to one release of a site in one engine: a new release, and an engine that starts, begin without answers, so
+//! that nobody sees pages of a release that is gone.
+
+mod directives;
+mod flights;
+mod keeping;
+mod key;
+mod policy;
+mod settings;
+mod status;
+mod store;
+mod stored;
+mod tags;
+mod vary;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::Method;
+use onebox_config::site::Routing;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+pub(crate) use directives::RequestDirectives;
+pub(crate) use flights::{Flights, Landing, Lead, Role};
+pub(crate) use keeping::Keeping;
+pub(crate) use key::Key;
+pub(crate) use policy::{Came, Use};
+pub(crate) use settings::Settings;
+pub(crate) use status::{Forward, Outcome};
+pub(crate) use store::{Found, Store};
+pub(crate) use stored::{Stored, conditional, storable};
+pub(crate) use tags::hide_tags;
+
+use crate::message::{RequestHead, Response};
+
+/// Answers that are fetched while a stale one is used, at a time.
+const MOST_BEHIND: usize = 64;
+
+/// URLs share so many counters of what was taken out.
+const EPOCHS: usize = 256;
+
+/// The stored answers of one release of a site.
+pub struct Cache {
+    pub(crate) store: Store,
+    pub(crate) flights: Arc<Flights>,
+    /// Counted up when answers are taken out, so that one that was asked for before is not stored after.
+    epochs: [AtomicU32; EPOCHS],
+    /// Requests that no client waits for.
+    behind: Mutex<JoinSet<()>>,
+}
+
+/// What is taken out of a cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purge {
+    /// Everything.
+    All,
+    /// The answers to a URL, or to a path on every host.
+    Url(String),
+    /// Those to everything that begins so.
+    Prefix(String),
+    /// Those with a tag (`Cache-Tag`, `Surrogate-Key`).
+    Tag(String),
+}
+
+/// A cache, and how a site or a route uses it.
+pub(crate) struct Cached {
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) settings: Settings,
+}
+
+/// A moment in the life of a key: whether its answers were taken out since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Epoch(u32);
+
+impl Cache {
+    /// The cache that a site's rules ask for; `None`: neither it nor a route stores anything.
+    pub fn new(routing: &Routing) -> Option<Arc<Self>> {
+        let routes = routing.routes.iter().map(|route| route.cache.within(&routing.cache));
+        let rules = routes.chain([routing.cache.clone()]);
+        let largest =
+            rules.filter_map(|rules| Settings::of(&rules)).map(|on| on.max_object).max()?;
+        Some(Arc::new(Self {
+            store: Store::new(routing.cache.size_bytes(), largest as u64),
+            flights: Arc::default(),
+            epochs: [const { AtomicU32::new(0) }; EPOCHS],
+            behind: Mutex::default(),
+        }))
+    }
+
+    /// Takes answers out; how many there were.
+    pub fn purge(&self, what: &Purge) -> u64 {
+        for epoch in &self.epochs {
+            epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        self.store.purge(|key, stored| match what {
+            Purge::All => true,
+            Purge::Url(url) => key.is(url),
+            Purge::Prefix(prefix) => key.begins_with(prefix),
+            Purge::Tag(tag) => stored.has_tag(tag.as_bytes()),
+        })
+    }
+
+    /// What the stored answers take, in bytes.
+    pub fn stored_bytes(&self) -> u64 {
+        self.store.stored_bytes()
+    }
+
+    /// After an answer to an unsafe method: what it may have changed is validated before it is used (RFC 9111 §4.4).
+    pub(crate) fn invalidate(&self, method: &Method, key: &Key, response: &Response) {
+        let is_error = !matches!(response.status, 200..=399);
+        if is_error || is_safe(method) {
+            return;
+        }
+        let named = response.headers.iter().filter(|(name, _)| {
+            name.eq_ignore_ascii_case(b"location") || name.eq_ignore_ascii_case(b"content-location")
+        });
+        let named = named.filter_map(|(_, value)| key.refers_to(value));
+        for key in named.chain([key.clone()]) {
+            self.epoch_of(&key).fetch_add(1, Ordering::AcqRel);
+            self.store.invalidate(key);
+        }
+    }
+
+    /// Where the life of a key is.
+    pub(crate) fn epoch(&self, key: &Key) -> Epoch {
+        Epoch(self.epoch_of(key).load(Ordering::Acquire))
+    }
+
+    /// Stores an answer, unless what it would stand for was taken out since it was asked for.
+    pub(crate) fn put(&self, key: Key, head: &RequestHead, stored: Arc<Stored>, since: Epoch) {
+        if self.epoch(&key) == since {
+            self.store.put(key, head, stored);
+        }
+    }
+
+    /// Runs a request that no client waits for; it ends with the cache. Not beyond a limit: the next client tries again.
+    pub(crate) fn run_behind(&self, request: impl Future<Output = ()> + Send + 'static) {
+        let mut behind = self.behind.lock();
+        while behind.try_join_next().is_some() {}
+        if behind.len() < MOST_BEHIND {
+            behind.spawn(request);
+        }
+    }
+
+    fn epoch_of(&self, key: &Key) -> &AtomicU32 {
+        // FNV-1a; only spreads.
+        let hash = key.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let index = usize::try_from(hash % EPOCHS as u64).unwrap_or(0);
+        self.epochs.get(index).unwrap_or(&self.epochs[0])
+    }
+}
+
+/// RFC 9110 §9.2.1, and the registered methods of WebDAV that are.
+fn is_safe(method: &Method) -> bool {
+    matches!(
+        method.as_str(),
+        "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY"
+    )
+}
