@@ -54,7 +54,11 @@ fn an_answer_is_stored_purged_counted_and_gone_with_its_release() {
     assert_eq!((purged(&["--tag", "c"]), purged(&["--tag", "b"])), (0, 1));
     text();
     assert_eq!(purged(&[]), 1);
-    appliance.cli(&["purge", "cached", "/a", "--tag", "b"]).failed();
+    assert_eq!(
+        appliance.cli(&["purge", "cached", "/a", "--tag", "b"]).code(),
+        2,
+        "one or the other"
+    );
     let nobody = appliance.cli(&["purge", "nobody"]).failed();
     assert!(nobody.stderr.contains("nobody"), "{}", nobody.stderr);
 
@@ -137,5 +141,5 @@ fn answers_of_an_upstream_are_stored_validated_and_invalidated() {
         |language: &str| send(address, Method::GET, varied, &[("accept-language", language)]);
     let english = in_language("en, de").text();
     assert_ne!(in_language("fr").text(), english);
-    assert_eq!(in_language("de,en").text(), english);
+    assert_eq!(in_language("EN,de;q=1").text(), english);
 }

@@ -2,6 +2,8 @@
 //!
 //! Source: RFC 9111 §4.1 (`Vary`, and what may be normalised), RFC 9110 §12.4.2 (weights).
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 
 use crate::message::RequestHead;
@@ -77,8 +79,8 @@ fn joined<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     items.collect::<Vec<_>>().join(&b","[..])
 }
 
-/// A list whose order says nothing, because its weights do: in lower case, without blanks and without the weight that goes
-/// without saying.
+/// A list by weight, in lower case, without blanks and without the weight that goes without saying. What weighs the same
+/// keeps its order: applications take the first of those.
 fn by_weight<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let items = values.flat_map(|value| value.split(|byte| *byte == b','));
     let mut items: Vec<Vec<u8>> = items
@@ -90,9 +92,16 @@ fn by_weight<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
         })
         .filter(|item| !item.is_empty())
         .collect();
-    items.sort();
-    items.dedup();
+    items.sort_by_key(|item| Reverse(thousandths(item)));
     items.join(&b","[..])
+}
+
+/// The weight of an item of a list, in thousandths; one that can't be read counts as none given.
+fn thousandths(item: &[u8]) -> u16 {
+    let mut parameters = item.split(|byte| *byte == b';').skip(1);
+    let weight = parameters.find_map(|parameter| parameter.strip_prefix(b"q="));
+    let weight = weight.and_then(|weight| str::from_utf8(weight).ok()?.parse::<f32>().ok());
+    weight.map_or(1000, |weight| (weight * 1000.0) as u16)
 }
 
 #[cfg(test)]
@@ -124,7 +133,7 @@ mod tests {
             (
                 "Accept-Encoding",
                 &[("accept-encoding", "gzip, br")],
-                &[("accept-encoding", "br,GZIP")],
+                &[("accept-encoding", "gzip,BR")],
                 true,
             ),
             (
@@ -143,7 +152,7 @@ mod tests {
                 "Accept-Language",
                 &[("accept-language", "en, de")],
                 &[("accept-language", "DE,en")],
-                true,
+                false,
             ),
             (
                 "Accept-Language",

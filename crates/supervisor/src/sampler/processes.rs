@@ -168,7 +168,9 @@ mod tests {
         let mut processes = Processes::new();
         let first = processes.measure(&[], 1)["supervisor"];
         assert_eq!(first.cpu_us, 0, "what was before is not counted");
-        assert!(first.pss.max > 1_000_000 && first.rss.max >= first.pss.max, "{first:?}");
+        // The kernel counts resident pages loosely (proc_pid_stat(5)): by some dozens it may be off.
+        let slack = 1_000_000;
+        assert!(first.pss.max > slack && first.rss.max + slack > first.pss.max, "{first:?}");
         assert!(first.threads.max >= 1 && first.descriptors.max >= 3);
         let opened: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
         let second = processes.measure(&[("engine".to_owned(), u32::MAX)], 1);

@@ -234,7 +234,7 @@ async fn answers_that_depend_on_a_field_are_for_those_who_send_the_same() {
     for (language, body, told) in [
         ("en, de", "en, de", "onebox; fwd=uri-miss; stored"),
         ("fr", "fr", "onebox; fwd=vary-miss; stored"),
-        ("de,en", "en, de", "onebox; hit"),
+        ("EN,de;q=1", "en, de", "onebox; hit"),
         ("fr", "fr", "onebox; hit"),
     ] {
         let found = fixture.get("/", &[("accept-language", language)]).await;
