@@ -31,6 +31,7 @@ mod tls;
 mod upstream;
 mod uwsgi_server;
 mod vars;
+mod weight;
 
 #[cfg(test)]
 mod testing;

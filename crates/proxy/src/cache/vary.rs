@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use bytes::Bytes;
 
 use crate::message::RequestHead;
+use crate::weight::weight_of;
 
 /// The fields that an answer depends on, and what its request said in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,16 +93,8 @@ fn by_weight<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
         })
         .filter(|item| !item.is_empty())
         .collect();
-    items.sort_by_key(|item| Reverse(thousandths(item)));
+    items.sort_by_key(|item| Reverse(weight_of(item)));
     items.join(&b","[..])
-}
-
-/// The weight of an item of a list, in thousandths; one that can't be read counts as none given.
-fn thousandths(item: &[u8]) -> u16 {
-    let mut parameters = item.split(|byte| *byte == b';').skip(1);
-    let weight = parameters.find_map(|parameter| parameter.strip_prefix(b"q="));
-    let weight = weight.and_then(|weight| str::from_utf8(weight).ok()?.parse::<f32>().ok());
-    weight.map_or(1000, |weight| (weight * 1000.0) as u16)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::message::RequestHead;
+use crate::weight::weight_of;
 
 /// A content coding that is spoken here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,31 +85,11 @@ fn named_weight(head: &RequestHead, coding: Coding) -> Option<u16> {
 }
 
 fn weights(head: &RequestHead) -> impl Iterator<Item = (&[u8], u16)> {
-    head.header_values("accept-encoding").flat_map(|value| value.split(|b| *b == b',')).map(
-        |item| {
-            let mut parts = item.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let token = parts.next().unwrap_or_default();
-            let weight = parts.find_map(|part| match part {
-                [b'q' | b'Q', b'=', digits @ ..] => Some(thousandths(digits)),
-                _ => None,
-            });
-            (token, weight.unwrap_or(1000))
-        },
-    )
-}
-
-/// `1`, `0.25`, `0.5` (RFC 9110 §12.4.2); what is none counts as 0.
-fn thousandths(text: &[u8]) -> u16 {
-    let (whole, fraction) = match text {
-        [whole @ (b'0' | b'1')] => (*whole, &[][..]),
-        [whole @ (b'0' | b'1'), b'.', fraction @ ..] if fraction.len() <= 3 => (*whole, fraction),
-        _ => return 0,
-    };
-    if !fraction.iter().all(u8::is_ascii_digit) {
-        return 0;
-    }
-    let digit = |index: usize| u16::from(fraction.get(index).map_or(0, |byte| byte - b'0'));
-    (u16::from(whole - b'0') * 1000 + digit(0) * 100 + digit(1) * 10 + digit(2)).min(1000)
+    let items = head.header_values("accept-encoding").flat_map(|value| value.split(|b| *b == b','));
+    items.map(|item| {
+        let token = item.split(|byte| *byte == b';').next().unwrap_or_default();
+        (token.trim_ascii(), weight_of(item))
+    })
 }
 
 #[cfg(test)]
