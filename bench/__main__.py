@@ -8,11 +8,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import adapting, footprint, home_lab, machine, neighbours, report
+from bench import adapting, footprint, home_lab, idle, machine, neighbours, report
 from bench.load import Load
 from bench.rounds import measure
 from bench.servers import Tools
 from bench.workloads import WORKLOADS, Workload
+
+IDLE = "idle"
 
 
 def main() -> None:
@@ -28,6 +30,11 @@ def main() -> None:
             results = measure(workload, tools, folder, load, asked.rounds)
             parts.append(report.workload_table(workload, results))
             targets += report.target_lines(workload, results)
+            say(parts[-1])
+        if not asked.workload or IDLE in asked.workload:
+            count, connections = idle.measure_idle(tools, folder)
+            parts.append(report.idle_table(count, connections))
+            targets += report.idle_targets(connections)
             say(parts[-1])
         if not asked.workload:
             disturbed = neighbours.measure_neighbours(tools, folder, asked.rounds)
@@ -57,7 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=3, help="of load in each turn [3]")
     parser.add_argument("--connections", type=int, default=32, help="at the same time [32]")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
-    parser.add_argument("workload", nargs="*", help="parts of the names of some workloads only")
+    parser.add_argument("workload", nargs="*", help=f"parts of the names of some workloads only, or {IDLE}")
     asked = parser.parse_args()
     if asked.write and asked.workload:
         parser.error("--write takes the whole run: name no workloads")
@@ -69,8 +76,8 @@ def chosen(words: list[str]) -> list[Workload]:
     if not words:
         return list(WORKLOADS)
     named = [one for one in WORKLOADS if any(word.lower() in one.name.lower() for word in words)]
-    if not named:
-        sys.exit(f"no such workload; there are: {', '.join(one.name for one in WORKLOADS)}")
+    if not named and IDLE not in words:
+        sys.exit(f"no such workload; there are: {IDLE}, {', '.join(one.name for one in WORKLOADS)}")
     return named
 
 

@@ -1,4 +1,4 @@
-"""The load: wrk, for HTTP/2 h2load, with one thread, as fast as the server answers."""
+"""The load: wrk, for HTTP/2 h2load, for handshakes openssl, with one thread, as fast as the server answers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,31 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bench.processes import Group
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 STREAMS = 10
+
+
+class Over(Enum):
+    """What carries the requests."""
+
+    PLAIN = "http"
+    TLS = "https"
+    HTTP2 = "https, HTTP/2"
+    """With `STREAMS` requests at a time on each connection."""
+    HANDSHAKES_1_2 = "-tls1_2"
+    """A connection for each request, one after the other, none of which resumes a session."""
+    HANDSHAKES_1_3 = "-tls1_3"
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self is not Over.PLAIN
 
 
 @dataclass(frozen=True)
@@ -28,8 +46,7 @@ class Load:
     seconds: int
     body_bytes: int = 0
     accept_encoding: str = ""
-    http2: bool = False
-    """Over TLS, with `STREAMS` requests at a time on each connection."""
+    over: Over = Over.PLAIN
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,7 @@ def put_under_load(group: Group, url: str, load: Load) -> Sample:
     Raises where an answer was an error: what fails is quick, and its figure means nothing.
     """
     before = group.cpu_s()
-    said = _h2load(url, load) if load.http2 else _wrk(url, load)
+    said = _said(url, load)
     cpu_s = group.cpu_s() - before
     errors = {kind: count for kind, count in said["errors"].items() if count}
     if errors or not said["requests"]:
@@ -61,6 +78,16 @@ def put_under_load(group: Group, url: str, load: Load) -> Sample:
         p50_ms=said["p50_us"] / 1e3,
         p99_ms=said["p99_us"] / 1e3,
     )
+
+
+def _said(url: str, load: Load) -> dict[str, Any]:
+    match load.over:
+        case Over.PLAIN | Over.TLS:
+            return _wrk(url, load)
+        case Over.HTTP2:
+            return _h2load(url, load)
+        case Over.HANDSHAKES_1_2 | Over.HANDSHAKES_1_3:
+            return _s_time(url, load)
 
 
 def _wrk(url: str, load: Load) -> dict[str, Any]:
@@ -91,6 +118,28 @@ def _h2load(url: str, load: Load) -> dict[str, Any]:
         "errors": {**counted, "status": sum(row[1] != "200" for row in rows)},
         "p50_us": percentiles[49],
         "p99_us": percentiles[98],
+    }
+
+
+def _s_time(url: str, load: Load) -> dict[str, Any]:
+    """What wrk's script would say; of times there is only the mean."""
+    parts = urlsplit(url)
+    command = ["openssl", "s_time", "-new", load.over.value, "-connect", parts.netloc, "-www", parts.path]
+    run = subprocess.run(
+        [*command, "-time", str(load.seconds)], check=True, capture_output=True, text=True, timeout=load.seconds + 60
+    )
+    said = re.search(r"(\d+) connections in \d+ real seconds, (\d+) bytes read per connection", run.stdout)
+    if not said:
+        raise RuntimeError(f"{url}: no handshake\n{run.stdout}{run.stderr}")
+    count, size = int(said[1]), int(said[2])
+    mean_us = load.seconds * 1e6 / max(count, 1)
+    return {
+        "requests": count,
+        "duration_us": load.seconds * 1e6,
+        # It does not look at what it reads: an error page is shorter than the file.
+        "errors": {"short": int(size < 1 << 10)},
+        "p50_us": mean_us,
+        "p99_us": mean_us,
     }
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from bench.adapting import Adapting
 from bench.footprint import Appliance, Rest
 from bench.home_lab import ASLEEP, SITES, HomeLab
+from bench.idle import Idle
 from bench.neighbours import HELD_S, Neighbours
 from bench.rounds import Result
-from bench.servers import Server
+from bench.servers import ONEBOX, Server
 from bench.workloads import Target, Workload
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -23,6 +24,8 @@ START_TARGET_S = 0.5
 MEMORY_TARGET_MB = 28
 STUCK_TARGET = 1.5
 HOME_LAB_TARGET_MB = 200
+IDLE_TARGET_KB = 10
+IDLE_TLS_TARGET_KB = 32
 
 
 def workload_table(workload: Workload, results: list[Result]) -> str:
@@ -62,6 +65,28 @@ def target_line(workload: Workload, target: Target, by_server: dict[Server, Resu
         spread(ratios),
         statistics.median(ratios) <= target.ratio,
     )
+
+
+def idle_table(count: int, results: list[Idle]) -> str:
+    lines = [
+        f"### Idle connections: memory of each of {count:,}",
+        "",
+        "| | plain | TLS |",
+        "|---|---:|---:|",
+    ]
+    lines += [f"| {one.server.name} | {kilobytes(one.plain):.1f} KB | {kilobytes(one.tls):.1f} KB |" for one in results]
+    return "\n".join([*lines, ""])
+
+
+def idle_targets(results: list[Idle]) -> list[str]:
+    onebox = next(one for one in results if one.server is ONEBOX)
+    return [
+        _target(what, f"≤ {aim_kb} KB", f"{kilobytes(size_bytes):.1f} KB", kilobytes(size_bytes) <= aim_kb)
+        for what, aim_kb, size_bytes in (
+            ("An idle connection to onebox", IDLE_TARGET_KB, onebox.plain),
+            ("An idle connection to onebox over TLS", IDLE_TLS_TARGET_KB, onebox.tls),
+        )
+    ]
 
 
 def neighbours_table(results: list[Neighbours]) -> str:
@@ -177,6 +202,10 @@ def write(text: str, page: Path = PAGE) -> None:
 def spread(ratios: list[float]) -> str:
     """The median, and the range of the rounds."""
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+
+
+def kilobytes(size_bytes: float) -> float:
+    return size_bytes / (1 << 10)
 
 
 def megabytes(size_bytes: float) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.load import Load, Sample, first_answer_s, put_under_load
 from bench.processes import Group, settle
-from bench.servers import Place, Server, Tools
+from bench.servers import Place, Server, Tools, make_certificate
 from bench.workloads import Workload
 
 SITES = Path(__file__).with_name("sites")
@@ -55,9 +55,9 @@ def serving(server: Server, workload: Workload, tools: Tools, folder: Path) -> I
     """A server that serves the workload's site, and the URL to ask for."""
     place = make_place(server, workload, tools, folder)
     with Group(server.commands(tools, place), {}, place.folder / "server.log") as group:
-        first_answer_s(group, place.port, workload.path, time.monotonic(), tls=workload.http2)
+        first_answer_s(group, place.port, workload.path, time.monotonic(), tls=workload.over.is_encrypted)
         settle(group)
-        yield group, f"{'https' if workload.http2 else 'http'}://127.0.0.1:{place.port}{workload.path}"
+        yield group, f"{'https' if workload.over.is_encrypted else 'http'}://127.0.0.1:{place.port}{workload.path}"
 
 
 def make_place(server: Server, workload: Workload, tools: Tools, folder: Path) -> Place:
@@ -68,7 +68,8 @@ def make_place(server: Server, workload: Workload, tools: Tools, folder: Path) -
     shutil.copytree(SITES / workload.site, site, ignore=shutil.ignore_patterns("__pycache__"))
     if workload.prepare:
         workload.prepare(tools, site)
-    return Place(site=site, folder=home, port=free_port())
+    certificate = make_certificate(home) if workload.over.is_encrypted else None
+    return Place(site=site, folder=home, port=free_port(), certificate=certificate, connections=workload.connections)
 
 
 def free_port() -> int:

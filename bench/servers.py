@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import run
 
 PROCESSES = 2
 THREADS = 4
+ROOM = 1024
+"""So many connections each server has room for as it is set up."""
+SPARE = 100
+"""Connections and descriptors beyond those that are counted on."""
+PATIENCE = "10m"
+"""How long connections may be idle: longer than thousands take to open."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,10 @@ class Place:
     folder: Path
     """For configuration, sockets and logs."""
     port: int
+    certificate: tuple[Path, Path] | None = None
+    """The chain and its key, where the port speaks TLS."""
+    connections: int = 0
+    """At most so many at the same time; 0: a few."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +65,6 @@ class Server:
 
 def nginx(tools: Tools, place: Place) -> list[list[str]]:
     return _nginx(tools, place, "return 404;")
-
-
-def nginx_http2(tools: Tools, place: Place) -> list[list[str]]:
-    """With a key like the one that onebox makes for itself."""
-    key, certificate = place.folder / "key.pem", place.folder / "certificate.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    run([*made, "-subj", "/CN=127.0.0.1", "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    return _nginx(tools, place, "return 404;", f"ssl http2; ssl_certificate {certificate}; ssl_certificate_key {key}")
 
 
 def nginx_uwsgi(tools: Tools, place: Place) -> list[list[str]]:
@@ -87,10 +89,6 @@ def onebox_embedded(tools: Tools, place: Place) -> list[list[str]]:
     return _onebox(tools, place, f"threads = {PROCESSES * THREADS}\n")
 
 
-def onebox_http2(tools: Tools, place: Place) -> list[list[str]]:
-    return _onebox(tools, place, f"threads = {PROCESSES * THREADS}\n", listen=["--http", "127.0.0.1:0", "--https"])
-
-
 def onebox_isolated(tools: Tools, place: Place) -> list[list[str]]:
     return _onebox(tools, place, f"processes = {PROCESSES}\nthreads = {THREADS}\n")
 
@@ -104,7 +102,6 @@ def onebox_auto(tools: Tools, place: Place) -> list[list[str]]:
 
 
 NGINX = Server("nginx", nginx)
-NGINX_HTTP2 = Server("nginx", nginx_http2)
 NGINX_UWSGI = Server("nginx + uWSGI", nginx_uwsgi)
 GRANIAN = Server("Granian", granian)
 EMBEDDED = Server("onebox, embedded", onebox_embedded)
@@ -112,33 +109,52 @@ ISOLATED = Server("onebox, isolated", onebox_isolated)
 SINGLE = Server("onebox, one process", onebox_single)
 AUTO = Server("onebox, automatic", onebox_auto)
 ONEBOX = Server("onebox", onebox_embedded)
-ONEBOX_HTTP2 = Server("onebox", onebox_http2)
 
 
-def _onebox(tools: Tools, place: Place, settings: str, listen: Sequence[str] = ("--http",)) -> list[list[str]]:
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """For 127.0.0.1, with a key as ACME's clients make them: the chain and the key."""
+    chain, key = folder / "certificate.pem", folder / "key.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    made += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    run([*made, "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True)
+    return chain, key
+
+
+def _onebox(tools: Tools, place: Place, settings: str) -> list[list[str]]:
     config = place.folder / "onebox.toml"
     static = '[static]\n"/static" = "static"\n' if (place.site / "static").is_dir() else ""
-    config.write_text(f'name = "bench"\nmodule = "app:application"\n{settings}{static}')
+    tls, listen = "", ["--http"]
+    if place.certificate:
+        tls, listen = '[tls]\ncertificate = "{}"\nkey = "{}"\n'.format(*place.certificate), ["--http", "127.0.0.1:0", "--https"]
+    if place.connections > ROOM:
+        limits = f'[limits]\nmax-connections = {place.connections + SPARE}\nidle-timeout = "{PATIENCE}"\n'
+        (place.folder / "box.toml").write_text(limits)
+    config.write_text(f'name = "bench"\nmodule = "app:application"\n{settings}{static}{tls}')
     command = [str(tools.onebox), "run", str(place.site), "--config", str(config)]
     command += ["--python", str(tools.venv), *listen, f"127.0.0.1:{place.port}"]
     return [[*command, "--state-dir", str(place.folder), "--config-dir", str(place.folder)]]
 
 
-def _nginx(tools: Tools, place: Place, application: str, listen: str = "") -> list[list[str]]:
+def _nginx(tools: Tools, place: Place, application: str) -> list[list[str]]:
     folder = place.folder
     # As root its workers would become a user who can't read the folders of this run.
     user = "user root;" if os.geteuid() == 0 else ""
     paths = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    tls = ""
+    if place.certificate:
+        # Of itself this version has TLS 1.3 only where it is named.
+        tls = "ssl http2; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {}".format(*place.certificate)
+    connections = max(ROOM, place.connections + SPARE)
     config = folder / "nginx.conf"
     config.write_text(
         f"""daemon off; {user} pid {folder}/nginx.pid; error_log {folder}/nginx.log;
-worker_processes auto;
-events {{ worker_connections 1024; }}
+worker_processes auto; worker_rlimit_nofile {connections + SPARE};
+events {{ worker_connections {connections}; }}
 http {{
   include /etc/nginx/mime.types; {paths}
-  access_log off; gzip on; gzip_types text/css; sendfile on; tcp_nopush on; keepalive_requests 1000000; client_max_body_size 100m;
+  access_log off; gzip on; gzip_types text/css; sendfile on; tcp_nopush on; keepalive_requests 1000000; keepalive_timeout {PATIENCE}; client_max_body_size 100m;
   server {{
-    listen 127.0.0.1:{place.port} {listen};
+    listen 127.0.0.1:{place.port} {tls};
     location /static/ {{ root {place.site}; }}
     location / {{ {application} }}
   }}

@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.load import Load
+from bench.load import Load, Over
 from bench.servers import (
     EMBEDDED,
     GRANIAN,
     ISOLATED,
     NGINX,
-    NGINX_HTTP2,
     NGINX_UWSGI,
     ONEBOX,
-    ONEBOX_HTTP2,
     Server,
     Tools,
 )
@@ -45,8 +43,7 @@ class Workload:
     servers: tuple[Server, ...] = PYTHON_SERVERS
     body_bytes: int = 0
     accept_encoding: str = ""
-    http2: bool = False
-    """Over TLS."""
+    over: Over = Over.PLAIN
     connections: int = 0
     """At the same time; 0: as many as the whole run."""
     targets: tuple[Target, ...] = ()
@@ -59,7 +56,7 @@ class Workload:
             load,
             body_bytes=self.body_bytes,
             accept_encoding=self.accept_encoding,
-            http2=self.http2,
+            over=self.over,
             connections=self.connections or load.connections,
         )
 
@@ -79,14 +76,14 @@ def make_database(tools: Tools, site: Path) -> None:
     subprocess.run([tools.program("python"), "app.py"], cwd=site, check=True)
 
 
-def of_file(name: str, file: str, ratio: float, **more: Any) -> Workload:
-    """A file beside nginx, which onebox may take `ratio` times the CPU time of."""
+def of_file(name: str, file: str, ratio: float | None, **more: Any) -> Workload:
+    """A file beside nginx, which onebox may take `ratio` times the CPU time of, where that is aimed at."""
     return Workload(
         name,
         "hello",
         f"/static/{file}",
         servers=FILE_SERVERS,
-        targets=(Target(ONEBOX, NGINX, ratio),),
+        targets=(Target(ONEBOX, NGINX, ratio),) if ratio else (),
         prepare=make_files,
         **more,
     )
@@ -105,13 +102,9 @@ WORKLOADS = (
     of_file("Static file, 100 KB, compressed", "100k.css", 0.1, accept_encoding="gzip"),
     of_file("Static file, 1 MB", "1m.bin", 1.0),
     of_file("Static file, 100 MB", "100m.bin", 1.0, connections=2),
-    Workload(
-        "Static file, 1 KB, HTTP/2 with TLS",
-        "hello",
-        "/static/1k.css",
-        servers=(NGINX_HTTP2, ONEBOX_HTTP2),
-        http2=True,
-        prepare=make_files,
-    ),
+    of_file("Static file, 1 KB, TLS", "1k.css", 1.0, over=Over.TLS),
+    of_file("Static file, 1 KB, HTTP/2 with TLS", "1k.css", None, over=Over.HTTP2),
+    of_file("Full handshakes, TLS 1.3", "1k.css", 0.7, over=Over.HANDSHAKES_1_3),
+    of_file("Full handshakes, TLS 1.2", "1k.css", 0.7, over=Over.HANDSHAKES_1_2),
     Workload("POST, 1 MB", "upload", "/", body_bytes=1 << 20),
 )
