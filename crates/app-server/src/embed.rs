@@ -4,19 +4,23 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::fs::File;
 use std::io::Read;
+use std::os::fd::FromRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use bytes::Bytes;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
-use onebox_uwsgi::abi::{self, HostTable, RawBytes, RawPiece, RawRequest};
+use onebox_uwsgi::abi::{self, HostTable, RawBytes, RawFile, RawPiece, RawRequest};
 use onebox_uwsgi::{
-    AbortReason, Backlog, Coming, Empty, Piece, Pushed, ResponseHead, ResponseSink, Vars,
+    AbortReason, Backlog, Coming, Empty, FilePart, Gone, Piece, Pushed, ResponseHead, ResponseSink,
+    Vars,
 };
 use parking_lot::Mutex;
 
@@ -245,6 +249,7 @@ fn host_table(host: &'static Host) -> HostTable {
         read_body,
         release_body,
         send,
+        send_file,
         abort,
         release_answer,
         ready,
@@ -351,6 +356,25 @@ unsafe extern "C" fn send(answer: *mut c_void, piece: *const RawPiece) -> i32 {
             Err(gone) => Err(gone),
         };
         if taken.is_ok() { abi::sent::TAKEN } else { abi::sent::GONE }
+    })
+}
+
+unsafe extern "C" fn send_file(answer: *mut c_void, file: *const RawFile) -> i32 {
+    guarded(abi::sent::GONE, || {
+        // SAFETY: the library gives a file that lives during the call, and so do the bytes of its head.
+        let (raw, head) = unsafe { (&*file, bytes_of((*file).head)) };
+        // SAFETY: the descriptor is open, and ours from here on.
+        let file = Arc::new(unsafe { File::from_raw_fd(raw.descriptor) });
+        // SAFETY: a handle of `take`, used on one thread at a time and not yet released.
+        let answer = unsafe { &mut *answer.cast::<AnswerHandle>() };
+        let (Some(sink), Ok(head)) = (&mut answer.0, ResponseHead::decode(head)) else {
+            return abi::sent::GONE;
+        };
+        let part = FilePart { file, offset: raw.offset, size: raw.size };
+        match sink.head(head).and_then(|()| sink.file(part)) {
+            Ok(()) => abi::sent::TAKEN,
+            Err(Gone) => abi::sent::GONE,
+        }
     })
 }
 

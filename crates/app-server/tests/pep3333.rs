@@ -213,3 +213,43 @@ fn whatever_can_be_called_is_an_application() {
         ask_of(&newest, module, vec![(get("/"), Whole(200, "made"))]);
     }
 }
+
+#[test]
+fn a_large_file_of_the_system_is_handed_over_as_what_it_is() {
+    let spec = harness::spec("site_of_fixtures");
+    let python = oldest_and_newest().pop().unwrap();
+    let data = b"0123456789".repeat(30_000);
+    let rest = &data[5..];
+    let unflushed = [b"unflushed", &rest[9..]].concat();
+    let written = [b"written, ", rest].concat();
+    // The question, the body, and whether it is handed over.
+    let rows: [(Question, &[u8], bool); 11] = [
+        (get("/files/real"), rest, true),
+        (get("/files/real").method("HEAD"), b"", false),
+        (get("/files/real-part"), &rest[..100_000], true),
+        (get("/files/real-little"), &rest[..100], false),
+        (get("/files/real-short"), rest, false),
+        (get("/files/real-small"), &rest[..995], false),
+        (get("/files/real-unbuffered"), rest, true),
+        (get("/files/real-subclass"), rest, false),
+        (get("/files/real-written"), &written, false),
+        (get("/files/real-unflushed"), &unflushed, true),
+        (get("/files/real-none"), b"", false),
+    ];
+    let questions: Vec<_> = rows.iter().map(|(question, ..)| question.clone()).collect();
+    for (outcome, _) in [
+        harness::embedded(&python, &spec, &questions),
+        harness::isolated(&python, &spec, &questions),
+    ] {
+        for (answer, (question, body, is_handed_over)) in answers(outcome).iter().zip(&rows) {
+            let path = &question.path;
+            assert!(answer.body == *body, "{path}: {} bytes", answer.body.len());
+            assert_eq!(answer.is_handed_over, *is_handed_over, "{path}");
+            assert_eq!(answer.aborted.is_some(), path == "/files/real-short", "{path}");
+            if *is_handed_over {
+                let length = ("Content-Length".to_owned(), body.len().to_string());
+                assert!(answer.headers.contains(&length), "{path}: {:?}", answer.headers);
+            }
+        }
+    }
+}

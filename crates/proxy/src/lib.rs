@@ -11,6 +11,7 @@ mod conditions;
 mod error;
 mod error_page;
 mod exchange;
+mod file_blocks;
 mod http1;
 mod http2;
 mod lifecycle;

@@ -3,11 +3,14 @@
 //! Source: the uwsgi protocol; `onebox_uwsgi::frame`.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use onebox_uwsgi::frame::{FrameHeader, FrameKind, MAX_PAYLOAD_BYTES};
-use onebox_uwsgi::{PacketHeader, Vars, key};
+use onebox_uwsgi::{FileRange, PacketHeader, Vars, key};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::host::Piece;
 
@@ -129,7 +132,25 @@ impl Connection {
         if piece.last {
             frames.push((header(FrameKind::End, b"")?, b""));
         }
-        self.write_frames(&frames)
+        self.write_frames(&frames, None)
+    }
+
+    /// Writes the head of the answer, and the file that is its body.
+    ///
+    /// # Errors
+    /// Where the other end is gone.
+    pub(crate) fn write_file(
+        &mut self,
+        head: &[u8],
+        file: &OwnedFd,
+        range: FileRange,
+    ) -> io::Result<()> {
+        let range = range.encode();
+        let frames = [
+            (header(FrameKind::Head, head)?, head),
+            (header(FrameKind::File, &range)?, &range[..]),
+        ];
+        self.write_frames(&frames, Some(file))
     }
 
     /// Writes that the answer will never be complete.
@@ -139,10 +160,15 @@ impl Connection {
     pub(crate) fn write_abort(&mut self, reason: &str) -> io::Result<()> {
         let limit = usize::try_from(MAX_PAYLOAD_BYTES).unwrap_or(usize::MAX);
         let reason = reason.as_bytes().get(..limit).unwrap_or(reason.as_bytes());
-        self.write_frames(&[(header(FrameKind::Abort, reason)?, reason)])
+        self.write_frames(&[(header(FrameKind::Abort, reason)?, reason)], None)
     }
 
-    fn write_frames(&mut self, frames: &[([u8; 5], &[u8])]) -> io::Result<()> {
+    /// Writes frames; a descriptor goes with their first byte.
+    fn write_frames(
+        &mut self,
+        frames: &[([u8; 5], &[u8])],
+        mut descriptor: Option<&OwnedFd>,
+    ) -> io::Result<()> {
         let mut slices: Vec<IoSlice<'_>> = frames
             .iter()
             .flat_map(|(header, payload)| [IoSlice::new(header), IoSlice::new(payload)])
@@ -150,9 +176,16 @@ impl Connection {
         let mut slices = slices.as_mut_slice();
         IoSlice::advance_slices(&mut slices, 0);
         while !slices.is_empty() {
-            match self.stream.write_vectored(slices) {
+            let written = match descriptor {
+                None => self.stream.write_vectored(slices),
+                Some(descriptor) => send_with(&self.stream, slices, descriptor),
+            };
+            match written {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut slices, written),
+                Ok(written) => {
+                    descriptor = None;
+                    IoSlice::advance_slices(&mut slices, written);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -176,6 +209,19 @@ impl Connection {
         }
         Ok(true)
     }
+}
+
+/// Sends of `parts` what there is room for, and the descriptor with it.
+fn send_with(
+    stream: &UnixStream,
+    parts: &[IoSlice<'_>],
+    descriptor: &OwnedFd,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    Ok(sendmsg(stream, parts, &mut control, SendFlags::NOSIGNAL)?)
 }
 
 /// A socket with a timeout is interrupted by signals.

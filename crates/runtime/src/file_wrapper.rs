@@ -5,9 +5,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
+use onebox_uwsgi::{FileRange, may_be_handed_over};
 use pyo3::intern;
 use pyo3::prelude::*;
 use rustix::io::fcntl_dupfd_cloexec;
@@ -16,6 +17,9 @@ use rustix::io::fcntl_dupfd_cloexec;
 const BLOCK_BYTES: usize = 64 << 10;
 /// How much of a file of the system is read at once, in bytes.
 const FILE_BLOCK_BYTES: usize = 256 << 10;
+/// From how much of a file on it is handed over unread, in bytes. To copy less is as quick, and what says that it has a size and
+/// has none (in /sys) is never as large.
+const LEAST_HANDED_OVER_BYTES: u64 = 64 << 10;
 
 /// Reads a file-like object in blocks.
 #[pyclass(module = "onebox_runtime", frozen)]
@@ -58,13 +62,35 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// What of it is to be sent where `room` bytes are announced and the host shall read it; `None` where that is to be done here.
+    ///
+    /// # Errors
+    /// Where the system does not say what file it is.
+    pub(crate) fn range(&self, room: Option<u64>) -> io::Result<Option<FileRange>> {
+        let left = self.left()?;
+        let size = room.unwrap_or(left);
+        let is_whole = (LEAST_HANDED_OVER_BYTES..=left).contains(&size);
+        if !is_whole || !may_be_handed_over(&self.file)? {
+            return Ok(None);
+        }
+        Ok(Some(FileRange { offset: self.position, size }))
+    }
+
+    /// Its descriptor, for the host.
+    pub(crate) fn into_descriptor(self) -> OwnedFd {
+        self.file.into()
+    }
+
+    fn left(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len().saturating_sub(self.position))
+    }
+
     /// Where blocks of it are read to: no more than it is long now.
     ///
     /// # Errors
     /// Where the system does not say how long it is.
     pub(crate) fn block(&self) -> io::Result<Vec<u8>> {
-        let left = self.file.metadata()?.len().saturating_sub(self.position);
-        Ok(vec![0; usize::try_from(left).unwrap_or(usize::MAX).clamp(1, FILE_BLOCK_BYTES)])
+        Ok(vec![0; usize::try_from(self.left()?).unwrap_or(usize::MAX).clamp(1, FILE_BLOCK_BYTES)])
     }
 
     /// The next bytes, `room` at most; none at the end.

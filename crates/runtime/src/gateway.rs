@@ -90,8 +90,8 @@ impl Gateway {
             return response.try_borrow_mut()?.send_whole(py, self.bytes_of(&block)?);
         }
         if let Ok(file) = result.cast_exact::<FileWrapper>() {
-            if let Some(mut source) = file.get().source(py)? {
-                return response.try_borrow_mut()?.send_file(py, &mut source);
+            if let Some(source) = file.get().source(py)? {
+                return response.try_borrow_mut()?.send_file(py, source);
             }
             loop {
                 let room = response.try_borrow()?.room();

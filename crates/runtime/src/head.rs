@@ -71,7 +71,7 @@ impl Head {
     }
 
     /// Announces the length of the body where the application did not.
-    pub(crate) fn announce(&mut self, size: usize) {
+    pub(crate) fn announce(&mut self, size: u64) {
         if self.content_length.is_none() && self.has_body() {
             let value = size.to_string().into_bytes();
             self.response.headers.push((b"Content-Length".to_vec(), value));

@@ -1,10 +1,11 @@
 //! Where requests come from and answers go: what the gateway needs to know of the two ways it is used.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onebox_uwsgi::Vars;
+use onebox_uwsgi::{FileRange, Vars};
 use pyo3::Python;
 
 /// A source of requests, shared by all worker threads.
@@ -36,6 +37,8 @@ pub(crate) trait Answer: Send + Sync {
     fn try_send(&mut self, piece: &Piece<'_>) -> Result<Sent, Gone>;
     /// Takes a piece; called without the GIL.
     fn send(&mut self, piece: &Piece<'_>) -> Result<(), Gone>;
+    /// Takes a head and a part of a file as the whole body; called without the GIL.
+    fn send_file(&mut self, head: &[u8], file: OwnedFd, range: FileRange) -> Result<(), Gone>;
     /// The answer will never be complete; called without the GIL.
     fn abort(&mut self, reason: &str);
 }

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use onebox_uwsgi::{Vars, key};
+use onebox_uwsgi::{FileRange, Vars, key};
 use pyo3::Python;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
@@ -282,6 +282,10 @@ impl Answer for SocketAnswer {
 
     fn send(&mut self, piece: &Piece<'_>) -> Result<(), Gone> {
         self.0.write(piece.last, |connection| connection.write_piece(piece))
+    }
+
+    fn send_file(&mut self, head: &[u8], file: OwnedFd, range: FileRange) -> Result<(), Gone> {
+        self.0.write(false, |connection| connection.write_file(head, &file, range))
     }
 
     fn abort(&mut self, reason: &str) {

@@ -142,19 +142,36 @@ impl StartResponse {
         self.send_piece(py, data, false)
     }
 
-    /// Sends a file to its end, or as much of it as is announced; without the GIL and without Python's memory. It is read, not
-    /// mapped: somebody who cuts it short meanwhile would end the process (SIGBUS), where now the answer alone is too short.
+    /// Sends a file to its end, or as much of it as is announced; without the GIL and without Python's memory. A large one is handed
+    /// over as what it is, and the host reads it while the client takes it.
     ///
     /// # Errors
     /// As for [`Self::send`], and where the file can't be read.
-    pub(crate) fn send_file(&mut self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
+    pub(crate) fn send_file(&mut self, py: Python<'_>, source: Source) -> PyResult<()> {
+        let drops_body = self.drops_body();
+        match (source.range(self.room())?, &mut self.state) {
+            (Some(range), State::Started(head)) if !drops_body => {
+                head.announce(range.size);
+                let (head, file) = (encoded(head, &self.application)?, source.into_descriptor());
+                let answer = &mut self.answer;
+                self.gone = py.detach(|| answer.send_file(&head, file, range)).is_err();
+                self.state = State::Sending { remaining: Some(0), has_body: true };
+                Ok(())
+            }
+            _ => self.send_blocks(py, source),
+        }
+    }
+
+    /// Reads a file block by block. It is read, not mapped: somebody who cuts it short meanwhile would end the process (SIGBUS),
+    /// where now the answer alone is too short.
+    fn send_blocks(&mut self, py: Python<'_>, mut source: Source) -> PyResult<()> {
         let (mut block, room) = (source.block()?, self.room());
         let first = py.detach(|| source.read(&mut block, room))?;
         // With it goes the head.
         if first.is_empty() || self.send(py, first)? == Flow::Stop {
             return Ok(());
         }
-        Ok(py.detach(|| self.send_rest(source, &mut block))?)
+        Ok(py.detach(|| self.send_rest(&mut source, &mut block))?)
     }
 
     fn send_rest(&mut self, source: &mut Source, block: &mut [u8]) -> io::Result<()> {
@@ -175,7 +192,7 @@ impl StartResponse {
     /// Sends the only block of the answer, and its end.
     pub(crate) fn send_whole(&mut self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
         if let (State::Started(head), Wanted::All) = (&mut self.state, self.wanted) {
-            head.announce(data.len());
+            head.announce(data.len() as u64);
         }
         // A body that is too short must not be told complete.
         let exact = match &self.state {
@@ -237,12 +254,7 @@ impl StartResponse {
                 return Err(self.broken("gave a body before it called start_response"));
             }
             State::Over => return Err(self.broken("wrote after its answer was over")),
-            State::Started(head) => {
-                let encoded = head.response.encode().map_err(|error| {
-                    PyValueError::new_err(format!("{}: {error}", self.application))
-                })?;
-                (Some(encoded), head.content_length)
-            }
+            State::Started(head) => (Some(encoded(head, &self.application)?), head.content_length),
             State::Sending { remaining, .. } => (None, *remaining),
         };
         let (data, remaining) =
@@ -295,4 +307,10 @@ impl StartResponse {
     fn broken_value(&self, what: &str) -> PyErr {
         PyValueError::new_err(format!("{} {what}", self.application))
     }
+}
+
+/// A head as it goes to the host.
+fn encoded(head: &Head, application: &str) -> PyResult<Vec<u8>> {
+    let encoded = head.response.encode();
+    encoded.map_err(|error| PyValueError::new_err(format!("{application}: {error}")))
 }

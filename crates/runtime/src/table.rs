@@ -5,12 +5,13 @@
 
 use std::ffi::c_void;
 use std::io;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use onebox_uwsgi::Vars;
-use onebox_uwsgi::abi::{self, HostTable, RawBytes, RawPiece, RawRequest};
+use onebox_uwsgi::abi::{self, HostTable, RawBytes, RawFile, RawPiece, RawRequest};
+use onebox_uwsgi::{FileRange, Vars};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -255,6 +256,15 @@ impl Answer for TableAnswer {
 
     fn send(&mut self, piece: &Piece<'_>) -> Result<(), Gone> {
         if self.send_raw(piece, true) == abi::sent::TAKEN { Ok(()) } else { Err(Gone) }
+    }
+
+    fn send_file(&mut self, head: &[u8], file: OwnedFd, range: FileRange) -> Result<(), Gone> {
+        let FileRange { offset, size } = range;
+        let descriptor = file.into_raw_fd();
+        let raw = RawFile { head: RawBytes::of(head), descriptor, offset, size };
+        // SAFETY: the handle is ours until it is released; the head lives during the call; the host owns the descriptor.
+        let sent = unsafe { (self.table.0.send_file)(self.handle, &raw const raw) };
+        if sent == abi::sent::TAKEN { Ok(()) } else { Err(Gone) }
     }
 
     fn abort(&mut self, reason: &str) {

@@ -8,7 +8,7 @@
 use std::ffi::c_void;
 
 /// The version of this boundary; a library refuses a table of another one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The name of the library's entry point, of the type [`EntryPoint`].
 pub const ENTRY_POINT: &str = "onebox_runtime_start";
 /// The library's entry point: the table, then the specification's bytes and their size.
@@ -133,6 +133,20 @@ pub struct RawPiece {
     pub may_wait: u8,
 }
 
+/// A part of a file as the whole body of an answer.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RawFile {
+    /// The encoded head.
+    pub head: RawBytes,
+    /// The descriptor; the host's own from the call on.
+    pub descriptor: i32,
+    /// Where the part begins, in bytes.
+    pub offset: u64,
+    /// Its size, in bytes.
+    pub size: u64,
+}
+
 /// What the library calls. Every function may be called on any thread; a handle on one thread at a time.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -153,6 +167,8 @@ pub struct HostTable {
     pub release_body: unsafe extern "C" fn(body: *mut c_void),
     /// Sends a piece of an answer: a value of [`sent`].
     pub send: unsafe extern "C" fn(answer: *mut c_void, piece: *const RawPiece) -> i32,
+    /// Sends a head and a file: [`sent::TAKEN`] or [`sent::GONE`]. Never waits.
+    pub send_file: unsafe extern "C" fn(answer: *mut c_void, file: *const RawFile) -> i32,
     /// Ends an answer that will never be complete, with the reason as text.
     pub abort: unsafe extern "C" fn(answer: *mut c_void, reason: RawBytes),
     /// Gives an answer's handle back; without a last piece or an abort before, its reader sees a lost worker.

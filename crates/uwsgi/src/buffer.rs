@@ -13,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use crate::ResponseHead;
 use crate::channel::{AbortReason, Gone, Piece, Pushed, ResponseFrame};
+use crate::{FilePart, ResponseHead};
 
 /// How much of one answer is held for a slow reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,8 @@ struct State {
     head: Option<ResponseHead>,
     /// A head was written, whether or not it was read.
     begun: bool,
+    /// The whole body, in place of chunks.
+    file: Option<FilePart>,
     chunks: VecDeque<Bytes>,
     memory_bytes: usize,
     spill: Option<Spill>,
@@ -104,6 +106,17 @@ impl ResponseBuffer {
         }
         state.begun = true;
         state.head = Some(head);
+        drop(state);
+        self.readable.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn file(&self, part: FilePart) -> Result<(), Gone> {
+        let mut state = self.state.lock();
+        if state.is_given_up() {
+            return Err(Gone);
+        }
+        state.file = Some(part);
         drop(state);
         self.readable.notify_one();
         Ok(())
@@ -322,6 +335,7 @@ impl ResponseBuffer {
     pub(crate) fn leave(&self) {
         let mut state = self.state.lock();
         state.reader_gone = true;
+        state.file = None;
         state.chunks.clear();
         state.spill = None;
         drop(state);
@@ -340,6 +354,9 @@ impl State {
     fn step(&mut self) -> Step {
         if let Some(head) = self.head.take() {
             return Step::Frame(ResponseFrame::Head(head));
+        }
+        if let Some(part) = self.file.take() {
+            return Step::Frame(ResponseFrame::File(part));
         }
         if let Some(bytes) = self.chunks.pop_front() {
             self.memory_bytes -= bytes.len();

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::buffer::{BufferLimits, ResponseBuffer};
-use crate::{ResponseHead, Vars};
+use crate::{FilePart, ResponseHead, Vars};
 
 /// How often a thread looks for a request before it sleeps.
 const LOOKS: usize = 8;
@@ -130,6 +130,8 @@ pub enum ResponseFrame {
     Head(ResponseHead),
     /// Bytes of the body.
     Data(Bytes),
+    /// All of the body.
+    File(FilePart),
     /// The answer is complete.
     End,
     /// The answer will never be complete.
@@ -367,6 +369,14 @@ impl ResponseSink {
     /// [`Gone`] where nobody wants the answer any more.
     pub async fn data_async(&mut self, bytes: Bytes) -> Result<(), Gone> {
         self.buffer.data(bytes).await
+    }
+
+    /// Sends a part of a file as the whole body, behind the head; never waits.
+    ///
+    /// # Errors
+    /// [`Gone`] where nobody wants the answer any more.
+    pub fn file(&mut self, part: FilePart) -> Result<(), Gone> {
+        self.buffer.file(part)
     }
 
     /// Whether [`Self::try_push`] would take so many bytes now: asked before they are copied.

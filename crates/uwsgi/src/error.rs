@@ -24,6 +24,9 @@ pub enum DecodeError {
     /// A frame longer than the limit of [`crate::frame::MAX_PAYLOAD_BYTES`].
     #[error("a frame of {0} bytes is longer than the limit")]
     FrameTooLong(u32),
+    /// A [`crate::FileRange`] of another size than it has.
+    #[error("a part of a file is said in {0} bytes")]
+    FileRange(usize),
 }
 
 /// A packet that can't be written.

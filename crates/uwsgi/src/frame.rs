@@ -18,6 +18,9 @@ pub enum FrameKind {
     Head,
     /// Bytes of the body.
     Data,
+    /// All of the body, as a part of a file: an encoded [`crate::FileRange`]. The descriptor comes with it (`SCM_RIGHTS`). Directly
+    /// behind the head.
+    File,
     /// The answer is complete; no payload.
     End,
     /// The application failed after its head was sent, payload: the reason as text. The answer is incomplete.
@@ -41,6 +44,7 @@ impl FrameHeader {
             FrameKind::Data => 2,
             FrameKind::End => 3,
             FrameKind::Abort => 4,
+            FrameKind::File => 5,
         };
         let [a, b, c, d] = self.size.to_le_bytes();
         [kind, a, b, c, d]
@@ -57,6 +61,7 @@ impl FrameHeader {
             2 => FrameKind::Data,
             3 => FrameKind::End,
             4 => FrameKind::Abort,
+            5 => FrameKind::File,
             other => return Err(DecodeError::UnknownFrame(other)),
         };
         let size = u32::from_le_bytes([a, b, c, d]);
@@ -73,7 +78,9 @@ mod tests {
 
     #[test]
     fn every_kind_survives_a_round_trip() {
-        for kind in [FrameKind::Head, FrameKind::Data, FrameKind::End, FrameKind::Abort] {
+        for kind in
+            [FrameKind::Head, FrameKind::Data, FrameKind::File, FrameKind::End, FrameKind::Abort]
+        {
             let header = FrameHeader { kind, size: 77 };
             assert_eq!(FrameHeader::decode(header.encode()), Ok(header));
         }

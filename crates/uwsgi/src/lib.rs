@@ -8,6 +8,7 @@
 
 pub mod abi;
 mod error;
+mod file_part;
 pub mod frame;
 mod head;
 mod packet;
@@ -21,6 +22,7 @@ mod channel;
 pub mod socket;
 
 pub use error::{DecodeError, EncodeError};
+pub use file_part::{FilePart, FileRange, may_be_handed_over};
 pub use head::ResponseHead;
 pub use packet::PacketHeader;
 pub use vars::{Vars, VarsBuilder, key};

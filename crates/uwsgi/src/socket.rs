@@ -7,20 +7,21 @@ use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use bytes::BytesMut;
+use tokio::net::UnixStream;
 
 use crate::channel::answer;
-use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
+use crate::frame::FrameKind;
 use crate::{
-    AbortReason, Body, BufferLimits, PacketHeader, Request, ResponseHead, ResponseSink,
-    ResponseStream, VarsBuilder, key,
+    AbortReason, Body, BufferLimits, FilePart, FileRange, PacketHeader, Request, ResponseHead,
+    ResponseSink, ResponseStream, VarsBuilder, key,
 };
+use frame_reader::FrameReader;
+
+mod frame_reader;
 
 /// How much of a spooled body is sent at once, in bytes.
 const SEND_BYTES: usize = 128 << 10;
-/// How much of an answer is read at once, in bytes; longer frames are read straight into their own memory.
-const RECEIVE_BYTES: usize = 8 << 10;
 
 /// Whether the connection can carry another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +43,11 @@ pub fn response(limits: BufferLimits) -> (ResponseSink, ResponseStream) {
 ///
 /// # Errors
 /// [`io::Error`] where the request could not be sent whole and nothing of an answer was seen, with the sink given back.
-pub async fn exchange<S>(
-    stream: &mut S,
+pub async fn exchange(
+    stream: &UnixStream,
     request: Request,
     mut sink: ResponseSink,
-) -> Result<Connection, (io::Error, ResponseSink)>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Result<Connection, (io::Error, ResponseSink)> {
     let (sent, received) = converse(stream, request, &mut sink).await;
     let is_reusable = sent.is_ok() && received.is_exact;
     let connection = if is_reusable { Connection::Reusable } else { Connection::Spent };
@@ -80,17 +78,13 @@ struct Received {
 }
 
 /// Sends and receives until the answer is complete or can't be; an error of the first where the request was not sent whole.
-async fn converse<S>(
-    stream: &mut S,
+async fn converse(
+    stream: &UnixStream,
     request: Request,
     sink: &mut ResponseSink,
-) -> (io::Result<()>, Received)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut sending = pin!(send_request(&mut writer, request));
-    let mut receiving = pin!(receive_answer(&mut reader, sink));
+) -> (io::Result<()>, Received) {
+    let mut sending = pin!(send_request(stream, request));
+    let mut receiving = pin!(receive_answer(stream, sink));
     let sent = poll_fn(|context| match sending.as_mut().poll(context) {
         Poll::Ready(sent) => Poll::Ready(Ok(sent)),
         Poll::Pending => receiving.as_mut().poll(context).map(Err),
@@ -109,7 +103,7 @@ fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
-async fn send_request<S: AsyncWrite + Unpin>(stream: &mut S, request: Request) -> io::Result<()> {
+async fn send_request(stream: &UnixStream, request: Request) -> io::Result<()> {
     let block = request.vars.as_bytes();
     debug_assert!(block.len() <= VarsBuilder::MAX_BLOCK_BYTES);
     let time_left = encode_time_left(&request, VarsBuilder::MAX_BLOCK_BYTES - block.len());
@@ -123,12 +117,12 @@ async fn send_request<S: AsyncWrite + Unpin>(stream: &mut S, request: Request) -
         && bytes.len() <= SEND_BYTES
     {
         start.extend_from_slice(bytes);
-        return stream.write_all(&start).await;
+        return write_all(stream, &start).await;
     }
-    stream.write_all(&start).await?;
+    write_all(stream, &start).await?;
     match request.body {
         Body::Empty => Ok(()),
-        Body::Memory(bytes) => stream.write_all(&bytes).await,
+        Body::Memory(bytes) => write_all(stream, &bytes).await,
         body @ Body::File { .. } => {
             let size = body.size();
             let mut reader = body.into_reader()?;
@@ -148,11 +142,24 @@ async fn send_request<S: AsyncWrite + Unpin>(stream: &mut S, request: Request) -
                 }
                 sent += chunk.len() as u64;
                 reader = back;
-                stream.write_all(&chunk).await?;
+                write_all(stream, &chunk).await?;
             }
             Ok(())
         }
     }
+}
+
+async fn write_all(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The variable that says how long the request may still take. A block that is full goes without it: the worker then
@@ -173,21 +180,20 @@ enum Interrupted {
     Unwanted,
 }
 
-async fn receive_answer<S: AsyncRead + Unpin>(stream: &mut S, sink: &mut ResponseSink) -> Received {
-    // The frames of a small answer come with one read.
-    let mut stream = BufReader::with_capacity(RECEIVE_BYTES, stream);
+async fn receive_answer(stream: &UnixStream, sink: &mut ResponseSink) -> Received {
+    let mut frames = FrameReader::new(stream);
     let mut began = false;
-    let end = receive_frames(&mut stream, sink, &mut began).await;
-    Received { began, is_exact: stream.buffer().is_empty(), end }
+    let end = receive_frames(&mut frames, sink, &mut began).await;
+    Received { began, is_exact: frames.is_exact(), end }
 }
 
-async fn receive_frames<S: AsyncRead + Unpin>(
-    stream: &mut S,
+async fn receive_frames(
+    frames: &mut FrameReader<'_>,
     sink: &mut ResponseSink,
     began: &mut bool,
 ) -> Result<(), Interrupted> {
     loop {
-        let (kind, payload) = receive_frame(stream).await?;
+        let (kind, payload) = frames.next().await?;
         *began = true;
         match kind {
             FrameKind::Head => {
@@ -195,6 +201,14 @@ async fn receive_frames<S: AsyncRead + Unpin>(
                 sink.head(head).map_err(|_| Interrupted::Unwanted)?;
             }
             FrameKind::Data => sink.data_async(payload).await.map_err(|_| Interrupted::Unwanted)?,
+            FrameKind::File => {
+                let range = FileRange::decode(&payload).map_err(|_| Interrupted::Protocol)?;
+                let descriptor = frames.take_descriptor().ok_or(Interrupted::Protocol)?;
+                // A worker of ours hands over no other file; a process that is none is not trusted with this one's threads.
+                let part = FilePart::received(descriptor, range);
+                sink.file(part.map_err(|_| Interrupted::Protocol)?)
+                    .map_err(|_| Interrupted::Unwanted)?;
+            }
             FrameKind::End => return Ok(()),
             FrameKind::Abort => {
                 let text = String::from_utf8_lossy(&payload).into_owned();
@@ -204,25 +218,22 @@ async fn receive_frames<S: AsyncRead + Unpin>(
     }
 }
 
-async fn receive_frame<S: AsyncRead + Unpin>(
-    stream: &mut S,
-) -> Result<(FrameKind, Bytes), Interrupted> {
-    let mut header = [0; HEADER_BYTES];
-    stream.read_exact(&mut header).await.map_err(|_| Interrupted::Lost)?;
-    let header = FrameHeader::decode(header).map_err(|_| Interrupted::Protocol)?;
-    let mut payload =
-        BytesMut::zeroed(usize::try_from(header.size).map_err(|_| Interrupted::Protocol)?);
-    stream.read_exact(&mut payload).await.map_err(|_| Interrupted::Lost)?;
-    Ok((header.kind, payload.freeze()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsFd;
+
+    use bytes::Bytes;
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
     use crate::ResponseFrame;
+    use crate::frame::FrameHeader;
 
     async fn run(answer_bytes: &[u8]) -> (Connection, Vec<ResponseFrame>) {
-        let (mut ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
         let (sink, mut stream) = response(BufferLimits::default());
         let mut vars = VarsBuilder::new(100);
         vars.push(b"A", b"b").unwrap();
@@ -233,7 +244,7 @@ mod tests {
         };
         theirs.write_all(answer_bytes).await.unwrap();
         theirs.shutdown().await.unwrap();
-        let connection = exchange(&mut ours, request, sink).await.ok().unwrap();
+        let connection = exchange(&ours, request, sink).await.ok().unwrap();
         let mut sent = vec![0; 14];
         theirs.read_exact(&mut sent).await.unwrap();
         assert_eq!(sent, b"\x00\x06\x00\x00\x01\x00A\x01\x00bbody");
@@ -314,7 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_to_a_body_that_nobody_read_still_arrives() {
-        let (mut ours, mut theirs) = tokio::io::duplex(1000);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
         let (sink, mut stream) = response(BufferLimits::default());
         let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
         let request = Request { vars: VarsBuilder::new(100).finish(), body, deadline: None };
@@ -325,7 +336,7 @@ mod tests {
             theirs.read_exact(&mut [0; 500]).await.unwrap();
             theirs.write_all(&answer).await.unwrap();
         };
-        let (connection, ()) = tokio::join!(exchange(&mut ours, request, sink), worker);
+        let (connection, ()) = tokio::join!(exchange(&ours, request, sink), worker);
         assert_eq!(connection.ok(), Some(Connection::Spent));
         assert_eq!(stream.next().await, Some(ResponseFrame::Head(head)));
         assert_eq!(stream.next().await, Some(ResponseFrame::End));
@@ -333,7 +344,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_begins_before_its_request_was_read_blocks_nobody() {
-        let (mut ours, mut theirs) = tokio::io::duplex(1000);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
         let (sink, mut stream) = response(BufferLimits::default());
         let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
         let request = Request { vars: VarsBuilder::new(100).finish(), body, deadline: None };
@@ -346,7 +357,7 @@ mod tests {
                 .unwrap();
             theirs.write_all(&frame(FrameKind::End, b"")).await.unwrap();
         };
-        let (connection, ()) = tokio::join!(exchange(&mut ours, request, sink), worker);
+        let (connection, ()) = tokio::join!(exchange(&ours, request, sink), worker);
         assert_eq!(connection.ok(), Some(Connection::Reusable));
         assert!(
             matches!(stream.next().await, Some(ResponseFrame::Data(data)) if data.len() == 100_000)
@@ -356,11 +367,91 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_was_not_sent_whole_and_not_answered_gives_its_sink_back() {
-        let (mut ours, theirs) = tokio::io::duplex(1000);
+        let (ours, theirs) = UnixStream::pair().unwrap();
         let (sink, _stream) = response(BufferLimits::default());
         let body = Body::Memory(Bytes::from(vec![b'x'; 1 << 20]));
         let request = Request { vars: VarsBuilder::new(100).finish(), body, deadline: None };
         drop(theirs);
-        assert!(exchange(&mut ours, request, sink).await.is_err());
+        assert!(exchange(&ours, request, sink).await.is_err());
+    }
+
+    /// What the reader sees of an answer that a worker says in `messages`, the first of them with a descriptor.
+    async fn run_with(descriptor: impl AsFd, messages: &[Vec<u8>]) -> Vec<ResponseFrame> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (sink, mut stream) = response(BufferLimits::default());
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        let (first, rest) = messages.split_first().unwrap();
+        let parts = [io::IoSlice::new(first)];
+        let sent = sendmsg(&theirs, &parts, &mut control, SendFlags::empty()).unwrap();
+        assert_eq!(sent, first.len());
+        for message in rest {
+            theirs.write_all(message).await.unwrap();
+        }
+        theirs.shutdown().await.unwrap();
+        let vars = VarsBuilder::new(100).finish();
+        let request = Request { vars, body: Body::Empty, deadline: None };
+        exchange(&ours, request, sink).await.ok().unwrap();
+        let mut frames = Vec::new();
+        while let Some(frame) = stream.next().await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    fn head_frame() -> Vec<u8> {
+        let head = ResponseHead { status: 200, ..ResponseHead::default() };
+        frame(FrameKind::Head, &head.encode().unwrap())
+    }
+
+    fn file_frame() -> Vec<u8> {
+        frame(FrameKind::File, &FileRange { offset: 2, size: 3 }.encode())
+    }
+
+    #[tokio::test]
+    async fn a_file_comes_as_its_descriptor() {
+        let file = || {
+            let file = tempfile::tempfile().unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"0123456789", 0).unwrap();
+            file
+        };
+        let end = frame(FrameKind::End, b"");
+        for messages in [
+            vec![[head_frame(), file_frame(), end.clone()].concat()],
+            vec![head_frame(), file_frame(), end.clone()],
+            // In two halves.
+            vec![head_frame(), file_frame()[..9].to_vec(), [&file_frame()[9..], &end].concat()],
+        ] {
+            let frames = run_with(file(), &messages).await;
+            let [ResponseFrame::Head(_), ResponseFrame::File(part), ResponseFrame::End] =
+                &frames[..]
+            else {
+                panic!("{frames:?}");
+            };
+            let mut bytes = [0; 3];
+            std::os::unix::fs::FileExt::read_exact_at(&*part.file, &mut bytes, part.offset)
+                .unwrap();
+            assert_eq!((&bytes, part.size), (b"234", 3));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_to_hand_over_is_a_protocol_error() {
+        let folder = File::open("/").unwrap();
+        let whole = [head_frame(), file_frame(), frame(FrameKind::End, b"")].concat();
+        let short = [head_frame(), frame(FrameKind::File, b"short")].concat();
+        let file = tempfile::tempfile().unwrap();
+        for frames in [
+            run_with(&folder, std::slice::from_ref(&whole)).await,
+            run_with(&file, &[short]).await,
+            run(&whole).await.1,
+        ] {
+            let [ResponseFrame::Head(_), ResponseFrame::Aborted(reason)] = &frames[..] else {
+                panic!("{frames:?}");
+            };
+            assert_eq!(*reason, AbortReason::Protocol);
+        }
     }
 }

@@ -12,6 +12,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -125,6 +126,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// How many pieces the body came in.
     pub pieces: usize,
+    /// Whether the body came as a file.
+    pub is_handed_over: bool,
     /// Why it has no proper end.
     pub aborted: Option<String>,
 }
@@ -152,6 +155,12 @@ impl Answer {
                     if question.leaves {
                         break;
                     }
+                }
+                ResponseFrame::File(part) => {
+                    let mut bytes = vec![0; usize::try_from(part.size).unwrap()];
+                    part.file.read_exact_at(&mut bytes, part.offset).unwrap();
+                    answer.body.extend_from_slice(&bytes);
+                    answer.is_handed_over = true;
                 }
                 ResponseFrame::End => {}
                 ResponseFrame::Aborted(reason) => {
@@ -314,10 +323,10 @@ impl Scene {
                     }
                     Err(stream) => {
                         stream.set_nonblocking(true).unwrap();
-                        let mut stream = tokio::net::UnixStream::from_std(stream).unwrap();
+                        let stream = tokio::net::UnixStream::from_std(stream).unwrap();
                         let (sink, response) = socket::response(BufferLimits::default());
                         let request = question.request();
-                        let sending = socket::exchange(&mut stream, request, sink);
+                        let sending = socket::exchange(&stream, request, sink);
                         tokio::join!(sending, Answer::collect(response, &question)).1
                     }
                 }
@@ -465,13 +474,13 @@ impl Worker {
             let mut open = None;
             let mut answers = Vec::new();
             for question in questions {
-                let mut stream = match open.take() {
+                let stream = match open.take() {
                     Some(stream) => stream,
                     None => self.connect_async(),
                 };
                 let (sink, response) = socket::response(BufferLimits::default());
                 let (connection, answer) = tokio::join!(
-                    socket::exchange(&mut stream, question.request(), sink),
+                    socket::exchange(&stream, question.request(), sink),
                     Answer::collect(response, question)
                 );
                 let reusable = connection.ok() == Some(socket::Connection::Reusable);

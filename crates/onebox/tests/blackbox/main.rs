@@ -50,6 +50,7 @@ mod route_settings;
 mod routing;
 mod run;
 mod sendfile;
+mod shrinking;
 mod signals;
 mod static_files;
 mod switching;

@@ -5,6 +5,7 @@ use futures_util::StreamExt;
 
 use super::encoder::{Effort, Encoder, encode_whole};
 use super::negotiate::{Coding, choose};
+use crate::file_blocks::file_blocks;
 use crate::message::{BodyCut, BodyStream, RequestHead, Response, ResponseBody};
 
 /// Below this many bytes a coding gains nothing.
@@ -31,7 +32,11 @@ pub(crate) async fn apply(head: &RequestHead, mut response: Response) -> Respons
         ResponseBody::Stream { stream, .. } => {
             ResponseBody::Stream { stream: encode_stream(coding, stream), size: None }
         }
-        body => return Response { body, ..response },
+        ResponseBody::File { file, offset, size } => {
+            let stream = encode_stream(coding, file_blocks(file, offset, size));
+            ResponseBody::Stream { stream, size: None }
+        }
+        ResponseBody::Empty => return response,
     };
     describe(&mut response.headers, coding);
     Response { body, ..response }
@@ -52,14 +57,19 @@ pub(crate) fn is_eligible(response: &Response) -> bool {
     let size = match &response.body {
         ResponseBody::Full(bytes) => Some(bytes.len() as u64),
         ResponseBody::Stream { size, .. } => *size,
-        ResponseBody::Empty | ResponseBody::File { .. } => return false,
+        ResponseBody::File { size, .. } => Some(*size),
+        ResponseBody::Empty => return false,
     };
     let header = |name: &str| {
         let found =
             response.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
         found.map(|(_, value)| &value[..])
     };
-    size.is_none_or(|size| size >= MIN_BYTES)
+    // Ranges of a file count in its plain bytes.
+    let promises_ranges =
+        matches!(response.body, ResponseBody::File { .. }) && header("accept-ranges").is_some();
+    !promises_ranges
+        && size.is_none_or(|size| size >= MIN_BYTES)
         && response.status != 206
         && header("content-range").is_none()
         && header("content-encoding").is_none()

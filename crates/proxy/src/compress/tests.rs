@@ -137,3 +137,26 @@ async fn a_strong_validator_becomes_weak() {
     assert_eq!(testing::header(&response, "etag").as_deref(), Some("W/\"abc\""));
     assert_eq!(testing::header(&response, "accept-ranges"), None);
 }
+
+#[tokio::test]
+async fn a_file_is_compressed_unless_it_promises_ranges() {
+    use std::os::unix::fs::FileExt;
+    let text = "<p>hello</p>".repeat(50_000);
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(text.as_bytes(), 7).unwrap();
+    let file = std::sync::Arc::new(file);
+    let body = || ResponseBody::File { file: file.clone(), offset: 7, size: text.len() as u64 };
+    let response = apply(&client("zstd"), answer(HTML, body(), &[])).await;
+    assert_eq!(testing::header(&response, "content-encoding").as_deref(), Some("zstd"));
+    let bytes = testing::body(response).await.unwrap();
+    assert!(decoded("zstd", &bytes).await == text.as_bytes());
+
+    let ranges = [("Accept-Ranges", "bytes")];
+    for response in [
+        apply(&client("zstd"), answer(HTML, body(), &ranges)).await,
+        apply(&client("zstd"), answer("video/mp4", body(), &[])).await,
+        apply(&client("identity"), answer(HTML, body(), &[])).await,
+    ] {
+        assert!(matches!(response.body, ResponseBody::File { .. }));
+    }
+}

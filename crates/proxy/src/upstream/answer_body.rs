@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use onebox_uwsgi::{AbortReason, ResponseFrame, ResponseStream};
+use onebox_uwsgi::{AbortReason, FilePart, ResponseFrame, ResponseStream};
 use tokio::time::Instant;
 
 use super::uwsgi::next_before;
@@ -49,6 +49,26 @@ impl AnswerBody {
         Self { frames, remaining: content_length, deadline, ready: Bytes::new(), cut: None }
     }
 
+    /// The file that is all of the body. What else comes first is left to [`Self::next`].
+    async fn file(&mut self) -> Option<FilePart> {
+        if self.remaining == Some(0) {
+            return None;
+        }
+        match next_before(&mut self.frames, self.deadline).await {
+            Some(Some(ResponseFrame::File(part))) if self.remaining == Some(part.size) => {
+                return Some(part);
+            }
+            None => self.cut = Some(Cut::Deadline),
+            Some(frame) => match self.piece(frame) {
+                Some(Piece::Data(data)) => self.ready = data,
+                Some(Piece::Cut(cut)) => self.cut = Some(cut),
+                Some(Piece::End) => self.remaining = Some(0),
+                None => {}
+            },
+        }
+        None
+    }
+
     async fn next(&mut self) -> Piece {
         loop {
             if !self.ready.is_empty() {
@@ -89,7 +109,7 @@ impl AnswerBody {
                 Some(Piece::Cut(Cut::Short { missing: *missing }))
             }
             (Some(ResponseFrame::End) | None, _) => Some(Piece::End),
-            (Some(ResponseFrame::Head(_)), _) => {
+            (Some(ResponseFrame::Head(_) | ResponseFrame::File(_)), _) => {
                 Some(Piece::Cut(Cut::Aborted(AbortReason::Protocol)))
             }
         }
@@ -127,6 +147,9 @@ impl AnswerBody {
 /// The body from its first piece on. What goes wrong from here on cuts it: the application has given its head.
 pub(super) async fn begin(mut body: AnswerBody, exchange: &mut Exchange) -> ResponseBody {
     let content_length = body.remaining;
+    if let Some(FilePart { file, offset, size }) = body.file().await {
+        return ResponseBody::File { file, offset, size };
+    }
     // PEP 3333: a head comes with the first piece of its body. Waiting for that delays nothing.
     let first = match body.next().await {
         Piece::Data(data) => data,

@@ -4,6 +4,7 @@
 //! connection that stays open. It is never run twice: it is sent again only where a worker can't have begun it.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use onebox_uwsgi::{
     Withdrawal,
 };
 use parking_lot::Mutex;
-use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -252,10 +253,10 @@ impl State {
         worker.in_hand.insert(number, job.sink.withdrawal());
         Some(Assignment {
             number,
-            job,
             worker: worker.id,
             socket: worker.address.socket.clone(),
-            connection: worker.open_connection(),
+            connection: worker.open_connection(&job.request.body),
+            job,
         })
     }
 }
@@ -270,16 +271,26 @@ impl Worker {
     }
 
     /// The connection used last that is still open and has nothing to say.
-    fn open_connection(&mut self) -> Option<UnixStream> {
+    fn open_connection(&mut self, body: &Body) -> Option<UnixStream> {
         while let Some(connection) = self.idle.pop() {
-            // Asked of the kernel: the runtime learns of a close only when it polls.
-            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-            if recv(&connection, &mut [0; 1], flags).err() == Some(Errno::AGAIN) {
+            if is_quiet(&connection, body) {
                 return Some(connection);
             }
         }
         None
     }
+}
+
+/// Whether the worker has neither closed a connection nor said anything out of turn. The kernel is asked where the runtime has seen
+/// something; and for a request with a body, which is not sent a second time: the runtime learns of a close only when it polls.
+fn is_quiet(connection: &UnixStream, body: &Body) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let look = || Ok(recv(connection, &mut [0; 1], flags)?);
+    let seen = match body {
+        Body::Empty => connection.try_io(Interest::READABLE, look),
+        Body::Memory(_) | Body::File { .. } => look(),
+    };
+    seen.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// What became of a job.
@@ -292,7 +303,7 @@ enum Served {
 
 /// A worker may have closed the connection meanwhile. It runs a request once it has all of its vars, so only one without a
 /// body, of which it did not get the vars whole, may be sent once more.
-async fn over_open_connection(mut connection: UnixStream, job: Job) -> Served {
+async fn over_open_connection(connection: UnixStream, job: Job) -> Served {
     let deadline = job.request.deadline;
     let copy = matches!(job.request.body, Body::Empty).then(|| Request {
         vars: job.request.vars.clone(),
@@ -300,7 +311,7 @@ async fn over_open_connection(mut connection: UnixStream, job: Job) -> Served {
         deadline,
     });
     job.sink.mark_taken();
-    match (exchange(&mut connection, job.request, job.sink).await, copy) {
+    match (exchange(&connection, job.request, job.sink).await, copy) {
         (Ok(Connection::Reusable), _) => Served::Done(Some(connection)),
         (Err((_, sink)), Some(request)) => Served::NotSent(Job { request, sink }),
         (Ok(Connection::Spent) | Err(_), _) => Served::Done(None),
@@ -308,9 +319,9 @@ async fn over_open_connection(mut connection: UnixStream, job: Job) -> Served {
 }
 
 async fn over_new_connection(socket: &PathBuf, job: Job) -> Served {
-    let Ok(mut connection) = UnixStream::connect(socket).await else { return Served::NotSent(job) };
+    let Ok(connection) = UnixStream::connect(socket).await else { return Served::NotSent(job) };
     job.sink.mark_taken();
-    match exchange(&mut connection, job.request, job.sink).await {
+    match exchange(&connection, job.request, job.sink).await {
         Ok(Connection::Reusable) => Served::Done(Some(connection)),
         // A sink that is given back and dropped says that the worker was lost.
         Ok(Connection::Spent) | Err(_) => Served::Done(None),

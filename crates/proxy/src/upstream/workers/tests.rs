@@ -73,7 +73,7 @@ async fn status(mut stream: ResponseStream) -> Result<u16, AbortReason> {
         match stream.next().await {
             Some(ResponseFrame::Head(head)) => status = head.status,
             Some(ResponseFrame::Aborted(reason)) => return Err(reason),
-            Some(ResponseFrame::Data(_)) => {}
+            Some(ResponseFrame::Data(_) | ResponseFrame::File(_)) => {}
             Some(ResponseFrame::End) | None => return Ok(status),
         }
     }
