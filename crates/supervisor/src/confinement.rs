@@ -1,14 +1,16 @@
-//! What a child is held to from before its program begins: its user, file mode mask, niceness, limits and, where the site
-//! asks for it, a system that it can only read. No child ever gains privileges.
+//! What a child is held to from before its program begins: its control group, user, file mode mask, niceness, limits and,
+//! where the site asks for it, a system that it can only read. No child ever gains privileges.
 //!
 //! Must not know what the children do. Source: setrlimit(2), `PR_SET_NO_NEW_PRIVS` in prctl(2), landlock(7).
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -35,6 +37,8 @@ pub(crate) struct Confinement {
     limits: Vec<(Resource, u64)>,
     /// Where it may write; `None`: wherever its user may.
     writable: Option<Vec<PathBuf>>,
+    /// The `cgroup.procs` of the control group that it belongs to.
+    group: Option<Arc<File>>,
 }
 
 impl Confinement {
@@ -56,7 +60,13 @@ impl Confinement {
             nice: properties.nice,
             limits: limits.map(|(_, resource, value)| (resource, value)).collect(),
             writable: properties.read_only_system.then_some(folders),
+            group: None,
         }
+    }
+
+    /// The same in another control group, whose `cgroup.procs` this is.
+    pub(crate) fn in_group(self, entrance: Option<Arc<File>>) -> Self {
+        Self { group: entrance, ..self }
     }
 
     /// Holds what `command` starts to this.
@@ -69,6 +79,7 @@ impl Confinement {
             None => None,
         };
         let (nice, mask) = (self.nice, self.umask);
+        let group = self.group.clone();
         let limits: Vec<(Resource, Rlimit)> = self
             .limits
             .iter()
@@ -86,6 +97,9 @@ impl Confinement {
         unsafe {
             command.pre_exec(move || {
                 // What only root may do comes first.
+                if let Some(group) = &group {
+                    rustix::io::write(group, b"0")?;
+                }
                 if let Some(nice) = nice {
                     setpriority_process(None, nice)?;
                 }

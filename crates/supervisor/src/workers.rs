@@ -4,6 +4,7 @@
 //! connection made while a worker is being replaced waits. Must not know which release is live.
 
 mod crew;
+mod groups;
 mod keeper;
 mod life;
 mod memory;
@@ -32,6 +33,7 @@ use crate::notices::Books;
 use crate::process::{Exit, LifePipe, Process};
 
 pub(crate) use crew::{Crew, Load};
+pub(crate) use groups::MemoryGroups;
 use life::Door;
 pub(crate) use recycling::Recycles;
 pub(crate) use veteran::{Veteran, VeteranData};
@@ -59,6 +61,8 @@ pub(crate) struct WorkerContext {
     engine: Option<Account>,
     /// How often workers were replaced since the appliance started.
     recycles: Mutex<Recycles>,
+    /// How `memory-limit` is kept.
+    pub(crate) groups: MemoryGroups,
 }
 
 impl WorkerContext {
@@ -86,6 +90,7 @@ impl WorkerContext {
             sockets,
             engine,
             recycles: Mutex::new(BTreeMap::new()),
+            groups: MemoryGroups::find(),
         }
     }
 

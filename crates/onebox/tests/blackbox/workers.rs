@@ -138,6 +138,10 @@ fn a_process_above_its_memory_limit_is_killed_and_named() {
         assert!(log.contains(said), "{said} in {log}");
     }
     assert_eq!(events(&appliance, "recycle").len(), 1);
+    // How it is kept depends on the machine; that it is told does not.
+    let explained = appliance.cli(&["explain", "recycled"]).ok().stdout;
+    let ways = ["`memory-limit` is kept by the kernel", "`memory-limit` is looked at ten times"];
+    assert!(ways.iter().any(|way| explained.contains(way)), "{explained}");
 }
 
 #[test]

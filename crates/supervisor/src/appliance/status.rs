@@ -77,6 +77,9 @@ impl Appliance {
         let plan = &placed.release.plan;
         let mut reasons = vec![plan.found.clone()];
         reasons.extend(placed.reasons.iter().cloned());
+        if placed.release.config.process_limits.memory_limit.is_some() {
+            reasons.push(self.workers.groups.sentence());
+        }
         reasons.extend(plan.warnings.iter().map(|warning| format!("Warning: {warning}")));
         let folders = placed.release.statics().into_iter().flat_map(|(url, folders)| {
             let folders = folders.into_iter();

@@ -106,12 +106,22 @@ impl Keeper {
 
     /// Starts a process behind `door`; one that takes too much memory is killed, whatever it does by then.
     fn start(&self, door: &Door) -> io::Result<Life> {
-        let life = Life::start(&self.context, &self.spec, &self.worker.name, door, &self.tasks)?;
-        if let Some(limit) = self.spec.limits.memory_limit {
+        let limit = self.spec.limits.memory_limit;
+        let group = limit.and_then(|limit| self.context.groups.make(limit));
+        let (context, name) = (&self.context, &self.worker.name);
+        let life = Life::start(context, &self.spec, name, (door, group.as_ref()), &self.tasks)?;
+        if let Some(limit) = limit {
             let (context, spec) = (Arc::clone(&self.context), self.spec.clone());
             let (worker, process) = (Arc::clone(&self.worker), Arc::clone(&life.process));
             self.tasks.spawn(async move {
-                let Some(taken) = kill_above(limit, &process).await else { return };
+                let taken = match group {
+                    Some(group) => {
+                        process.ended().await;
+                        group.has_killed().then_some(limit)
+                    }
+                    None => kill_above(limit, &process).await,
+                };
+                let Some(taken) = taken else { return };
                 let reason = Reason::MemoryLimit(taken);
                 let text = format!(
                     "worker {}: process {} is killed: {reason}",

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use super::groups::Group;
 use super::{CrewSpec, VeteranData, WorkerContext};
 use crate::clock::now_ms;
 use crate::listeners::{SocketFile, bind_unix};
@@ -117,10 +118,12 @@ impl Life {
         context: &Arc<WorkerContext>,
         spec: &CrewSpec,
         name: &str,
-        door: &Door,
+        (door, group): (&Door, Option<&Group>),
         tasks: &TaskTracker,
     ) -> io::Result<Self> {
         let (status, status_writer) = io::pipe()?;
+        let entrance = group.map(|group| Arc::clone(&group.entrance));
+        let confinement = spec.confinement.clone().in_group(entrance);
         let (process, output) = process::spawn(
             command(spec),
             &[
@@ -128,7 +131,7 @@ impl Life {
                 (status_writer.as_fd(), STATUS_FD),
                 (context.life.reader(), LIFE_FD),
             ],
-            &spec.confinement,
+            &confinement,
         )?;
         drop(status_writer);
         let kept = Arc::new(OwnedFd::from(status.try_clone()?));
