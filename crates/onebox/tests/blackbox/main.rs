@@ -18,6 +18,7 @@ mod acme;
 mod autopsy;
 mod background;
 mod behind_nginx;
+mod cache_tests;
 mod caching;
 mod cli;
 mod clients;

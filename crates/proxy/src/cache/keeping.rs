@@ -7,18 +7,16 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use super::stored::Storable;
-use super::{Cache, Came, Epoch, Key, Landing, Lead};
+use super::{Came, Fetching, Landing, Lead};
 use crate::message::{BodyStream, RequestHead, Response, ResponseBody};
 
 /// What is needed to store an answer whose body is on its way.
 pub(crate) struct Keeping {
-    pub(crate) cache: Arc<Cache>,
-    pub(crate) key: Key,
+    pub(crate) fetching: Fetching,
     /// Of the client.
     pub(crate) head: RequestHead,
     pub(crate) storable: Storable,
     pub(crate) came: Came,
-    pub(crate) since: Epoch,
     /// Those who wait for it.
     pub(crate) lead: Option<Lead>,
     /// The largest body, in bytes.
@@ -26,11 +24,17 @@ pub(crate) struct Keeping {
 }
 
 impl Keeping {
-    /// The stream of an answer's body, which is stored when it has come to its end.
-    pub(crate) fn stream(self, answer: &Response, stream: BodyStream) -> BodyStream {
+    /// The stream of an answer's body of `size` bytes, which is stored when it is whole: where its size is known before its last
+    /// piece goes on, so that a client that has it finds it stored.
+    pub(crate) fn stream(
+        self,
+        answer: &Response,
+        stream: BodyStream,
+        size: Option<u64>,
+    ) -> BodyStream {
         let mut head = Response::new(answer.status, answer.headers.clone(), ResponseBody::Empty);
         head.reason.clone_from(&answer.reason);
-        let state = State { kept: Some((self, BytesMut::new())), head, stream };
+        let state = State { kept: Some((self, BytesMut::new())), head, stream, size };
         Box::pin(futures_util::stream::unfold(state, |mut state| async move {
             let piece = state.stream.next().await;
             state.keep(piece.as_ref());
@@ -44,6 +48,7 @@ struct State {
     kept: Option<(Keeping, BytesMut)>,
     head: Response,
     stream: BodyStream,
+    size: Option<u64>,
 }
 
 impl State {
@@ -52,22 +57,28 @@ impl State {
         match piece {
             Some(Ok(piece)) if body.len() + piece.len() <= keeping.most => {
                 body.extend_from_slice(piece);
-                self.kept = Some((keeping, body));
+                match self.size == Some(body.len() as u64) {
+                    true => self.store(keeping, body),
+                    false => self.kept = Some((keeping, body)),
+                }
             }
             Some(Ok(_)) => {
-                keeping.cache.store.pass(keeping.key, &keeping.head, Instant::now());
+                let fetching = &keeping.fetching;
+                fetching.cache().store.pass(fetching.key(), &keeping.head, Instant::now());
                 land(keeping.lead.take(), Landing::OnlyForOne);
             }
             Some(Err(_)) => {
                 land(keeping.lead.take(), Landing::Failed { status: 502, retry_after_s: None });
             }
-            None => {
-                self.head.body = ResponseBody::Full(body.freeze());
-                let stored = Arc::new(keeping.storable.stored(&self.head, keeping.came));
-                keeping.cache.put(keeping.key, &keeping.head, stored, keeping.since);
-                land(keeping.lead.take(), Landing::Stored);
-            }
+            None => self.store(keeping, body),
         }
+    }
+
+    fn store(&mut self, mut keeping: Keeping, body: BytesMut) {
+        self.head.body = ResponseBody::Full(body.freeze());
+        let stored = Arc::new(keeping.storable.stored(&self.head, keeping.came));
+        keeping.fetching.put(&keeping.head, stored);
+        land(keeping.lead.take(), Landing::Stored);
     }
 }
 

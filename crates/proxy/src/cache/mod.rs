@@ -8,6 +8,7 @@
 //! that nobody sees pages of a release that is gone.
 
 mod directives;
+mod fetching;
 mod flights;
 mod keeping;
 mod key;
@@ -20,7 +21,6 @@ mod tags;
 mod vary;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::Method;
 use onebox_config::site::Routing;
@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 pub(crate) use directives::RequestDirectives;
+pub(crate) use fetching::Fetching;
 pub(crate) use flights::{Flights, Landing, Lead, Role};
 pub(crate) use keeping::Keeping;
 pub(crate) use key::Key;
@@ -39,20 +40,15 @@ pub(crate) use store::{Found, Store};
 pub(crate) use stored::{Stored, conditional, storable};
 pub(crate) use tags::hide_tags;
 
-use crate::message::{RequestHead, Response};
+use crate::message::Response;
 
 /// Answers that are fetched while a stale one is used, at a time.
 const MOST_BEHIND: usize = 64;
-
-/// URLs share so many counters of what was taken out.
-const EPOCHS: usize = 256;
 
 /// The stored answers of one release of a site.
 pub struct Cache {
     pub(crate) store: Store,
     pub(crate) flights: Arc<Flights>,
-    /// Counted up when answers are taken out, so that one that was asked for before is not stored after.
-    epochs: [AtomicU32; EPOCHS],
     /// Requests that no client waits for.
     behind: Mutex<JoinSet<()>>,
 }
@@ -77,10 +73,6 @@ pub(crate) struct Cached {
     pub(crate) settings: Settings,
 }
 
-/// A moment in the life of a key: whether its answers were taken out since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Epoch(u32);
-
 impl Cache {
     /// The cache that a site's rules ask for; `None`: neither it nor a route stores anything.
     pub fn new(routing: &Routing) -> Option<Arc<Self>> {
@@ -91,16 +83,12 @@ impl Cache {
         Some(Arc::new(Self {
             store: Store::new(routing.cache.size_bytes(), largest as u64),
             flights: Arc::default(),
-            epochs: [const { AtomicU32::new(0) }; EPOCHS],
             behind: Mutex::default(),
         }))
     }
 
     /// Takes answers out; how many there were.
     pub fn purge(&self, what: &Purge) -> u64 {
-        for epoch in &self.epochs {
-            epoch.fetch_add(1, Ordering::AcqRel);
-        }
         self.store.purge(|key, stored| match what {
             Purge::All => true,
             Purge::Url(url) => key.is(url),
@@ -125,20 +113,7 @@ impl Cache {
         });
         let named = named.filter_map(|(_, value)| key.refers_to(value));
         for key in named.chain([key.clone()]) {
-            self.epoch_of(&key).fetch_add(1, Ordering::AcqRel);
-            self.store.invalidate(key);
-        }
-    }
-
-    /// Where the life of a key is.
-    pub(crate) fn epoch(&self, key: &Key) -> Epoch {
-        Epoch(self.epoch_of(key).load(Ordering::Acquire))
-    }
-
-    /// Stores an answer, unless what it would stand for was taken out since it was asked for.
-    pub(crate) fn put(&self, key: Key, head: &RequestHead, stored: Arc<Stored>, since: Epoch) {
-        if self.epoch(&key) == since {
-            self.store.put(key, head, stored);
+            self.store.invalidate(&key);
         }
     }
 
@@ -149,15 +124,6 @@ impl Cache {
         if behind.len() < MOST_BEHIND {
             behind.spawn(request);
         }
-    }
-
-    fn epoch_of(&self, key: &Key) -> &AtomicU32 {
-        // FNV-1a; only spreads.
-        let hash = key.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let index = usize::try_from(hash % EPOCHS as u64).unwrap_or(0);
-        self.epochs.get(index).unwrap_or(&self.epochs[0])
     }
 }
 

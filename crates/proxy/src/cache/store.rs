@@ -4,9 +4,13 @@
 //! on each hit (a queue of reads, a runtime) for what is of no use here. A URL has one place in it, whatever its answers depend
 //! on; what is there is never altered but replaced.
 
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use quick_cache::sync::{Cache as Memory, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
@@ -26,16 +30,33 @@ const USUAL_BYTES: u64 = 8 << 10;
 /// A shard has room for so many of the largest answers at least.
 const LARGEST_IN_SHARD: u64 = 4;
 
+/// URLs share so many locks.
+const STRIPES: usize = 64;
+
 /// What is known about a URL.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Place {
     /// The newest first.
     variants: Arc<[Arc<Stored>]>,
     /// Its last answer could not be stored, so that nobody waits for the next one (nginx has nothing like it, Varnish calls it
     /// hit-for-miss).
     passing_until: Option<Instant>,
+    /// In bytes, as it was when it was put there.
     weight: u64,
 }
+
+/// How often answers to a URL were taken out while it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Epoch(u32);
+
+/// Requests for a URL that have no answer yet.
+#[derive(Default)]
+struct Underway {
+    requests: usize,
+    epoch: Epoch,
+}
+
+type Stripe = HashMap<Key, Underway>;
 
 #[derive(Clone)]
 struct ByBytes;
@@ -59,6 +80,9 @@ pub(crate) enum Found {
 /// The answers of one site.
 pub(crate) struct Store {
     memory: Memory<Key, Place, ByBytes>,
+    /// Who changes what is stored of a URL holds its lock.
+    stripes: [Mutex<Stripe>; STRIPES],
+    hasher: DefaultHashBuilder,
 }
 
 impl Store {
@@ -72,11 +96,11 @@ impl Store {
             .build();
         let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
         let memory = match options {
-            Ok(options) => Memory::with_options(options, ByBytes, hasher, lifecycle),
+            Ok(options) => Memory::with_options(options, ByBytes, hasher.clone(), lifecycle),
             // Only a part that was left out is an error, and all are there.
-            Err(_) => Memory::with(1, size, ByBytes, hasher, lifecycle),
+            Err(_) => Memory::with(1, size, ByBytes, hasher.clone(), lifecycle),
         };
-        Self { memory }
+        Self { memory, stripes: std::array::from_fn(|_| Mutex::default()), hasher }
     }
 
     /// The answer for a request, fresh or not.
@@ -100,55 +124,82 @@ impl Store {
         flight.into()
     }
 
-    /// Stores an answer in place of the one that the same requests have.
-    pub(crate) fn put(&self, key: Key, head: &RequestHead, stored: Arc<Stored>) {
-        let old = self.memory.peek(&key);
-        let old = old.iter().flat_map(|place| place.variants.iter());
-        let others = old.filter(|old| !old.is_for(head)).cloned();
-        let variants = std::iter::once(stored).chain(others).take(MOST_VARIANTS);
-        self.set(key, variants.collect(), None);
+    /// Notes that a URL is asked for; `end` follows.
+    pub(super) fn begin(&self, key: &Key) -> Epoch {
+        let mut stripe = self.stripe(key).lock();
+        let underway = stripe.entry(key.clone()).or_default();
+        underway.requests += 1;
+        underway.epoch
+    }
+
+    /// A request that `begin` noted is at its end.
+    pub(super) fn end(&self, key: &Key) {
+        let mut stripe = self.stripe(key).lock();
+        let Some(underway) = stripe.get_mut(key) else { return };
+        underway.requests -= 1;
+        if underway.requests == 0 {
+            stripe.remove(key);
+        }
+    }
+
+    /// Stores an answer in place of the one that the same requests have, unless answers to its URL were taken out since it was
+    /// asked for.
+    pub(super) fn put(&self, key: &Key, head: &RequestHead, stored: Arc<Stored>, since: Epoch) {
+        self.change(key, |stripe, place| {
+            if stripe.get(key).is_some_and(|underway| underway.epoch == since) {
+                let others = place.others(head);
+                place.variants = iter::once(stored).chain(others).take(MOST_VARIANTS).collect();
+                place.passing_until = None;
+            }
+        });
     }
 
     /// Notes that the answer to a request could not be stored; what was stored for it is gone.
-    pub(crate) fn pass(&self, key: Key, head: &RequestHead, now: Instant) {
-        let old = self.memory.peek(&key);
-        let old = old.iter().flat_map(|place| place.variants.iter());
-        let others = old.filter(|old| !old.is_for(head)).cloned();
-        self.set(key, others.collect(), Some(now + PASSING));
+    pub(crate) fn pass(&self, key: &Key, head: &RequestHead, now: Instant) {
+        self.change(key, |_, place| {
+            place.variants = place.others(head).into();
+            place.passing_until = Some(now + PASSING);
+        });
     }
 
     /// Forgets the answer for a request.
-    pub(crate) fn forget(&self, key: Key, head: &RequestHead) {
-        let Some(place) = self.memory.peek(&key) else { return };
-        let others = place.variants.iter().filter(|old| !old.is_for(head)).cloned();
-        self.set(key, others.collect(), place.passing_until);
+    pub(crate) fn forget(&self, key: &Key, head: &RequestHead) {
+        self.change(key, |_, place| place.variants = place.others(head).into());
     }
 
     /// Counts what an answer has grown by.
-    pub(crate) fn recount(&self, key: Key) {
-        if let Some(place) = self.memory.peek(&key) {
-            self.set(key, place.variants.iter().cloned().collect(), place.passing_until);
-        }
+    pub(crate) fn recount(&self, key: &Key) {
+        self.change(key, |_, _| ());
     }
 
     /// All answers to a URL must be validated from now on (RFC 9111 §4.4).
-    pub(crate) fn invalidate(&self, key: Key) {
-        if let Some(place) = self.memory.peek(&key) {
-            let expired = place.variants.iter().map(|stored| Arc::new(stored.expired()));
-            self.set(key, expired.collect(), None);
-        }
+    pub(crate) fn invalidate(&self, key: &Key) {
+        self.change(key, |stripe, place| {
+            if let Some(underway) = stripe.get_mut(key) {
+                underway.take_out();
+            }
+            place.variants =
+                place.variants.iter().map(|stored| Arc::new(stored.expired())).collect();
+            place.passing_until = None;
+        });
     }
 
     /// Takes out the answers that are meant; how many.
     pub(crate) fn purge(&self, is_meant: impl Fn(&Key, &Stored) -> bool) -> u64 {
+        for stripe in &self.stripes {
+            stripe.lock().values_mut().for_each(Underway::take_out);
+        }
+        let is_meant_in =
+            |(key, place): &(Key, Place)| place.variants.iter().any(|stored| is_meant(key, stored));
+        let meant: Vec<_> = self.memory.iter().filter(is_meant_in).map(|(key, _)| key).collect();
         let mut purged = 0;
-        for (key, place) in self.memory.iter() {
-            let (gone, stays): (Vec<_>, Vec<_>) =
-                place.variants.iter().cloned().partition(|stored| is_meant(&key, stored));
-            if !gone.is_empty() {
-                purged += gone.len() as u64;
-                self.set(key, stays, None);
-            }
+        for key in meant {
+            self.change(&key, |_, place| {
+                let stays = place.variants.iter().filter(|stored| !is_meant(&key, stored));
+                let stays: Arc<[_]> = stays.cloned().collect();
+                purged += (place.variants.len() - stays.len()) as u64;
+                place.variants = stays;
+            });
         }
         purged
     }
@@ -164,13 +215,37 @@ impl Store {
         self.memory.len()
     }
 
-    fn set(&self, key: Key, variants: Vec<Arc<Stored>>, passing_until: Option<Instant>) {
-        if variants.is_empty() && passing_until.is_none() {
-            self.memory.remove(&key);
+    fn change(&self, key: &Key, change: impl FnOnce(&mut Stripe, &mut Place)) {
+        let mut stripe = self.stripe(key).lock();
+        let known = self.memory.peek(key);
+        let mut place = known.clone().unwrap_or_default();
+        change(&mut stripe, &mut place);
+        if place.variants.is_empty() && place.passing_until.is_none() {
+            if known.is_some() {
+                self.memory.remove(key);
+            }
             return;
         }
-        let sizes: usize = variants.iter().map(|stored| stored.size()).sum();
-        let place = Place { variants: variants.into(), passing_until, weight: sizes as u64 + 256 };
-        self.memory.insert(key, place);
+        let sizes: usize = place.variants.iter().map(|stored| stored.size()).sum();
+        place.weight = sizes as u64 + 256;
+        self.memory.insert(key.clone(), place);
+    }
+
+    fn stripe(&self, key: &Key) -> &Mutex<Stripe> {
+        let index = usize::try_from(self.hasher.hash_one(key) % STRIPES as u64).unwrap_or(0);
+        self.stripes.get(index).unwrap_or(&self.stripes[0])
+    }
+}
+
+impl Underway {
+    fn take_out(&mut self) {
+        self.epoch.0 = self.epoch.0.wrapping_add(1);
+    }
+}
+
+impl Place {
+    /// The answers that are not for a request.
+    fn others(&self, head: &RequestHead) -> Vec<Arc<Stored>> {
+        self.variants.iter().filter(|stored| !stored.is_for(head)).cloned().collect()
     }
 }

@@ -222,7 +222,13 @@ impl Stored {
         settings: &Settings,
     ) -> Option<Self> {
         // What describes the bytes that are here stays.
-        const OF_CONTENT: [&[u8]; 3] = [b"content-length", b"content-encoding", b"content-range"];
+        const OF_CONTENT: [&[u8]; 5] = [
+            b"content-digest",
+            b"content-encoding",
+            b"content-length",
+            b"content-md5",
+            b"content-range",
+        ];
         let is_new = |name: &[u8]| !OF_CONTENT.iter().any(|known| name.eq_ignore_ascii_case(known));
         let new = update.headers.iter().filter(|(name, _)| is_new(name));
         let new: Vec<_> = new.cloned().collect();

@@ -10,8 +10,7 @@ use tokio::time::timeout_at;
 
 use super::{Asked, Service};
 use crate::cache::{
-    self, Cached, Epoch, Forward, Found, Key, Landing, Outcome, RequestDirectives, Role, Stored,
-    Use,
+    self, Cached, Forward, Found, Key, Landing, Outcome, RequestDirectives, Role, Stored, Use,
 };
 use crate::compress::{self, Coding};
 use crate::error::ProxyError;
@@ -115,6 +114,10 @@ impl<'a> CacheVisit<'a> {
         Looked::Forward(Asking { stored, why, is_for_several })
     }
 
+    fn is_stored(&self) -> bool {
+        matches!(self.look(Instant::now()), Looked::Usable(..))
+    }
+
     fn join(&self) -> Role {
         let Cached { cache, .. } = self.cached;
         cache.flights.join(cache.store.flight(&self.key, self.asked.head))
@@ -147,7 +150,7 @@ impl<'a> CacheVisit<'a> {
     async fn response(&self, stored: &Arc<Stored>, age: Option<Duration>) -> Response {
         let coded = stored.coded(self.coding()).await;
         if coded.is_new {
-            self.cached.cache.store.recount(self.key.clone());
+            self.cached.cache.store.recount(&self.key);
         }
         stored.response(self.asked.head, coded, age)
     }
@@ -192,12 +195,6 @@ impl<'a> CacheVisit<'a> {
         outcome.tell(&mut response);
         response
     }
-
-    fn put(&self, stored: Arc<Stored>, since: Epoch) {
-        let Cached { cache, .. } = self.cached;
-        cache.put(self.key.clone(), self.asked.head, stored, since);
-        self.routed.site.metrics.cache.holds(cache.stored_bytes());
-    }
 }
 
 impl Service {
@@ -232,6 +229,8 @@ impl Service {
             }
             let lead = match asking.is_for_several.then(|| visit.join()) {
                 None => None,
+                // Another one may have landed since it was looked for.
+                Some(Role::Leads(_)) if visit.is_stored() => continue,
                 Some(Role::Leads(lead)) => Some(lead),
                 Some(Role::Follows(other)) => match timeout_at(until, other.landing()).await {
                     Ok(Landing::Stored | Landing::Left) => {

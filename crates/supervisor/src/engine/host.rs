@@ -414,6 +414,7 @@ impl Engine {
 
     /// What was counted, and which requests there were.
     async fn tell_second(&self) {
+        self.routes.measure_caches();
         self.say(FromEngine::Sample(self.metrics.snapshot())).await;
         let mut records = self.access_log.take_records();
         while !records.is_empty() {

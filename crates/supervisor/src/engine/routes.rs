@@ -84,10 +84,14 @@ impl Routes {
 
     /// Takes answers out of a site's cache; how many there were.
     pub(super) fn purge(&self, site: &str, what: &Purge) -> u64 {
-        let Some(known) = self.caches.get(site) else { return 0 };
-        let answers = known.cache.purge(what);
-        self.metrics.site(site).cache.holds(known.cache.stored_bytes());
-        answers
+        self.caches.get(site).map_or(0, |known| known.cache.purge(what))
+    }
+
+    /// Tells the metrics how much is stored at this moment.
+    pub(super) fn measure_caches(&self) {
+        for (site, known) in &self.caches {
+            self.metrics.site(site).cache.holds(known.cache.stored_bytes());
+        }
     }
 
     /// Takes a new configuration; the tables come from [`Self::tables`]. Returns the application to import, the first time

@@ -18,43 +18,43 @@ pub(crate) fn client_works(script: &str, server: SocketAddr) {
 
 /// The virtual environment for a fixture's `requirements.txt`.
 pub(crate) fn environment_of(app: &str) -> PathBuf {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/apps");
-    let requirements = fixtures.join(app).join("requirements.txt");
-    let wanted = fs::read_to_string(&requirements).unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/apps").join(app);
+    let requirements = fixture.join("requirements.txt");
+    made_once(app, &fs::read_to_string(&requirements).unwrap(), |environment| {
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv"]).arg(environment);
+        run(venv).ok();
+        let mut pip = Command::new(environment.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--no-compile"]);
+        pip.args(["--disable-pip-version-check", "-r"]).arg(&requirements);
+        pip.env("PIP_CACHE_DIR", environment.join("../../package-cache"));
+        // What is built from source only has to work.
+        pip.env("CFLAGS", "-O0");
+        let profile = fixture.join("uwsgi-build.ini");
+        if profile.exists() {
+            pip.env("UWSGI_PROFILE", profile);
+        }
+        run(pip).ok();
+    })
+}
+
+/// A folder with what `make` puts there, unless that was made before as it is `wanted`. Tests are processes of their own: the
+/// first one makes it, the others wait.
+pub(crate) fn made_once(name: &str, wanted: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("environments");
     fs::create_dir_all(&folder).unwrap();
-    // Tests are processes of their own: the first one makes it, the others wait.
-    let lock = File::create(folder.join(format!("{app}.lock"))).unwrap();
+    let lock = File::create(folder.join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
-    let environment = folder.join(app);
-    let complete = environment.join("complete.txt");
-    if fs::read_to_string(&complete).is_ok_and(|made| made == wanted) {
-        return environment;
+    let made = folder.join(name);
+    let complete = made.join("complete.txt");
+    if fs::read_to_string(&complete).is_ok_and(|before| before == wanted) {
+        return made;
     }
-    if environment.exists() {
-        fs::remove_dir_all(&environment).unwrap();
+    if made.exists() {
+        fs::remove_dir_all(&made).unwrap();
     }
-    let mut venv = Command::new("python3");
-    venv.args(["-m", "venv"]).arg(&environment);
-    run(venv).ok();
-    let mut pip = Command::new(environment.join("bin/python"));
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-compile",
-        "--disable-pip-version-check",
-        "-r",
-    ]);
-    pip.arg(&requirements).env("PIP_CACHE_DIR", folder.join("../package-cache"));
-    // What is built from source only has to work.
-    pip.env("CFLAGS", "-O0");
-    let profile = fixtures.join(app).join("uwsgi-build.ini");
-    if profile.exists() {
-        pip.env("UWSGI_PROFILE", profile);
-    }
-    run(pip).ok();
+    fs::create_dir(&made).unwrap();
+    make(&made);
     fs::write(complete, wanted).unwrap();
-    environment
+    made
 }

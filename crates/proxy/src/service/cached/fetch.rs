@@ -11,7 +11,9 @@ use onebox_metrics::CacheOutcome;
 use super::super::{Asked, Service};
 use super::{Asking, CacheVisit, Fetched, is_condition};
 use crate::access_log::AccessLog;
-use crate::cache::{self, Cached, Came, Forward, Keeping, Landing, Lead, Outcome, Role, Stored};
+use crate::cache::{
+    self, Cached, Came, Fetching, Forward, Keeping, Landing, Lead, Outcome, Role, Stored,
+};
 use crate::error::{Origin, ProxyError};
 use crate::exchange::Exchange;
 use crate::message::{ConnectionInfo, RequestHead, Response, ResponseBody};
@@ -29,7 +31,7 @@ impl Service {
         let CacheVisit { routed, cached: Cached { cache, settings }, asked, key, .. } = visit;
         let for_source = visit.for_source(&asking);
         let is_validation = asking.stored.is_some() && matches!(for_source, Cow::Owned(_));
-        let (since, asked_at) = (cache.epoch(key), Instant::now());
+        let (fetching, asked_at) = (Fetching::begin(cache, key), Instant::now());
         let for_source = Asked { head: &for_source, ..*asked };
         let answer = self.source(routed, for_source, &mut RequestBody::nothing(), exchange).await;
         let came = Came { asked_at, at: Instant::now(), date: SystemTime::now() };
@@ -59,11 +61,11 @@ impl Service {
 
         if let (304, true, Some(stored)) = (answer.status, is_validation, &asking.stored) {
             let Some(fresh) = stored.freshened(asked.head, &answer, came, settings) else {
-                cache.store.forget(key.clone(), asked.head);
+                cache.store.forget(key, asked.head);
                 return Ok(Fetched::Again);
             };
             let fresh = Arc::new(fresh);
-            visit.put(Arc::clone(&fresh), since);
+            fetching.put(asked.head, Arc::clone(&fresh));
             land(lead, Landing::Stored);
             let outcome =
                 Outcome::Forwarded { why: asking.why, status: Some(304), is_stored: true };
@@ -76,8 +78,8 @@ impl Service {
             && let (Some(stored), 200) = (&asking.stored, answer.status)
         {
             match stored.updated_by_head(asked.head, &answer, came, settings) {
-                Some(updated) => visit.put(Arc::new(updated), since),
-                None => cache.store.invalidate(key.clone()),
+                Some(updated) => fetching.put(asked.head, Arc::new(updated)),
+                None => cache.store.invalidate(key),
             }
         }
         let storable = cache::storable(asked.head, &visit.directives, &answer, came, settings)
@@ -87,12 +89,12 @@ impl Service {
         match storable {
             None => {
                 if failure.is_none() && lead.is_some() {
-                    cache.store.pass(key.clone(), asked.head, came.at);
+                    cache.store.pass(key, asked.head, came.at);
                 } else if failure.is_none()
                     && asking.stored.is_some()
                     && asked.head.method == Method::GET
                 {
-                    cache.store.forget(key.clone(), asked.head);
+                    cache.store.forget(key, asked.head);
                 }
                 land(lead, failure.map_or(Landing::OnlyForOne, |failure| failure.landing()));
             }
@@ -100,20 +102,18 @@ impl Service {
                 ResponseBody::Stream { stream, size } => {
                     answer.body = ResponseBody::Empty;
                     let keeping = Keeping {
-                        cache: Arc::clone(cache),
-                        key: key.clone(),
+                        fetching,
                         head: asked.head.clone(),
                         storable,
                         came,
-                        since,
                         lead,
                         most: settings.max_object,
                     };
-                    let stream = keeping.stream(&answer, stream);
+                    let stream = keeping.stream(&answer, stream, size);
                     answer.body = ResponseBody::Stream { stream, size };
                 }
                 _ => {
-                    visit.put(Arc::new(storable.stored(&answer, came)), since);
+                    fetching.put(asked.head, Arc::new(storable.stored(&answer, came)));
                     land(lead, Landing::Stored);
                 }
             },
