@@ -18,8 +18,8 @@ use tokio_util::io::poll_read_buf;
 
 use crate::tls::TlsStream;
 
-/// The most that one call sends of a file, in bytes.
-const SEND_FILE_BYTES: usize = 512 << 10;
+/// The most that one call sends of a file, in bytes, as with nginx; the kernel rarely has room for more.
+const SEND_FILE_BYTES: usize = 2 << 20;
 
 /// An accepted connection.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use onebox_config::Limits;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::conduct::Conduct;
-use super::io::Io;
+use super::io::{Io, Wire, writing};
 use super::stream::Visit;
 use crate::http1::{Handler, MAX_FIELDS, Socket, close_carefully};
 use crate::lifecycle::Lifecycle;
@@ -43,28 +43,30 @@ pub(crate) async fn serve<H: Handler>(client: Client, handler: Arc<H>, lifecycle
     let Client { mut socket, early, connection } = client;
     let limits = handler.limits();
     let conduct = Arc::<Conduct>::default();
-    let io = Io::new(&mut socket, early, Arc::clone(&conduct), limits.send_timeout);
-    let Some(session) = open(io, limits, &lifecycle).await else {
-        return tracing::debug!("a client did not begin with the preface of HTTP/2");
-    };
+    let wire = Wire::new(&mut socket, early, Arc::clone(&conduct), limits.send_timeout);
     let visit =
         Visit { connection: &connection, handler: &*handler, lifecycle: &lifecycle, conduct };
-    let ending = visit.serve(session).await;
+    let ending = writing(&wire, async {
+        let session = open(Io(&wire), limits, &lifecycle).await?;
+        Some(visit.serve(session).await)
+    })
+    .await;
     match ending {
-        Ending::Careful => tokio::select! {
+        None => tracing::debug!("a client did not begin with the preface of HTTP/2"),
+        Some(Ending::Careful) => tokio::select! {
             () = close_carefully(&mut socket) => {}
             () = lifecycle.cut() => {}
         },
-        Ending::Plain => {}
+        Some(Ending::Plain) => {}
     }
 }
 
 /// The connection of a client that begins as it should, in time.
-async fn open<'s>(
-    io: Io<'s>,
+async fn open<'w, 's>(
+    io: Io<'w, 's>,
     limits: &Limits,
     lifecycle: &Lifecycle,
-) -> Option<Connection<Io<'s>, Bytes>> {
+) -> Option<Connection<Io<'w, 's>, Bytes>> {
     tokio::select! {
         opened = timeout(limits.header_timeout, builder(limits).handshake(io)) => opened.ok()?.ok(),
         () = lifecycle.close_idle() => None,
@@ -117,7 +119,7 @@ enum Event<T> {
 }
 
 impl<H: Handler> Visit<'_, H> {
-    async fn serve(&self, mut session: Connection<Io<'_>, Bytes>) -> Ending {
+    async fn serve(&self, mut session: Connection<Io<'_, '_>, Bytes>) -> Ending {
         let limits = self.handler.limits();
         let mut requests = FuturesUnordered::new();
         let mut stage = Stage::Open;

@@ -1,38 +1,106 @@
 //! A client's connection as h2 reads and writes it: bytes that were read before come first, and a client that takes nothing is not
 //! waited for longer than `send-timeout`.
+//!
+//! h2 writes and flushes frame by frame. What it writes is kept here until it is worth a system call (and a record of TLS), or
+//! until the connection's task has nothing else to do: the answers to requests that came together leave together.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::conduct::Conduct;
 use crate::http1::Socket;
 
-/// A connection that is lent to h2.
-pub(super) struct Io<'s> {
+/// So much is kept before it is written, in bytes: four records of TLS.
+const ENOUGH_BYTES: usize = 64 << 10;
+/// What most answers together need no more than, in bytes.
+const FEW_BYTES: usize = 4 << 10;
+
+/// A connection, and what is to be written to it.
+pub(super) struct Wire<'s> {
     socket: &'s mut Socket,
     early: BytesMut,
+    kept: BytesMut,
     conduct: Arc<Conduct>,
     /// How long the client may take nothing.
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// What h2 has to hear yet of a write that it thinks was made.
+    failed: Option<io::Error>,
 }
 
-impl<'s> Io<'s> {
+impl<'s> Wire<'s> {
     /// Begins with `early`, which was read already.
     pub(super) fn new(
         socket: &'s mut Socket,
         early: BytesMut,
         conduct: Arc<Conduct>,
         patience: Duration,
-    ) -> Self {
-        Self { socket, early, conduct, patience, stalled: None }
+    ) -> Mutex<Self> {
+        Mutex::new(Self {
+            socket,
+            early,
+            kept: BytesMut::new(),
+            conduct,
+            patience,
+            stalled: None,
+            failed: None,
+        })
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.early.has_remaining() {
+            let size = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early.split_to(size));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let outcome = self.socket.poll_read(cx, buf);
+        self.conduct.received(buf.filled().len() - before);
+        outcome
+    }
+
+    /// Keeps `parts`, or hands to the kernel what it takes of them after all that was kept.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let size = parts.iter().map(|part| part.len()).sum::<usize>();
+        if self.kept.len() + size > ENOUGH_BYTES {
+            ready!(self.poll_written(cx))?;
+        }
+        if size > ENOUGH_BYTES {
+            let outcome = self.socket.poll_write(cx, parts);
+            return self.unless_stalled(cx, outcome);
+        }
+        if self.kept.is_empty() {
+            self.kept.reserve(size.max(FEW_BYTES));
+        }
+        parts.iter().for_each(|part| self.kept.extend_from_slice(part));
+        Poll::Ready(Ok(size))
+    }
+
+    /// Waits until the kernel has everything.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.kept.has_remaining() {
+            let outcome = self.socket.poll_write(cx, &[IoSlice::new(&self.kept)]);
+            match ready!(self.unless_stalled(cx, outcome))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                size => self.kept.advance(size),
+            }
+        }
+        // A connection that waits needs no room.
+        self.kept = BytesMut::new();
+        let outcome = self.socket.poll_flush(cx);
+        self.unless_stalled(cx, outcome)
     }
 
     /// What a write gives; an error where none could be made for too long.
@@ -49,28 +117,48 @@ impl<'s> Io<'s> {
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
         stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
+
+    /// What went wrong when nobody was there to be told.
+    fn heard(&mut self) -> io::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
 }
 
-impl AsyncRead for Io<'_> {
+/// Does what `serving` does; whenever that waits, what was written goes out.
+pub(super) async fn writing<T>(wire: &Mutex<Wire<'_>>, serving: impl Future<Output = T>) -> T {
+    let mut serving = pin!(serving);
+    std::future::poll_fn(|cx| {
+        let outcome = serving.as_mut().poll(cx);
+        let mut wire = wire.lock();
+        if let Poll::Ready(Err(error)) = wire.poll_written(cx)
+            && outcome.is_pending()
+        {
+            wire.kept.clear();
+            wire.failed = Some(error);
+            // h2 hears of it when it reads.
+            cx.waker().wake_by_ref();
+        }
+        outcome
+    })
+    .await
+}
+
+/// A connection that is lent to h2.
+pub(super) struct Io<'w, 's>(pub(super) &'w Mutex<Wire<'s>>);
+
+impl AsyncRead for Io<'_, '_> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.early.has_remaining() {
-            let size = this.early.len().min(buf.remaining());
-            buf.put_slice(&this.early.split_to(size));
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        let outcome = this.socket.poll_read(cx, buf);
-        this.conduct.received(buf.filled().len() - before);
-        outcome
+        let mut wire = self.0.lock();
+        wire.heard()?;
+        wire.poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Io<'_> {
+impl AsyncWrite for Io<'_, '_> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -84,23 +172,90 @@ impl AsyncWrite for Io<'_> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let outcome = this.socket.poll_write(cx, parts);
-        this.unless_stalled(cx, outcome)
+        let mut wire = self.0.lock();
+        wire.heard()?;
+        wire.poll_write(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let outcome = this.socket.poll_flush(cx);
-        this.unless_stalled(cx, outcome)
+    /// [`writing`] does, when there is nothing else to be written.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.lock().heard())
     }
 
     /// The careful close that follows says the rest.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
+        let mut wire = self.0.lock();
+        wire.heard()?;
+        wire.poll_written(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    fn lent(socket: &mut Socket) -> Mutex<Wire<'_>> {
+        Wire::new(socket, BytesMut::new(), Arc::default(), Duration::from_secs(60))
+    }
+
+    #[tokio::test]
+    async fn what_is_written_goes_out_together_when_there_is_nothing_else_to_do() {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        let mut socket = Socket::Unix(ours);
+        let wire = lent(&mut socket);
+        let mut read = [0; 8];
+        let size = writing(&wire, async {
+            for part in [b"a", b"b", b"c"] {
+                Io(&wire).write_all(part).await.unwrap();
+                Io(&wire).flush().await.unwrap();
+                let nothing = peer.try_read(&mut read).unwrap_err();
+                assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+            }
+            peer.read(&mut read).await.unwrap()
+        })
+        .await;
+        assert_eq!(read.get(..size), Some(&b"abc"[..]));
+    }
+
+    #[tokio::test]
+    async fn what_is_much_is_not_kept_and_comes_behind_what_was() {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        let mut socket = Socket::Unix(ours);
+        let wire = lent(&mut socket);
+        let much = vec![b'b'; 3 * ENOUGH_BYTES];
+        let written = writing(&wire, async {
+            Io(&wire).write_all(b"a").await.unwrap();
+            for piece in much.chunks(ENOUGH_BYTES / 2) {
+                Io(&wire).write_all(piece).await.unwrap();
+            }
+            Io(&wire).write_all(&much).await.unwrap();
+            Io(&wire).shutdown().await.unwrap();
+        });
+        let mut read = vec![0; 1 + 2 * much.len()];
+        let (_, size) = tokio::join!(written, peer.read_exact(&mut read));
+        assert_eq!(size.unwrap(), read.len());
+        let (first, rest) = read.split_first().unwrap();
+        assert!(*first == b'a' && rest.iter().all(|byte| *byte == b'b'));
+    }
+
+    #[tokio::test]
+    async fn who_reads_hears_that_a_write_failed() {
+        let (ours, peer) = UnixStream::pair().unwrap();
+        drop(peer);
+        let mut socket = Socket::Unix(ours);
+        let wire = lent(&mut socket);
+        let heard = writing(&wire, async {
+            Io(&wire).write_all(b"a").await.unwrap();
+            tokio::task::yield_now().await;
+            Io(&wire).read(&mut [0]).await
+        });
+        assert_eq!(heard.await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }
