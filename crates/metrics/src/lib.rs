@@ -5,6 +5,7 @@
 //! stored. Must not know HTTP, files, or who reads it.
 
 mod cache;
+mod dropped;
 mod histogram;
 mod phases;
 mod registry;
@@ -12,6 +13,7 @@ mod site;
 mod snapshot;
 
 pub use cache::{CacheMetrics, CacheOutcome, CacheSnapshot};
+pub use dropped::{DropMetrics, DropSnapshot, Dropped};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use phases::{Phase, PhaseClock, PhaseDurations};
 pub use registry::Registry;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::{SiteMetrics, Snapshot};
+use crate::{DropMetrics, SiteMetrics, Snapshot};
 
 /// Every site's counters by name. A site keeps its counters from release to release.
 #[derive(Debug, Default)]
 pub struct Registry {
     sites: ArcSwap<BTreeMap<String, Arc<SiteMetrics>>>,
+    /// Of clients that got to no site.
+    pub drops: DropMetrics,
 }
 
 impl Registry {
@@ -35,11 +37,12 @@ impl Registry {
         chosen
     }
 
-    /// What every site counted so far.
+    /// What was counted so far.
     pub fn snapshot(&self) -> Snapshot {
         let sites = self.sites.load();
         Snapshot {
             sites: sites.iter().map(|(name, site)| (name.clone(), site.snapshot())).collect(),
+            drops: self.drops.snapshot(),
         }
     }
 

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheSnapshot, HistogramSnapshot};
+use crate::{CacheSnapshot, DropSnapshot, HistogramSnapshot};
 
-/// Every site's counters since the process started.
+/// The counters of a process since it started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// By name.
     pub sites: BTreeMap<String, SiteSnapshot>,
+    /// Of clients that got to no site.
+    #[serde(default)]
+    pub drops: DropSnapshot,
 }
 
 impl Snapshot {
@@ -20,7 +23,7 @@ impl Snapshot {
         let sites = self.sites.iter().map(|(name, now)| {
             (name.clone(), now.delta(earlier.sites.get(name).unwrap_or(&nothing)))
         });
-        Self { sites: sites.collect() }
+        Self { sites: sites.collect(), drops: self.drops.delta(&earlier.drops) }
     }
 
     /// Adds what another process counted.
@@ -28,6 +31,7 @@ impl Snapshot {
         for (name, site) in &other.sites {
             self.sites.entry(name.clone()).or_default().merge(site);
         }
+        self.drops.merge(&other.drops);
     }
 }
 

@@ -8,6 +8,7 @@ mod cache;
 mod clients;
 mod compress;
 mod conditions;
+mod drops;
 mod error;
 mod error_page;
 mod exchange;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use onebox_metrics::Dropped;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use socket2::{SockFilter, SockRef};
@@ -171,9 +172,16 @@ impl<H: Handler> Acceptor<H> {
                 let Some(connection) = known else { return };
                 let encrypted = tokio::select! {
                     encrypted = Box::pin(encrypt(socket, &tls, handler.limits().header_timeout)) => encrypted,
-                    () = lifecycle.close_idle() => None,
+                    () = lifecycle.close_idle() => return,
                 };
-                let Some(socket) = encrypted else { return };
+                let socket = match encrypted {
+                    Ok(Some(socket)) => socket,
+                    Ok(None) => return,
+                    Err(error) => {
+                        tracing::debug!(%error, "no handshake");
+                        return handler.sent_away(Dropped::Handshake, &connection);
+                    }
+                };
                 let connection = ConnectionInfo { scheme: Scheme::Https, ..connection };
                 if socket.speaks_http2() {
                     let client = http2::Client { socket, early: BytesMut::new(), connection };
@@ -185,16 +193,11 @@ impl<H: Handler> Acceptor<H> {
     }
 }
 
-/// Agrees on keys with a client; `None` where that fails, or was all it wanted.
-async fn encrypt(socket: Socket, tls: &Tls, patience: Duration) -> Option<Socket> {
-    let Socket::Tcp(stream) = socket else { return None };
-    match tls.accept(stream, patience).await {
-        Ok(stream) => stream.map(|stream| Socket::Tls(Box::new(stream))),
-        Err(error) => {
-            tracing::debug!(%error, "no handshake");
-            None
-        }
-    }
+/// Agrees on keys with a client; `None` where that was all it wanted.
+async fn encrypt(socket: Socket, tls: &Tls, patience: Duration) -> io::Result<Option<Socket>> {
+    let Socket::Tcp(stream) = socket else { return Ok(None) };
+    let stream = tls.accept(stream, patience).await?;
+    Ok(stream.map(|stream| Socket::Tls(Box::new(stream))))
 }
 
 /// The connection of whom a trusted proxy introduces at its beginning; `None`: there was no introduction.

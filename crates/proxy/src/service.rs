@@ -9,12 +9,13 @@ use std::sync::{Arc, Weak};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use onebox_config::{Clients, Limits, Nobody};
-use onebox_metrics::{Registry, ServedBy};
+use onebox_metrics::{Dropped, Registry, ServedBy};
 use onebox_uwsgi::{Body, Request, Vars};
 
 use crate::access_log::AccessLog;
 use crate::clients;
 use crate::compress;
+use crate::drops::Drops;
 use crate::error::ProxyError;
 use crate::error_page::ErrorPage;
 pub(crate) use crate::exchange::Exchange;
@@ -44,6 +45,7 @@ pub(crate) struct Service {
     passwords: Passwords,
     access_log: AccessLog,
     metrics: Arc<Registry>,
+    pub(crate) drops: Drops,
     lifecycle: Arc<Lifecycle>,
     pub(crate) tls: Arc<Tls>,
     /// Where HTTPS is served; 0: nowhere.
@@ -67,6 +69,7 @@ impl Service {
             static_files: StaticFiles::default(),
             passwords: Passwords::default(),
             access_log,
+            drops: Drops::new(Arc::clone(&metrics)),
             metrics,
             lifecycle,
             tls,
@@ -223,6 +226,9 @@ impl Service {
     ) -> (Response, Exchange) {
         let mut exchange = Exchange::refused(connection);
         exchange.refuse(refusal.status, refusal.reason);
+        let is_late = *refusal == Refusal::HEAD_TIMED_OUT;
+        let why = if is_late { Dropped::Slow } else { Dropped::Malformed };
+        self.drops.count(why, connection.peer.map(|peer| peer.ip()));
         (last_page(&exchange, refusal.status, refusal.reason), exchange)
     }
 

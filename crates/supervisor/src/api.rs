@@ -40,6 +40,22 @@ pub struct ApplianceStatus {
     pub engine: Option<EngineStatus>,
     /// Every site, by name.
     pub sites: Vec<SiteStatus>,
+    /// Who got to no site since the supervisor started.
+    #[serde(default)]
+    pub dropped: DroppedClients,
+}
+
+/// Clients that were sent away before they got to a site, by reason.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct DroppedClients {
+    /// What they said was no request, or too large.
+    pub malformed: u64,
+    /// The head of their request did not come in time.
+    pub slow: u64,
+    /// They did not agree on keys, or not in time.
+    pub handshake: u64,
+    /// They flooded their connection.
+    pub flood: u64,
 }
 
 /// One generation of the engine.

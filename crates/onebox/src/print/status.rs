@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use onebox_supervisor::api::{
-    ApplianceStatus, CacheStatus, CertificateSource, CertificateStatus, Mode, ServerHealth,
-    ServerState, SiteState, SiteStatus, WorkerState,
+    ApplianceStatus, CacheStatus, CertificateSource, CertificateStatus, DroppedClients, Mode,
+    ServerHealth, ServerState, SiteState, SiteStatus, WorkerState,
 };
 
 use super::table::Columns;
@@ -28,6 +28,9 @@ pub(crate) fn appliance(status: &ApplianceStatus, now_ms: i64) -> String {
     let _ = writeln!(text, "sites      {}", style::address(sites(&status.http, &status.https)));
     let _ = writeln!(text, "dashboard  {}", style::address(with_scheme(&status.admin)));
     let _ = writeln!(text, "state      {}", status.state_dir);
+    if let Some(dropped) = dropped(&status.dropped) {
+        let _ = writeln!(text, "sent away  {dropped}");
+    }
     text.push('\n');
     if status.sites.is_empty() {
         text.push_str("no site yet; `onebox deploy PATH` makes one");
@@ -55,6 +58,19 @@ pub(crate) fn appliance(status: &ApplianceStatus, now_ms: i64) -> String {
         }
     }
     text
+}
+
+/// Who got to no site; `None`: everybody did.
+fn dropped(clients: &DroppedClients) -> Option<String> {
+    let reasons = [
+        (clients.malformed, "sent what is no request"),
+        (clients.slow, "were too slow with it"),
+        (clients.handshake, "agreed on no keys"),
+        (clients.flood, "flooded their connection"),
+    ];
+    let told = reasons.into_iter().filter(|(count, _)| *count > 0);
+    let told: Vec<_> = told.map(|(count, what)| format!("{count} {what}")).collect();
+    (!told.is_empty()).then(|| format!("clients: {}", told.join(", ")))
 }
 
 /// One site in full.
@@ -299,6 +315,7 @@ mod tests {
             admin: vec!["127.0.0.1:8081".into()],
             engine: Some(EngineStatus { generation: 2, pid: 8, started_ms: 0, crashes: 0 }),
             sites: vec![blog()],
+            dropped: DroppedClients { malformed: 12, flood: 2, ..DroppedClients::default() },
         };
         insta::assert_snapshot!(plain(&appliance(&status, 30_000)));
     }

@@ -165,13 +165,19 @@ fn the_proxy_protocol_stands_before_a_handshake() {
     };
     let trusting = deployed("127.0.0.1");
     let https = trusting.https.unwrap();
-    let ask = |address: SocketAddr| {
-        Https::new(address, &pem.certificate).ask("a.example", "/", &["-H", "Host: a.example"])
+    let ask_in = |version: &str, address: SocketAddr| {
+        let arguments = ["-H", "Host: a.example", version];
+        Https::new(address, &pem.certificate).ask("a.example", "/", &arguments)
     };
+    let ask = |address: SocketAddr| ask_in("--http1.1", address);
     let (client, local) = ("192.0.2.7:4711", "198.51.100.1:8443");
     for introduction in introductions(client.parse().unwrap(), local.parse().unwrap()) {
-        let said = ask(Relay::start(https, introduction).address).ok().stdout;
-        assert!(said.ends_with("\r\n\r\n192.0.2.7 4711 8443 https on"), "{said}");
+        for (version, begins) in [("--http1.1", "HTTP/1.1 200"), ("--http2", "HTTP/2 200")] {
+            let relay = Relay::start(https, introduction.clone());
+            let said = ask_in(version, relay.address).ok().stdout;
+            assert!(said.starts_with(begins), "{said}");
+            assert!(said.ends_with("\r\n\r\n192.0.2.7 4711 8443 https on"), "{said}");
+        }
     }
     // The proxy speaks for itself: its health check.
     let own = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
@@ -200,6 +206,23 @@ fn the_proxy_protocol_stands_before_a_handshake() {
     assert!(!ask(Relay::start(https, text).address).status.success());
     let said = ask(https).ok().stdout;
     assert!(said.contains("\r\n\r\n127.0.0.1 "), "{said}");
+}
+
+#[test]
+fn the_proxy_protocol_stands_before_http_2() {
+    let appliance = appliance("trusted-proxies = '127.0.0.1'\nproxy-protocol = true\n");
+    let ask = |address: SocketAddr| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "60", "--http2-prior-knowledge", "-H", "Host: inside"]);
+        command.arg(format!("http://{address}/who?a"));
+        run(command)
+    };
+    let (client, local) = ("192.0.2.7:4711", "198.51.100.1:8080");
+    for introduction in introductions(client.parse().unwrap(), local.parse().unwrap()) {
+        let said = ask(Relay::start(appliance.http, introduction).address).ok().stdout;
+        assert_eq!(said, "192.0.2.7 inside a http HTTP/2.0");
+    }
+    assert!(!ask(appliance.http).status.success(), "nobody is introduced");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::harness::{Finished, SiteFolder, TestBox, client_works, environment_of, get, run};
+use crate::harness::{
+    Fifo, Finished, SiteFolder, TestBox, client_meets, client_works, environment_of, get, run,
+};
 
 const APP: &str = r#"
 import hashlib
@@ -214,6 +216,62 @@ fn strange_frames_and_floods_are_answered_as_they_deserve_and_harm_nobody_else()
     appliance.deploy(site().path()).ok();
     client_works("http2_frames.py", appliance.http);
     assert_eq!(get(appliance.http, "localhost", "/public/page.css").status, 200);
+    // Pings, settings, unknown frames, resets, CONTINUATION and DATA without content; the log hears of one, for a while.
+    appliance.wait_for_line("floods its connection");
+    while appliance.status()["dropped"]["flood"].as_u64().unwrap() < 6 {
+        thread::yield_now();
+    }
+    assert!(appliance.status()["dropped"]["malformed"].as_u64().unwrap() > 30);
+    let status = appliance.cli(&["status"]).ok().stdout;
+    assert!(status.contains("flooded their connection"), "{status}");
+    let metrics = appliance.api("/metrics").ok().stdout;
+    assert!(metrics.contains("onebox_clients_dropped_total{reason=\"flood\"} "), "{metrics}");
+}
+
+/// A stream that has begun, a request whose answer has not, and one that comes when the client has been told to leave, while `end`
+/// ends the process that has them.
+fn nothing_in_flight_is_lost(end: impl FnOnce(&TestBox)) -> TestBox {
+    let appliance = TestBox::start();
+    let [stream, held, hold, begun, told] = std::array::from_fn(|_| Fifo::new());
+    let site = SiteFolder::fixture("stream");
+    site.write(
+        "onebox.toml",
+        &format!(
+            "reload-mercy = \"60s\"\n[env]\nSTREAM_FIFO = {:?}\nHELD_FIFO = {:?}\nHOLD_FIFO = {:?}\n",
+            stream.path(),
+            held.path(),
+            hold.path()
+        ),
+    );
+    appliance.deploy(site.path()).ok();
+    thread::scope(|scope| {
+        let fifos = [begun.path(), told.path()];
+        let http = appliance.http;
+        let client = scope.spawn(move || client_meets("http2_drain.py", http, &fifos));
+        held.wait_for_writer();
+        begun.wait_for_writer();
+        end(&appliance);
+        told.wait_for_writer();
+        hold.release_reader();
+        stream.release_reader();
+        client.join().unwrap();
+    });
+    appliance
+}
+
+#[test]
+fn streams_in_flight_finish_when_the_appliance_ends() {
+    let mut appliance = nothing_in_flight_is_lost(|appliance| appliance.signal(Signal::TERM));
+    assert_eq!(appliance.wait(), 0);
+}
+
+#[test]
+fn streams_in_flight_finish_when_the_configuration_is_read_again() {
+    let appliance = nothing_in_flight_is_lost(|appliance| {
+        appliance.write_config("[limits]\nmax-streams = 100\n");
+        appliance.signal(Signal::HUP);
+    });
+    assert_eq!(get(appliance.http, "localhost", "/").status, 200);
 }
 
 #[test]

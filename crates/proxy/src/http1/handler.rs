@@ -1,6 +1,7 @@
 //! What answers requests: the seam between connections and the pipeline.
 
 use onebox_config::{Clients, Limits};
+use onebox_metrics::Dropped;
 
 use super::refusal::Refusal;
 use super::send::Sent;
@@ -33,6 +34,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
 
     /// An answer was sent, or was cut.
     fn sent(&self, exchange: Self::Exchange, outcome: Sent);
+
+    /// A client was sent away without an answer.
+    fn sent_away(&self, why: Dropped, connection: &ConnectionInfo);
 }
 
 impl Handler for Service {
@@ -61,5 +65,9 @@ impl Handler for Service {
 
     fn sent(&self, exchange: Exchange, outcome: Sent) {
         exchange.sent(outcome);
+    }
+
+    fn sent_away(&self, why: Dropped, connection: &ConnectionInfo) {
+        self.drops.count(why, connection.peer.map(|peer| peer.ip()));
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Responder {
     pub(crate) dropped: Notify,
     /// What became of the answers.
     pub(crate) sent: Mutex<Vec<Sent>>,
+    /// Why clients were sent away.
+    pub(crate) sent_away: Mutex<Vec<onebox_metrics::Dropped>>,
 }
 
 impl Handler for Arc<Responder> {
@@ -106,6 +108,10 @@ impl Handler for Arc<Responder> {
 
     fn sent(&self, _exchange: (), outcome: Sent) {
         self.sent.lock().push(outcome);
+    }
+
+    fn sent_away(&self, why: onebox_metrics::Dropped, _connection: &ConnectionInfo) {
+        self.sent_away.lock().push(why);
     }
 }
 
@@ -191,6 +197,7 @@ impl Server {
             came: Notify::new(),
             dropped: Notify::new(),
             sent: Mutex::default(),
+            sent_away: Mutex::default(),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -10,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use h2::Reason;
 use h2::server::{Builder, Connection};
 use onebox_config::Limits;
+use onebox_metrics::Dropped;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::conduct::Conduct;
@@ -74,8 +75,8 @@ async fn open<'w, 's>(
 }
 
 fn builder(limits: &Limits) -> Builder {
-    // What is too large is ours to answer as long as it is not much too large.
-    let head_bytes = limits.max_head_bytes + FIELD_OVERHEAD * (MAX_FIELDS + 4);
+    // What is too large is ours to answer, and to count, up to twice of what it may be; above that h2 answers, with nothing but 431.
+    let head_bytes = 2 * limits.max_head_bytes + FIELD_OVERHEAD * (MAX_FIELDS + 4);
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(limits.max_streams)
@@ -84,6 +85,17 @@ fn builder(limits: &Limits) -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER);
     builder
+}
+
+/// Why the connection of a client was given up by h2, where that was not the client's wish nor the network's.
+fn sent_away(error: &h2::Error) -> Option<Dropped> {
+    if !error.is_library() {
+        return None;
+    }
+    match error.reason() {
+        Some(Reason::ENHANCE_YOUR_CALM) => Some(Dropped::Flood),
+        _ => Some(Dropped::Malformed),
+    }
 }
 
 /// How a connection ends.
@@ -151,6 +163,9 @@ impl<H: Handler> Visit<'_, H> {
                 }
                 (Event::Asked(Some(Err(error))), _) => {
                     tracing::debug!(%error, "a connection of HTTP/2 broke");
+                    if let Some(why) = sent_away(&error) {
+                        self.handler.sent_away(why, self.connection);
+                    }
                     return if error.is_io() { Ending::Plain } else { Ending::Careful };
                 }
                 (Event::Asked(None), _) => return Ending::Careful,
@@ -171,8 +186,7 @@ impl<H: Handler> Visit<'_, H> {
                     stage = Stage::Left;
                 }
                 (Event::TooMuch, _) => {
-                    let peer = self.connection.peer.map(|peer| peer.ip().to_canonical());
-                    tracing::info!(?peer, "a client was sent away: it floods its connection");
+                    self.handler.sent_away(Dropped::Flood, self.connection);
                     requests.clear();
                     session.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     stage = Stage::Left;

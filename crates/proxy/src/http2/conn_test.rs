@@ -6,6 +6,7 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response, StatusCode};
+use onebox_metrics::Dropped;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -244,6 +245,7 @@ async fn a_client_that_takes_its_requests_back_for_sport_is_sent_away() {
         out.send_reset(Reason::CANCEL);
     };
     assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
+    assert_eq!(*server.responder.sent_away.lock(), [Dropped::Flood]);
     let mut other = connect(&server).await;
     assert_eq!(other.text("/host").await, "a.example");
 }

@@ -39,6 +39,7 @@ fn exposition(status: &ApplianceStatus, totals: &Totals, lost: u64, recycles: &R
     workers(&mut page, status, recycles);
     processes(&mut page, totals);
     the_box(&mut page, totals);
+    drops(&mut page, totals);
     page.text
 }
 
@@ -240,6 +241,17 @@ fn the_box(page: &mut Page, totals: &Totals) {
     for (name, help, value) in counters {
         page.family(name, "counter", help);
         page.line("", &[], value);
+    }
+}
+
+fn drops(page: &mut Page, totals: &Totals) {
+    page.family(
+        "onebox_clients_dropped_total",
+        "counter",
+        "Clients that were sent away before they got to a site.",
+    );
+    for (reason, count) in totals.drops.by_reason() {
+        page.line("", &[("reason", reason)], count);
     }
 }
 

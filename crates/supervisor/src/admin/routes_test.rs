@@ -221,6 +221,7 @@ fn take_three_seconds(api: &Api, from_ms: i64) {
             sites: blog.into_iter().collect(),
             processes: [("engine".to_owned(), engine)].into(),
             the_box,
+            ..Tick::default()
         });
     }
 }

@@ -3,8 +3,8 @@
 use super::fallback::fallback_of;
 use super::{Appliance, OperationError, Running, Settings, SiteRelease};
 use crate::api::{
-    ApplianceStatus, CacheStatus, EngineStatus, Explanation, Mode, Release, SiteState, SiteStatus,
-    UpstreamRoute, WorkerState, WorkerStatus,
+    ApplianceStatus, CacheStatus, DroppedClients, EngineStatus, Explanation, Mode, Release,
+    SiteState, SiteStatus, UpstreamRoute, WorkerState, WorkerStatus,
 };
 use crate::engine::{Generation, Loaded};
 use crate::listeners::ListenerSet;
@@ -40,6 +40,7 @@ impl Appliance {
                 crashes: running.crashes,
             }),
             sites,
+            dropped: self.dropped(),
         })
     }
 
@@ -171,6 +172,16 @@ impl Appliance {
 }
 
 impl Appliance {
+    fn dropped(&self) -> DroppedClients {
+        let drops = self.history.totals().drops;
+        DroppedClients {
+            malformed: drops.malformed,
+            slow: drops.slow,
+            handshake: drops.handshake,
+            flood: drops.flood,
+        }
+    }
+
     fn cache_status(&self, site: &str) -> CacheStatus {
         let totals = self.history.totals();
         let counted = totals.sites.get(site).map(|site| site.counted.cache).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onebox_metrics::SiteSnapshot;
+use onebox_metrics::{DropSnapshot, SiteSnapshot};
 
 /// What can be added up over time.
 pub(crate) trait Figures: Clone + Default {
@@ -153,6 +153,8 @@ pub(crate) struct Tick {
     /// By name: `supervisor`, `engine`, `blog.1`.
     pub(crate) processes: BTreeMap<String, ProcessFigures>,
     pub(crate) the_box: BoxFigures,
+    /// Clients that got to no site.
+    pub(crate) drops: DropSnapshot,
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use onebox_metrics::DropSnapshot;
+
 use super::figures::{BoxFigures, Figures, ProcessFigures, SiteFigures, Tick};
 
 /// Everything up to now.
@@ -13,6 +15,8 @@ pub(crate) struct Totals {
     pub(crate) processes: BTreeMap<String, ProcessFigures>,
     /// The bytes of its network are since the appliance started.
     pub(crate) the_box: BoxFigures,
+    /// Clients that got to no site; only grows.
+    pub(crate) drops: DropSnapshot,
 }
 
 impl Totals {
@@ -28,6 +32,7 @@ impl Totals {
                 total.counted.cache.stored_bytes = now.counted.cache.stored_bytes;
             }
         }
+        self.drops.merge(&tick.drops);
         let before = std::mem::replace(&mut self.processes, tick.processes.clone());
         for (name, now) in &mut self.processes {
             let earlier_us = before.get(name).map_or(0, |earlier| earlier.cpu_us);

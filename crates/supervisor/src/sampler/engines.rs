@@ -72,7 +72,7 @@ mod tests {
         let totals = requests.map(|requests| {
             let by_class = [0, 0, requests, 0, 0, 0];
             let site = SiteSnapshot { by_class, in_flight: 2, ..SiteSnapshot::default() };
-            Snapshot { sites: [("blog".to_owned(), site)].into() }
+            Snapshot { sites: [("blog".to_owned(), site)].into(), ..Snapshot::default() }
         });
         Told { generation, totals }
     }

@@ -109,6 +109,7 @@ fn tick(counted: &Snapshot, taken: Taken, lasted: Duration) -> Tick {
         sites: counted.sites.iter().filter_map(figures).collect(),
         processes: taken.processes,
         the_box: taken.the_box,
+        drops: counted.drops,
     }
 }
 
@@ -144,6 +145,8 @@ fn quantile_ms(histogram: &HistogramSnapshot, q: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use onebox_metrics::DropSnapshot;
+
     use super::*;
 
     #[test]
@@ -165,12 +168,13 @@ mod tests {
         let processes = processes.map(|(name, figures)| (name.to_owned(), figures)).into();
         let taken = Taken { processes, the_box: BoxFigures::default() };
         let site = SiteSnapshot { by_class: [0, 0, 6, 0, 0, 2], ..SiteSnapshot::default() };
-        let counted = Snapshot { sites: [("blog".to_owned(), site)].into() };
+        let drops = DropSnapshot { flood: 3, ..DropSnapshot::default() };
+        let counted = Snapshot { sites: [("blog".to_owned(), site)].into(), drops };
         let sample = sample(&counted, &taken, Duration::from_secs(2));
         assert_eq!((sample.memory_bytes, sample.cpu), (12, 0.2));
         assert_eq!((sample.sites[0].requests_per_s, sample.sites[0].errors_per_s), (4.0, 1.0));
         let tick = tick(&counted, taken, Duration::from_secs(2));
         let blog = &tick.sites["blog"];
-        assert_eq!((blog.samples, blog.answers_max), (2, 4));
+        assert_eq!((blog.samples, blog.answers_max, tick.drops.flood), (2, 4, 3));
     }
 }

@@ -21,7 +21,7 @@ pub(crate) use command::{DEADLINE, Finished, onebox, run};
 pub(crate) use fifo::Fifo;
 pub(crate) use http::{Answer, Connection, begin_stream, get};
 pub(crate) use nginx::{Nginx, free_address};
-pub(crate) use packages::{client_works, environment_of, made_once};
+pub(crate) use packages::{client_meets, client_works, environment_of, made_once};
 pub(crate) use pebble::Pebble;
 pub(crate) use peer::{Peer, php_fpm, uwsgi_can_be_built};
 pub(crate) use poller::Poller;

@@ -9,9 +9,14 @@ use super::command::run;
 
 /// Has a client of the package index, `fixtures/clients/SCRIPT`, do its work; it checks what it sees, and says so at the end.
 pub(crate) fn client_works(script: &str, server: SocketAddr) {
+    client_meets(script, server, &[]);
+}
+
+/// The same for a client that opens FIFOs of the test to say how far it is.
+pub(crate) fn client_meets(script: &str, server: SocketAddr, fifos: &[&Path]) {
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clients");
     let mut client = Command::new(environment_of("frameworks").join("bin/python"));
-    client.arg(clients.join(script)).arg(format!("http://localhost:{}", server.port()));
+    client.arg(clients.join(script)).arg(format!("http://localhost:{}", server.port())).args(fifos);
     let finished = run(client).ok();
     assert!(finished.stdout.ends_with("done\n"), "{}", finished.all());
 }

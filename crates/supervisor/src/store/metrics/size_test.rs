@@ -89,6 +89,7 @@ fn tick(durations: &mut Durations, at_ms: i64, seconds: u64) -> Tick {
         sites: (0..SITES).map(|n| (format!("site-{n}"), durations.site(seconds))).collect(),
         processes: (0..PROCESSES).map(|n| (format!("site-{n}.1"), process)).collect(),
         the_box,
+        ..Tick::default()
     }
 }
 
