@@ -4,6 +4,7 @@
 
 mod cache;
 mod check;
+mod limit;
 mod password;
 mod pattern;
 mod process;
@@ -24,6 +25,7 @@ use ipnet::IpNet;
 use crate::{ConfigError, Origin, Problem, document};
 
 pub use cache::{CacheDefaults, CacheRules};
+pub use limit::{Limit, LimitKey, Rate};
 pub use pattern::{Matcher, Pattern};
 pub use process::ProcessProperties;
 pub use route::{OwnAnswer, Route, RouteFiles, Routing};

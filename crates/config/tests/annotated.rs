@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onebox_config::site::{
-    ActiveCheck, Application, Auth, CacheRules, ErrorPage, HeaderRules, OwnAnswer, OwnCertificate,
-    Pattern, ProcessLimits, ProcessProperties, Protocol, ProxyProtocol, PythonChoice, Route,
-    RouteFiles, Routing, Rules, Script, Server, ServerAddress, SiteTls, SocketAddress, SocketOwner,
-    Upstream, UwsgiSockets,
+    ActiveCheck, Application, Auth, CacheRules, ErrorPage, HeaderRules, Limit, LimitKey, OwnAnswer,
+    OwnCertificate, Pattern, ProcessLimits, ProcessProperties, Protocol, ProxyProtocol,
+    PythonChoice, Rate, Route, RouteFiles, Routing, Rules, Script, Server, ServerAddress, SiteTls,
+    SocketAddress, SocketOwner, Upstream, UwsgiSockets,
 };
 use onebox_config::{
     Account, AcmeSettings, BoxConfig, BoxFlags, Clients, ConfigError, SiteConfig, group_number,
@@ -103,6 +103,12 @@ fn routing() -> Routing {
                 users: vec![field("ann", hash)],
             }),
             allow: Some(vec!["10.0.0.0/8".parse().unwrap(), "127.0.0.1/32".parse().unwrap()]),
+            deny: Some(vec!["203.0.113.0/24".parse().unwrap()]),
+            limits: Some(vec![Limit {
+                rate: Some(Rate { requests: 10, per: Duration::from_secs(1), burst: 40 }),
+                concurrent: Some(20),
+                by: LimitKey::Address,
+            }]),
             index: Some(vec!["index.html".to_owned(), "index.htm".to_owned()]),
             listing: Some(false),
             try_files: try_files.unwrap().routing.rules.try_files,
@@ -154,7 +160,8 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
     let unknown = "0123456789 = 1\n[health]\n0123456789 = 1\n[hooks]\n0123456789 = 1\n\
                    [[upstream]]\nto = 'http://a'\n0123456789 = 1\n[upstream.health]\n0123456789 = 1\n\
                    [headers]\n0123456789 = 1\n[auth]\nusers = { a = '$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy' }\n0123456789 = 1\n\
-                   [[route]]\npath = '/a'\n0123456789 = 1\n[tls]\n0123456789 = 1\n[cache]\n0123456789 = 1\n";
+                   [[route]]\npath = '/a'\n0123456789 = 1\n[tls]\n0123456789 = 1\n[cache]\n0123456789 = 1\n\
+                   [[limit]]\nrate = '1/s'\n0123456789 = 1\n";
     let mut expected = known(&parse_site(unknown, Path::new("onebox.toml")).unwrap_err());
     for section in [
         "env",
@@ -165,6 +172,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
         "request-headers",
         "errors",
         "route",
+        "limit",
         "tls",
         "sendfile",
     ] {

@@ -27,7 +27,7 @@ fn snapshot(kind: &str, file: &Path, told: &str) {
 #[test]
 fn every_wrong_site_file_is_told_with_all_its_problems() {
     let files = fixtures("invalid");
-    assert_eq!(files.len(), 16);
+    assert_eq!(files.len(), 17);
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let error = parse_site(&text, Path::new("onebox.toml")).expect_err("the file is wrong");

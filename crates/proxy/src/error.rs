@@ -36,6 +36,12 @@ pub(crate) enum ProxyError {
         /// What browsers show.
         realm: String,
     },
+    /// The client has reached a limit of the configuration.
+    #[error("more requests than [[limit]] allows")]
+    TooMany {
+        /// When there is room again, in seconds.
+        retry_after_s: u32,
+    },
     /// More passwords wait for their check than ever should.
     #[error("too many passwords to check")]
     TooManyChecks,
@@ -128,6 +134,7 @@ impl ProxyError {
             Self::Unauthorized { .. } => 401,
             Self::Body(BodyError::TimedOut) | Self::Packet(PacketRefusal::TooSlow) => 408,
             Self::Body(BodyError::TooLarge { .. }) => 413,
+            Self::TooMany { .. } => 429,
             Self::VarsTooLarge(_) => 431,
             Self::NotTaken(_)
             | Self::Stopped
@@ -185,6 +192,9 @@ impl ProxyError {
             Self::Configured(410) => "This page is gone for good.".into(),
             Self::Configured(_) => "This page is not shown.".into(),
             Self::Unauthorized { .. } => "This page needs a name and a password.".into(),
+            Self::TooMany { retry_after_s } => {
+                format!("These are too many requests; please try again in {retry_after_s} s.")
+            }
             Self::TooManyChecks => "The server is busy; please try again in a moment.".into(),
             Self::Maintenance => "This site is being worked on; please come back later.".into(),
             Self::Body(BodyError::TooLarge { limit }) => {
@@ -235,6 +245,7 @@ impl ProxyError {
         match self {
             Self::NotTaken(_) | Self::Replaced(_) | Self::NoServer | Self::TooManyChecks => Some(1),
             Self::Maintenance => Some(60),
+            Self::TooMany { retry_after_s } => Some(*retry_after_s),
             Self::Collapsed { retry_after_s, .. } => *retry_after_s,
             _ => None,
         }
@@ -302,6 +313,7 @@ mod tests {
             (ProxyError::Configured(403), 403, Origin::Downstream),
             (ProxyError::Unauthorized { realm: "x".into() }, 401, Origin::Downstream),
             (ProxyError::TooManyChecks, 503, Origin::Upstream),
+            (ProxyError::TooMany { retry_after_s: 1 }, 429, Origin::Downstream),
             (ProxyError::Maintenance, 503, Origin::Upstream),
             (ProxyError::NoServer, 503, Origin::Upstream),
             (ProxyError::Collapsed { status: 502, retry_after_s: None }, 502, Origin::Upstream),

@@ -13,6 +13,7 @@ use crate::http1::Sent;
 use crate::message::{ConnectionInfo, RequestHead, Version};
 use crate::request_id::RequestId;
 use crate::route::RoutedSite;
+use crate::rules::Permit;
 
 /// A request that was begun. Dropped without [`Exchange::sent`], it is counted as one that got no answer.
 pub(crate) struct Exchange {
@@ -29,6 +30,8 @@ pub(crate) struct Exchange {
     bytes_in: u64,
     site: Option<(Arc<RoutedSite>, InFlight)>,
     body: Option<Arc<BodyOutcome>>,
+    /// What it counts under until its end.
+    permits: Vec<Permit>,
     log: AccessLog,
     counted: bool,
 }
@@ -77,6 +80,7 @@ impl Exchange {
             bytes_in: (header_bytes + line_bytes) as u64,
             site: None,
             body: None,
+            permits: Vec::new(),
             log: log.clone(),
             counted: false,
         }
@@ -98,6 +102,7 @@ impl Exchange {
             bytes_in: 0,
             site: None,
             body: None,
+            permits: Vec::new(),
             log: AccessLog::disabled(),
             counted: false,
         }
@@ -107,6 +112,11 @@ impl Exchange {
     pub(crate) fn belongs_to(&mut self, site: &Arc<RoutedSite>) {
         self.site = Some((Arc::clone(site), site.site.metrics.begin()));
         self.clock.mark(Phase::Accept);
+    }
+
+    /// It counts under limits until its answer is sent.
+    pub(crate) fn hold(&mut self, permits: Vec<Permit>) {
+        self.permits = permits;
     }
 
     /// Its body was read.

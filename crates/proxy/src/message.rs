@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +25,13 @@ pub(crate) struct ConnectionInfo {
     pub(crate) scheme: Scheme,
     /// Which routes apply.
     pub(crate) entrance: Entrance,
+}
+
+impl ConnectionInfo {
+    /// The client's address. Over a Unix socket it is somebody on this machine.
+    pub(crate) fn client(&self) -> IpAddr {
+        self.peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip()).to_canonical()
+    }
 }
 
 /// The scheme of the URLs that are asked for over a connection.
@@ -135,6 +142,15 @@ impl RequestHead {
             .filter(move |(key, _)| key == name.as_bytes())
             .map(|(_, value)| value.as_ref())
     }
+
+    /// The value of a cookie, the first of its name.
+    pub(crate) fn cookie(&self, name: &str) -> Option<&[u8]> {
+        let pairs =
+            self.header_values("cookie").flat_map(|value| value.split(|byte| *byte == b';'));
+        pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+            pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+        })
+    }
 }
 
 /// Why a request's body could not be read to its end.
@@ -238,5 +254,17 @@ impl Response {
             onward: None,
             close: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing;
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let head = testing::get("/", &[("cookie", "xsid=1; sid=2"), ("cookie", "sid=3")]);
+        assert_eq!(head.cookie("sid"), Some(&b"2"[..]));
+        assert_eq!(head.cookie("si"), None);
     }
 }

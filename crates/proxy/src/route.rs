@@ -154,14 +154,14 @@ impl RoutedSite {
         let sites: Vec<_> = sites.collect();
         let routes = Routes { matcher: routing.matcher(), sites };
         let routes = (!routes.sites.is_empty()).then(|| Box::new(routes));
-        let ruled = Ruled::of_site(&routing, &site.domains);
+        let ruled = Ruled::of_site(&site);
         let cached = cached(&site, &routing.cache);
         Arc::new(Self { routes, cached, ..Self::with_rules(site, ruled, &routing.rules) })
     }
 
     /// The site as a route has it.
     fn of_route(site: &Site, route: &Route) -> Self {
-        let routing = &site.routing;
+        let routing = Arc::clone(&site.routing);
         let mut site = site.clone();
         site.max_body = route.max_body.unwrap_or(site.max_body);
         site.harakiri = route.harakiri.unwrap_or(site.harakiri);
@@ -181,7 +181,7 @@ impl RoutedSite {
         };
         let upstream = site.upstreams.iter().find(named).cloned();
         let rules = route.rules.within(&routing.rules);
-        let ruled = Ruled::of_route(routing, &site.domains, route, &rules);
+        let ruled = Ruled::of_route(&site, route, &rules);
         let cached = cached(&site, &route.cache.within(&routing.cache));
         Self { upstream, cached, ..Self::with_rules(site, ruled, &rules) }
     }

@@ -24,7 +24,7 @@ use crate::lifecycle::Lifecycle;
 use crate::message::{ConnectionInfo, Entrance, RequestHead, Response};
 use crate::request_body::RequestBody;
 use crate::route::{RouteTable, RoutedSite, Site};
-use crate::rules::Passwords;
+use crate::rules::{Buckets, Passwords};
 use crate::spool::{self, SpoolLimits};
 use crate::static_files::StaticFiles;
 use crate::tls::Tls;
@@ -43,6 +43,7 @@ pub(crate) struct Service {
     probe_routes: ArcSwapOption<RouteTable>,
     static_files: StaticFiles,
     passwords: Passwords,
+    buckets: Buckets,
     access_log: AccessLog,
     metrics: Arc<Registry>,
     pub(crate) drops: Drops,
@@ -68,6 +69,7 @@ impl Service {
             probe_routes: ArcSwapOption::default(),
             static_files: StaticFiles::default(),
             passwords: Passwords::default(),
+            buckets: Buckets::new(),
             access_log,
             drops: Drops::new(Arc::clone(&metrics)),
             metrics,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::limit::{self, Limit};
 use super::password;
 use super::template::{Target, Template};
 use crate::Problem;
@@ -27,6 +28,10 @@ pub struct Rules {
     pub auth: Option<Auth>,
     /// `allow`: who may ask; `None`: as the site says it, and there everybody.
     pub allow: Option<Vec<IpNet>>,
+    /// `deny`: who may not, even where `allow` names them; `None`: as the site says it, and there nobody.
+    pub deny: Option<Vec<IpNet>>,
+    /// `[[limit]]`; `None`: as the site says it, and there none.
+    pub limits: Option<Vec<Limit>>,
     /// `index`: the files shown for a folder; `None`: as the site says it.
     pub index: Option<Vec<String>>,
     /// `listing`: whether folders without such a file list their names.
@@ -99,6 +104,8 @@ impl Rules {
             request_headers: site.request_headers.clone().then(own.request_headers),
             auth: own.auth.or_else(|| site.auth.clone()),
             allow: own.allow.or_else(|| site.allow.clone()),
+            deny: own.deny.or_else(|| site.deny.clone()),
+            limits: own.limits.or_else(|| site.limits.clone()),
             index: own.index.or_else(|| site.index.clone()),
             listing: own.listing.or(site.listing),
             try_files: own.try_files.or_else(|| site.try_files.clone()),
@@ -151,6 +158,8 @@ pub(super) fn read(
         request_headers: read_headers(section.section("request-headers"), problems),
         auth: read_auth(section, problems),
         allow: read_allow(section),
+        deny: section.read_texts("deny", network).map(in_order),
+        limits: limit::read(section, problems),
         index: section.read("index", index),
         listing: section.read("listing", truth),
         try_files: section.read("try-files", |value| try_files(value, groups)),
@@ -275,18 +284,20 @@ fn realm(text: &str) -> Result<String, Invalid> {
 fn read_allow(section: &mut Section) -> Option<Vec<IpNet>> {
     let is_empty = |value: &Value| matches!(value, Value::List(items) if items.is_empty());
     let closed = section.origin_of("allow").filter(|_| section.holds("allow", is_empty));
-    let mut allow = section.read_texts("allow", network);
+    let allow = section.read_texts("allow", network);
     if let Some(origin) = closed {
         let invalid = Invalid::new("lets nobody in");
         let hint =
             "for everybody write [\"0.0.0.0/0\", \"::/0\"], for nobody a route with status = 403";
         section.refuse("allow", origin, invalid.hint(hint));
     }
-    if let Some(allow) = &mut allow {
-        allow.sort();
-        allow.dedup();
-    }
-    allow
+    allow.map(in_order)
+}
+
+fn in_order(mut networks: Vec<IpNet>) -> Vec<IpNet> {
+    networks.sort();
+    networks.dedup();
+    networks
 }
 
 /// The names of index files: one, a list, or `false` for none.

@@ -38,6 +38,7 @@ mod http2;
 mod isolation;
 mod killed;
 mod lifecycle;
+mod limiting;
 mod limits;
 mod load;
 mod metrics;

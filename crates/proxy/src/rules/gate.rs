@@ -1,17 +1,17 @@
-//! Whether a request gets to its site at all: maintenance, the host's other name, addresses, passwords, redirects.
+//! Whether a request gets to its site at all: the host's other name, addresses, limits, maintenance, passwords, redirects.
 //!
 //! Source: RFC 7617 (basic authentication), RFC 9110 §11 (challenges), §15.4 (redirects).
-
-use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
+use ipnet::IpNet;
 use onebox_config::site::{Caught, Filling, OwnAnswer};
 
-use super::{Basic, Canonical, Passwords, Ruled};
+use super::{Basic, Buckets, Canonical, Passwords, Ruled};
 use crate::error::ProxyError;
+use crate::exchange::Exchange;
 use crate::message::{ConnectionInfo, Entrance, RequestHead, Response, ResponseBody};
 use crate::vars;
 
@@ -39,13 +39,18 @@ impl Ruled {
     pub(crate) async fn gate(
         &self,
         visit: &Visit<'_>,
-        passwords: &Passwords,
+        (passwords, buckets): (&Passwords, &Buckets),
+        exchange: &mut Exchange,
     ) -> Result<Option<Response>, ProxyError> {
         if visit.connection.entrance == Entrance::Public {
             if let Some(canonical) = self.canonical.as_ref().filter(|names| names.differ(visit)) {
                 return Ok(Some(redirect(308, canonical.location(visit))));
             }
             self.check_address(visit.connection)?;
+            if !self.limits.is_empty() {
+                let now = visit.head.received_at;
+                exchange.hold(buckets.take(&self.limits, visit.head, visit.connection, now)?);
+            }
             if self.maintenance {
                 return Err(ProxyError::Maintenance);
             }
@@ -64,10 +69,9 @@ impl Ruled {
     }
 
     fn check_address(&self, connection: &ConnectionInfo) -> Result<(), ProxyError> {
-        // Over a Unix socket it is somebody on this machine.
-        let client = connection.peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
-        let client = client.to_canonical();
-        let is_let_in = self.allow.is_empty() || self.allow.iter().any(|net| net.contains(&client));
+        let client = connection.client();
+        let is_in = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&client));
+        let is_let_in = (self.allow.is_empty() || is_in(&self.allow)) && !is_in(&self.deny);
         if is_let_in { Ok(()) } else { Err(ProxyError::Configured(403)) }
     }
 }

@@ -1,10 +1,12 @@
 //! What the configuration says about a request besides who serves it, in the form in which requests need it.
 //!
 //! Compiled once for each site and route; a site that says nothing has none of it ([`crate::route::RoutedSite::ruled`]).
-//! `gate` answers in place of the site, `headers` alters what passes, `passwords` checks credentials.
+//! `gate` answers in place of the site, `limits` says who asks too much, `headers` alters what passes, `passwords` checks
+//! credentials.
 
 mod gate;
 mod headers;
+mod limits;
 mod passwords;
 
 use std::ops::RangeInclusive;
@@ -12,12 +14,15 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use onebox_config::Hosts;
-use onebox_config::site::{Auth, OwnAnswer, Route, Routing, Rules, Target, TryFiles};
+use onebox_config::site::{Auth, OwnAnswer, Route, Rules, Target, TryFiles};
 
+use self::limits::Limited;
+use crate::route::Site;
 use crate::static_files::Page;
 
 pub(crate) use gate::Visit;
 pub(crate) use headers::HeaderPatch;
+pub(crate) use limits::{Buckets, Permit};
 pub(crate) use passwords::Passwords;
 
 /// What is to be done to the requests of a site or of one of its routes.
@@ -27,6 +32,8 @@ pub(crate) struct Ruled {
     maintenance_page: Option<Page>,
     canonical: Option<Canonical>,
     allow: Vec<IpNet>,
+    deny: Vec<IpNet>,
+    limits: Vec<Limited>,
     basic: Option<Basic>,
     answer: Option<OwnAnswer>,
     pub(crate) rewrite: Option<Target>,
@@ -50,33 +57,27 @@ struct Basic {
 
 impl Ruled {
     /// What holds where no route does; `None`: nothing.
-    pub(crate) fn of_site(routing: &Routing, domains: &[String]) -> Option<Self> {
+    pub(crate) fn of_site(site: &Site) -> Option<Self> {
+        let routing = &site.routing;
         let is_silent = routing.rules == Rules::default()
             && !routing.maintenance
             && routing.canonical_host.is_none();
-        (!is_silent).then(|| Self::new((routing, domains), &routing.rules, None))
+        (!is_silent).then(|| Self::new(site, &routing.rules, None))
     }
 
     /// What holds on a route, whose `rules` are completed with the site's; `None`: nothing.
-    pub(crate) fn of_route(
-        routing: &Routing,
-        domains: &[String],
-        route: &Route,
-        rules: &Rules,
-    ) -> Option<Self> {
+    pub(crate) fn of_route(site: &Site, route: &Route, rules: &Rules) -> Option<Self> {
+        let routing = &site.routing;
         let is_silent = *rules == Rules::default()
             && route.answer.is_none()
             && route.rewrite.is_none()
             && !routing.maintenance
             && routing.canonical_host.is_none();
-        (!is_silent).then(|| Self::new((routing, domains), rules, Some(route)))
+        (!is_silent).then(|| Self::new(site, rules, Some(route)))
     }
 
-    fn new(
-        (routing, domains): (&Routing, &[String]),
-        rules: &Rules,
-        route: Option<&Route>,
-    ) -> Self {
+    fn new(site: &Site, rules: &Rules, route: Option<&Route>) -> Self {
+        let Site { name, routing, domains, .. } = site;
         let canonical = routing.canonical_host.as_ref().map(|host| {
             let mut others = Hosts::default();
             // NAME.localhost is for whoever sits at this machine.
@@ -92,6 +93,12 @@ impl Ruled {
             }
             Some(Auth::Open) | None => None,
         };
+        // Those of the site are the same ones on all routes.
+        let owner = route.filter(|route| route.rules.limits.is_some());
+        let owner = owner.map(|route| route.pattern.to_string());
+        let limits = rules.limits.iter().flatten().enumerate();
+        let limits =
+            limits.map(|(number, limit)| Limited::new(limit, (name, owner.as_deref(), number)));
         let page = |path: &Path| Page::new(path);
         let errors = rules.errors.iter();
         Self {
@@ -99,6 +106,8 @@ impl Ruled {
             maintenance_page: routing.maintenance_page.as_deref().and_then(page),
             canonical,
             allow: rules.allow.clone().unwrap_or_default(),
+            deny: rules.deny.clone().unwrap_or_default(),
+            limits: limits.collect(),
             basic,
             answer: route.and_then(|route| route.answer.clone()),
             rewrite: route.and_then(|route| route.rewrite.clone()),

@@ -48,7 +48,7 @@ impl Service {
         body: &mut RequestBody<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response, ProxyError> {
-        if let Some(own) = ruled.gate(visit, &self.passwords).await? {
+        if let Some(own) = ruled.gate(visit, (&self.passwords, &self.buckets), exchange).await? {
             exchange.answered(own.status, ServedBy::Proxy);
             return Ok(own);
         }

@@ -160,6 +160,13 @@ impl Explaining<'_> {
             let networks: Vec<String> = allow.iter().map(ToString::to_string).collect();
             steps.push(format!("403 unless the client is in {}", networks.join(", ")));
         }
+        if let Some(deny) = rules.deny.as_ref().filter(|deny| !deny.is_empty()) {
+            let networks: Vec<String> = deny.iter().map(ToString::to_string).collect();
+            steps.push(format!("403 if the client is in {}", networks.join(", ")));
+        }
+        for limit in rules.limits.iter().flatten() {
+            steps.push(format!("429 beyond {limit}"));
+        }
         if self.routing.maintenance {
             steps.push("503: the site is in maintenance".to_owned());
             return true;

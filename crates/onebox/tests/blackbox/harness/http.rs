@@ -1,5 +1,6 @@
 //! A blocking HTTP client that keeps its connection, so that tests decide when one opens and closes.
 
+use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 
 use super::command::DEADLINE;
@@ -66,10 +67,30 @@ pub(crate) struct Connection {
 impl Connection {
     /// Opens one; `host` is the field of every request.
     pub(crate) fn open(address: SocketAddr, host: &str) -> Result<Self, Trouble> {
+        Self::over(TcpStream::connect(address), host)
+    }
+
+    /// The same from an address of this machine.
+    pub(crate) fn open_from(
+        from: [u8; 4],
+        address: SocketAddr,
+        host: &str,
+    ) -> Result<Self, Trouble> {
+        let stream = async move {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((from, 0).into())?;
+            socket.connect(address).await
+        };
+        Self::over(stream, host)
+    }
+
+    fn over(
+        stream: impl Future<Output = io::Result<TcpStream>>,
+        host: &str,
+    ) -> Result<Self, Trouble> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let sender = runtime.block_on(limited(async {
-            let stream =
-                TcpStream::connect(address).await.map_err(|error| format!("connect: {error}"))?;
+            let stream = stream.await.map_err(|error| format!("connect: {error}"))?;
             let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
             let (sender, connection) = handshake.map_err(|error| format!("handshake: {error}"))?;
             tokio::spawn(connection);

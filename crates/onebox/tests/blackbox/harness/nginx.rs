@@ -39,6 +39,11 @@ impl Nginx {
 
     /// Starts one; each of `servers` is what stands in `server { }` beside the address.
     pub(crate) fn serve(servers: &[String]) -> Self {
+        Self::serve_with("", servers)
+    }
+
+    /// The same, with what stands in `http { }` beside the servers.
+    pub(crate) fn serve_with(http: &str, servers: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().display();
         let addresses: Vec<SocketAddr> = servers.iter().map(|_| free_address()).collect();
@@ -52,7 +57,7 @@ impl Nginx {
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
         let text = format!(
             "daemon off; worker_processes 1; pid {root}/pid; {user}\n\
-             events {{}}\nhttp {{\naccess_log off; client_max_body_size 0;\n{}{}}}\n",
+             events {{}}\nhttp {{\naccess_log off; client_max_body_size 0;\n{http}\n{}{}}}\n",
             temporary.concat(),
             servers.collect::<String>(),
         );
