@@ -26,6 +26,7 @@ pub(crate) struct Exchange {
     path: Bytes,
     version: Version,
     user_agent: Option<Bytes>,
+    worker: Option<Arc<str>>,
     peer: Option<SocketAddr>,
     bytes_in: u64,
     site: Option<(Arc<RoutedSite>, InFlight)>,
@@ -76,6 +77,7 @@ impl Exchange {
                 .iter()
                 .find(|(name, _)| name == "user-agent")
                 .map(|(_, value)| value.clone()),
+            worker: None,
             peer: connection.peer,
             bytes_in: (header_bytes + line_bytes) as u64,
             site: None,
@@ -98,6 +100,7 @@ impl Exchange {
             path: Bytes::new(),
             version: Version::Http11,
             user_agent: None,
+            worker: None,
             peer: connection.peer,
             bytes_in: 0,
             site: None,
@@ -141,6 +144,11 @@ impl Exchange {
             }
             None => self.clock.mark(Phase::Queue),
         }
+    }
+
+    /// The worker that had it, where the application has some.
+    pub(crate) fn was_at(&mut self, worker: Option<Arc<str>>) {
+        self.worker = worker;
     }
 
     /// Where the body of a streamed answer reports its end.
@@ -244,6 +252,7 @@ impl Exchange {
             phases: self.clock.durations(),
             client: self.peer,
             user_agent: self.user_agent.take(),
+            worker: self.worker.take(),
             served_by: self.served_by,
             error: self.error.take(),
         }

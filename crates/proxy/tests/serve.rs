@@ -145,7 +145,7 @@ async fn a_worker_answers_over_its_socket() {
     });
     let server = start();
     let group = Arc::new(WorkerGroup::new(10, Arc::default()));
-    group.set_workers(vec![WorkerAddress { socket, threads: 1 }], Duration::ZERO);
+    group.set_workers(vec![WorkerAddress { name: "w".into(), socket, threads: 1 }], Duration::ZERO);
     let blog = site(&server.registry, "blog", Backend::Workers(group));
     server.proxy.set_routes(RouteTable::new(vec![Site { catch_all: true, ..blog }]));
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -22,7 +22,7 @@ use rustix::fs::Mode;
 use rustix::process::{Gid, Resource, Rlimit, Uid, setpriority_process, setrlimit, umask};
 use rustix::thread::{set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid};
 
-use crate::users;
+use crate::{mask, users};
 
 /// Where everybody may write, as far as the permissions of files go.
 const SHARED_BY_ALL: [&str; 3] = ["/tmp", "/var/tmp", "/dev"];
@@ -78,7 +78,7 @@ impl Confinement {
             Some(folders) => rules(folders).map_err(io::Error::other)?,
             None => None,
         };
-        let (nice, mask) = (self.nice, self.umask);
+        let (nice, mask) = (self.nice, self.umask.or_else(mask::of_children));
         let group = self.group.clone();
         let limits: Vec<(Resource, Rlimit)> = self
             .limits

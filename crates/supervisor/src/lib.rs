@@ -20,6 +20,7 @@ mod isolation;
 mod journal;
 mod listeners;
 mod logs;
+mod mask;
 mod notices;
 mod process;
 pub mod ready;

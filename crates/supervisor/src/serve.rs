@@ -23,12 +23,12 @@ use crate::appliance::{
 use crate::listeners::{ListenError, ListenerSet, SocketFile, bind_unix};
 use crate::process::{keep_inherited_descriptors, take_inherited};
 use crate::ready::Ready;
-use crate::sampler;
 use crate::service_manager::ServiceManager;
 use crate::signals::{Blocked, Order, Signals};
 use crate::store::StoreError;
 use crate::takeover::{Program, Takeover, UpgradeError};
 use crate::users::another;
+use crate::{mask, sampler};
 pub use in_place::{Folder, develop, run_in_place};
 use servers::Servers;
 
@@ -122,6 +122,7 @@ pub struct Configuration {
 /// [`ServeError`] where it can't start.
 pub fn serve(configuration: Configuration, on_ready: impl FnOnce(Ready)) -> Result<(), ServeError> {
     start_logging();
+    mask::open();
     let program = Program::of_this_process()?;
     // Before the answer to a program that asks whether this one would take over.
     check_user(&configuration.config)?;

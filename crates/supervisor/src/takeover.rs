@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::appliance::Fleet;
 use crate::listeners::{BoundListener, ListenerSet};
+use crate::mask;
 use crate::process::{hold_spawning, take_inherited};
 use crate::ready::READY_FD;
 use crate::store::{StoreError, known_schema};
@@ -217,7 +218,9 @@ async fn try_become_new(
     let file = pack(&mut luggage)?;
     let number = luggage.pack(&file)?;
     luggage.set(FdFlags::empty())?;
+    mask::give_back();
     let error = program.command().env(VARIABLE, number.to_string()).exec();
+    mask::open();
     luggage.set(FdFlags::CLOEXEC)?;
     Err(error.into())
 }

@@ -49,6 +49,7 @@ pub(crate) struct ResponseBuffer {
 #[derive(Default)]
 struct State {
     taken_at: Option<Instant>,
+    worker: Option<Arc<str>>,
     head: Option<ResponseHead>,
     /// A head was written, whether or not it was read.
     begun: bool,
@@ -97,6 +98,10 @@ impl ResponseBuffer {
 
     pub(crate) fn mark_taken(&self) {
         self.state.lock().taken_at = Some(Instant::now());
+    }
+
+    pub(crate) fn assign_to(&self, worker: Arc<str>) {
+        self.state.lock().worker = Some(worker);
     }
 
     pub(crate) fn head(&self, head: ResponseHead) -> Result<(), Gone> {
@@ -326,6 +331,10 @@ impl ResponseBuffer {
 
     pub(crate) fn taken_at(&self) -> Option<Instant> {
         self.state.lock().taken_at
+    }
+
+    pub(crate) fn worker(&self) -> Option<Arc<str>> {
+        self.state.lock().worker.clone()
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -439,6 +439,11 @@ impl ResponseSink {
     pub fn mark_taken(&self) {
         self.buffer.mark_taken();
     }
+
+    /// Notes which worker shall answer, for transports with several.
+    pub fn assign_to(&self, worker: Arc<str>) {
+        self.buffer.assign_to(worker);
+    }
 }
 
 impl Drop for ResponseSink {
@@ -485,6 +490,11 @@ impl ResponseStream {
     /// When a worker took the request; `None` while it waits in the queue.
     pub fn taken_at(&self) -> Option<Instant> {
         self.buffer.taken_at()
+    }
+
+    /// The name of the worker that has the request, or had it last.
+    pub fn worker(&self) -> Option<Arc<str>> {
+        self.buffer.worker()
     }
 
     /// Whether the worker has finished or aborted the answer; frames of it may still wait here.

@@ -288,6 +288,7 @@ export interface RequestRecord {
   total_us: number;
   client: string | null;
   user_agent: string | null;
+  worker: string | null;
 }
 
 /** Everything that is known of one request. */

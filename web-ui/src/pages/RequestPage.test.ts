@@ -72,12 +72,14 @@ it('says where the time of a request went, and leaves out the phases it did not 
       total_us: 1_500_100,
       client: null,
       user_agent: null,
+      worker: 'blog.1',
     },
   });
   expect(await screen.findByRole('heading', { name: 'POST /b' })).toBeTruthy();
   expect(screen.getAllByRole('term').map((term) => term.textContent)).toEqual([
     'Site',
     'Release',
+    'Worker',
     'When',
     'Client',
     'Accept',

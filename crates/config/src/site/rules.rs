@@ -114,12 +114,6 @@ impl Rules {
         }
     }
 
-    /// The page for a status: of those that name it, the one that names the fewest.
-    pub fn page(&self, status: u16) -> Option<&Path> {
-        let named = self.errors.iter().filter(|page| page.statuses.contains(&status));
-        named.min_by_key(|page| page.statuses.end() - page.statuses.start()).map(|page| &*page.page)
-    }
-
     /// The same with paths below `root`.
     pub(super) fn resolve(&mut self, root: &Path) {
         for page in &mut self.errors {
@@ -402,17 +396,5 @@ mod tests {
         assert_eq!(both.set, [field("x-frame-options", "SAMEORIGIN")]);
         assert_eq!(both.add, [field("Link", "a"), field("Link", "b")]);
         assert_eq!(both.remove, ["Server", "x-a"]);
-    }
-
-    #[test]
-    fn the_page_that_names_the_fewest_statuses_is_shown() {
-        let page = |statuses, page: &str| ErrorPage { statuses, page: page.into() };
-        let rules = Rules {
-            errors: vec![page(400..=499, "4.html"), page(404..=404, "404.html")],
-            ..Rules::default()
-        };
-        assert_eq!(rules.page(404), Some(Path::new("404.html")));
-        assert_eq!(rules.page(403), Some(Path::new("4.html")));
-        assert_eq!(rules.page(500), None);
     }
 }

@@ -26,7 +26,9 @@ fn request(request: &RequestRecord) -> String {
         format!("{}\n", style::strong(format!("{method} {} {status}", path.escape_debug())));
     let when = clock::local(request.at_ms);
     let client = request.client.as_deref().unwrap_or("a Unix socket");
-    let mut about = format!("{when}  {}, release {}, from {client}", request.site, request.release);
+    // A worker's name begins with its site's.
+    let place = request.worker.as_ref().unwrap_or(&request.site);
+    let mut about = format!("{when}  {place}, release {}, from {client}", request.release);
     if let Some(agent) = &request.user_agent {
         about.push_str(&format!(", {}", agent.escape_debug()));
     }

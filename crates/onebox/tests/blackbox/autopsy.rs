@@ -141,6 +141,7 @@ fn a_failed_request_is_explained(isolation: &str) {
     let record = record(&appliance, id);
     assert_eq!((&record["status"], &record["path"]), (&500.into(), &"/raise".into()));
     assert_eq!((&record["client"], &record["site"]), (&"127.0.0.1".into(), &"hello".into()));
+    assert_eq!(record["worker"], worker);
     assert!(record["error"].as_str().unwrap().contains("LookupError"), "{record}");
     assert!(record["queue_us"].is_u64() && record["app_us"].is_u64(), "{record}");
     let search = |query: &str| {

@@ -78,6 +78,14 @@ fn the_longest_path_of_a_host_answers_and_nobody_takes_anothers() {
     answers(&appliance, "a.example", &[("/blog/1", " /blog/1"), ("/news/1", "/news /1")]);
     appliance.cli(&["rollback", "blog"]).ok();
     answers(&appliance, "a.example", &[("/blog/1", "/blog /1"), ("/news/1", " /news/1")]);
+
+    // What another site has meanwhile it does not get back; it goes on as it is.
+    let first = appliance.site("blog")["release"].as_str().unwrap().to_owned();
+    appliance.deploy(mounted("blog", &format!("{all}path = \"/news\"")).path()).ok();
+    appliance.deploy(mounted("later", &format!("{all}path = \"/blog\"")).path()).ok();
+    let taken = appliance.cli(&["rollback", "blog", &first]).failed();
+    assert!(taken.stderr.contains("a.example/blog belongs to the site later"), "{}", taken.stderr);
+    answers(&appliance, "a.example", &[("/blog/1", "/blog /1"), ("/news/1", "/news /1")]);
     appliance.cli(&["rm", "main", "--yes"]).ok();
     assert_eq!(asked(&appliance, "a.example", "/").0, 404);
     assert_eq!(asked(&appliance, "b.example", "/blog").0, 421);

@@ -218,3 +218,75 @@ fn allow(appliance: &TestBox, folder: &Path) {
     appliance.signal(Signal::HUP);
     appliance.wait_for_line("the configuration was reloaded");
 }
+
+#[test]
+fn a_folder_in_place_is_served_by_its_owner_or_else_by_the_user_that_is_named() {
+    if !can_be_tested() {
+        return;
+    }
+    let nobody = Account::find("nobody").unwrap();
+    let site = SiteFolder::fixture("properties");
+    let open_to_nobody = |command: &mut Command| {
+        as_it_comes(command);
+        command.env("ONEBOX_PROCESS__USER", "nobody");
+    };
+    let named = TestBox::run_in_place_with(site.path(), &[], open_to_nobody);
+    let held = asked(&named, "at=/");
+    assert_eq!(held["user"], json!([nobody.uid, nobody.gid]), "{held}");
+    assert_eq!(held["written"], json!(["PermissionError"]), "{held}");
+    drop(named);
+
+    std::os::unix::fs::chown(site.path(), Some(12_345), Some(23_456)).unwrap();
+    let owned = TestBox::run_in_place_with(site.path(), &[], open_to_nobody);
+    assert_eq!(asked(&owned, "")["user"], json!([12_345, 23_456]));
+}
+
+#[test]
+fn a_strict_mask_closes_no_release_and_stays_the_sites_own() {
+    if !can_be_tested() {
+        return;
+    }
+    let binary = onebox();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(binary.get_program());
+    for (name, value) in binary.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.args(["serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    as_it_comes(&mut command);
+    let appliance = TestBox::start_as(command, None);
+    let site = SiteFolder::fixture("properties");
+    site.write("static/a.txt", "a file");
+    site.write("onebox.toml", "persist = ['kept']\n[static]\n'/static' = 'static'\n");
+    appliance.deploy(site.path()).ok();
+    let held = asked(&appliance, "at=kept");
+    assert_eq!((&held["umask"], &held["written"]), (&json!("077"), &json!(["written"])), "{held}");
+    assert_eq!(held["user"], json!([user().uid, user().gid]), "{held}");
+    assert_eq!(get(appliance.http, "localhost", "/static/a.txt").text(), "a file");
+}
+
+#[test]
+fn a_static_file_that_the_engine_can_not_read_is_told() {
+    if !can_be_tested() {
+        return;
+    }
+    let appliance = TestBox::start_with(as_it_comes);
+    let site = SiteFolder::fixture("properties");
+    site.write("static/a.txt", "a file");
+    site.write(
+        "onebox.toml",
+        "uid = '12345'\n[static]\n'/static' = 'static'\n[hooks]\n\
+         release = ['umask 077; echo secret > static/private.txt']\n",
+    );
+    let said = words(&appliance.deploy(site.path()).ok().all());
+    let told = format!("static/private.txt can't be read by {}", user().shown());
+    assert!(said.contains(&told) && said.contains("chmod o+r"), "{said}");
+    assert!(!said.contains("a.txt can't"), "{said}");
+    assert_eq!(get(appliance.http, "localhost", "/static/a.txt").text(), "a file");
+    assert_ne!(get(appliance.http, "localhost", "/static/private.txt").text(), "secret\n");
+    let explained = words(&appliance.cli(&["explain", "properties"]).ok().stdout);
+    assert!(explained.contains("can't be read by"), "{explained}");
+}

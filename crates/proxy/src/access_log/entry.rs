@@ -30,6 +30,8 @@ pub(crate) struct Entry {
     pub(crate) client: Option<SocketAddr>,
     pub(crate) user_agent: Option<Bytes>,
     pub(crate) served_by: ServedBy,
+    /// `None`: the embedded interpreter, or no application.
+    pub(crate) worker: Option<Arc<str>>,
     pub(crate) error: Option<String>,
 }
 
@@ -51,6 +53,7 @@ struct Line<'a> {
     client: Option<String>,
     user_agent: Option<&'a str>,
     served_by: &'static str,
+    worker: Option<&'a str>,
     error: Option<&'a str>,
 }
 
@@ -92,6 +95,7 @@ impl Entry {
             client: self.client_address(),
             user_agent: user_agent.as_deref(),
             served_by: served_by(self.served_by),
+            worker: self.worker.as_deref(),
             error: self.error.as_deref(),
         };
         serde_json::to_writer(&mut *out, &line)?;
@@ -131,6 +135,7 @@ pub(super) mod tests {
             client: "[::ffff:192.0.2.7]:1".parse().ok(),
             user_agent: None,
             served_by: ServedBy::Static,
+            worker: Some("blog.1".into()),
             error: None,
         }
     }
@@ -146,6 +151,7 @@ pub(super) mod tests {
             (&"/a \"b\"\u{fffd}".into(), &"192.0.2.7".into())
         );
         assert_eq!((&line["queue_ms"], &line["total_ms"]), (&1.5.into(), &2.0.into()));
+        assert_eq!(line["worker"], "blog.1");
         assert!(line["app_ms"].is_null() && line["error"].is_null());
         assert_eq!((&line["served_by"], &line["protocol"]), (&"static".into(), &"HTTP/2.0".into()));
     }

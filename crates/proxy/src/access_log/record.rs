@@ -42,6 +42,9 @@ pub struct RequestRecord {
     pub status: u16,
     /// Who made the answer: `app`, `static`, `upstream`, `proxy`.
     pub served_by: String,
+    /// The worker that had it; `None`: the embedded interpreter, or no application.
+    #[serde(default)]
+    pub worker: Option<String>,
     /// What went wrong.
     pub error: Option<String>,
     /// Bytes of the request.
@@ -82,6 +85,7 @@ impl RequestRecord {
             path: cut(&String::from_utf8_lossy(&entry.path)),
             status: entry.status,
             served_by: served_by(entry.served_by).to_owned(),
+            worker: entry.worker.as_deref().map(str::to_owned),
             error: entry.error.as_deref().map(cut),
             bytes_in: entry.bytes_in,
             bytes_out: entry.bytes_out,
@@ -193,7 +197,7 @@ mod tests {
         assert_eq!((record.at_ms, &*record.site, record.status), (1000, "blog", 200));
         assert_eq!((record.queue_us, record.app_us, record.total_us), (Some(1500), None, 2000));
         assert_eq!(record.client.as_deref(), Some("192.0.2.7"));
-        assert_eq!(record.served_by, "static");
+        assert_eq!((&*record.served_by, record.worker.as_deref()), ("static", Some("blog.1")));
         assert!(!record.is_notable());
     }
 

@@ -128,3 +128,28 @@ impl Ruled {
         own.or(page.map(|(_, page)| page))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use onebox_config::site::ErrorPage;
+
+    use super::*;
+
+    #[test]
+    fn the_page_that_names_the_fewest_statuses_is_shown() {
+        let page = |statuses, page: &str| ErrorPage { statuses, page: page.into() };
+        let rules = Rules {
+            errors: vec![page(400..=499, "/srv/4.html"), page(404..=404, "/srv/404.html")],
+            ..Rules::default()
+        };
+        let routing = Routing { rules, ..Routing::default() };
+        let ruled = Ruled::of_site(&routing, &[]).unwrap();
+        let is = |status, index: usize| {
+            ruled
+                .page(status)
+                .is_some_and(|page| std::ptr::eq(page, &raw const ruled.errors[index].1))
+        };
+        assert!(is(404, 1) && is(403, 0));
+        assert!(ruled.page(500).is_none());
+    }
+}

@@ -57,6 +57,7 @@ pub(crate) async fn answer(
         }
     };
     exchange.application_spoke(frames.taken_at());
+    exchange.was_at(frames.worker());
     let head = match first {
         Some(Some(ResponseFrame::Head(head))) => head,
         Some(Some(ResponseFrame::Aborted(AbortReason::Replaced))) => {

@@ -27,6 +27,8 @@ const DOWN_FOR: Duration = Duration::from_millis(50);
 /// Where a worker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerAddress {
+    /// As logs name it: `blog.1`.
+    pub name: Arc<str>,
     /// Its Unix socket.
     pub socket: PathBuf,
     /// How many requests it serves at the same time; 0: it gets no more and finishes what it has.
@@ -251,6 +253,7 @@ impl State {
         let worker = free.min_by_key(|worker| worker.in_hand.len())?;
         let job = self.queue.pop_front()?;
         worker.in_hand.insert(number, job.sink.withdrawal());
+        job.sink.assign_to(Arc::clone(&worker.address.name));
         Some(Assignment {
             number,
             worker: worker.id,

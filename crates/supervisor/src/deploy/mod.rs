@@ -22,6 +22,7 @@ mod release_id;
 mod settings;
 mod stage;
 mod statics;
+mod unreadable;
 mod venv;
 mod warnings;
 

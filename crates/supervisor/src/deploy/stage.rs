@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onebox_app_server::Interpreter;
+use onebox_config::Account;
 use onebox_config::site::{ProcessProperties, PythonChoice};
 
 use super::command::Job;
@@ -20,7 +21,7 @@ use super::prepare::{Identity, StageContext};
 use super::settings::{self, DjangoSettings, Question};
 use super::statics;
 use super::venv::{Environment, blocking};
-use super::{owner, warnings};
+use super::{owner, unreadable, warnings};
 use crate::environment;
 use crate::users::{self, RunAs};
 
@@ -34,6 +35,8 @@ pub(super) struct Stage<'a> {
     site: &'a Identity,
     /// Who runs its commands; `None`: the supervisor's own user.
     user: Option<RunAs>,
+    /// Who serves its static files, where that is another one.
+    engine: Option<&'a Account>,
     variables: Vec<(String, String)>,
     shared: PathBuf,
     /// The Python that was found, then that of the environment.
@@ -52,11 +55,15 @@ impl<'a> Stage<'a> {
         // The variables of the box lie over those of the release, as they will when it runs.
         let own = site.config.env.iter().map(|(name, value)| (name.clone(), value.clone()));
         let of_box = context.variables.get(&site.name).into_iter().flatten().cloned();
+        let user = RunAs::of_site(&site.config.process, &context.defaults, &site.name);
+        let engine = users::another(context.defaults.user.as_ref());
         Self {
             release,
             app: release.join("app"),
             site,
-            user: RunAs::of_site(&site.config.process, &context.defaults, &site.name),
+            engine: engine
+                .filter(|engine| user.as_ref().is_some_and(|user| user.account != **engine)),
+            user,
             variables: own.chain(of_box).collect(),
             shared: context.defaults.paths.shared(&site.name),
             python: None,
@@ -208,7 +215,7 @@ impl<'a> Stage<'a> {
 
     /// Writes the plan, which makes the release complete.
     pub(super) fn record(
-        &self,
+        &mut self,
         found: &Found,
         events: &EventSink,
     ) -> Result<RunPlan, DeployProblem> {
@@ -217,6 +224,11 @@ impl<'a> Stage<'a> {
         let folders = [Some(self.app.as_path()), Some(venv.as_path()), static_files];
         for folder in folders.into_iter().flatten().filter(|folder| folder.exists()) {
             owner::take_back(folder, self.user.as_ref())?;
+        }
+        let statics = self.statics(found)?;
+        if let Some(engine) = self.engine {
+            let warning = unreadable::warning(engine, &statics);
+            self.warnings.extend(warning.unwrap_or_else(|error| Some(error.to_string())));
         }
         for warning in &self.warnings {
             events.warning(warning.clone());
@@ -231,7 +243,7 @@ impl<'a> Stage<'a> {
             root: found.root.clone(),
             python_path: found.python_path.clone(),
             env: self.site.config.env.clone().into_iter().collect(),
-            statics: self.statics(found)?,
+            statics,
             persistent: self.kept.iter().map(|path| self.shared.join(path)).collect(),
             warnings: self.warnings.clone(),
         };

@@ -280,6 +280,8 @@ pub(crate) struct EmbeddedData {
 /// A worker that takes requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct WorkerData {
+    /// As logs name it.
+    pub(crate) name: String,
     /// Its Unix socket.
     pub(crate) socket: PathBuf,
     /// How many requests at once.

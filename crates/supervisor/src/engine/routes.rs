@@ -273,6 +273,7 @@ impl Routes {
                 };
                 let group = group(groups, data, &self.wanting);
                 let addresses = workers.iter().map(|worker| WorkerAddress {
+                    name: worker.name.as_str().into(),
                     socket: worker.socket.clone(),
                     threads: worker.threads,
                 });

@@ -12,6 +12,7 @@ use super::develop::TerminalModes;
 use super::{Configuration, Mode, ServeError, Start, check_user, run, runtime, start_logging};
 use crate::activation::Activation;
 use crate::appliance::Purpose;
+use crate::mask;
 use crate::ready::Ready;
 use crate::signals::Blocked;
 
@@ -58,6 +59,7 @@ fn serve_folder(
     on_ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
     start_logging();
+    mask::open();
     let signals = Blocked::new()?;
     let given = Activation::take()?;
     let scratch = tempfile::Builder::new()

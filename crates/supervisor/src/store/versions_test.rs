@@ -21,10 +21,11 @@ const STATE: [&str; 5] = [
     include_str!("fixtures/0005_paths.sql"),
 ];
 /// The same of `metrics.db`.
-const METRICS: [&str; 3] = [
+const METRICS: [&str; 4] = [
     include_str!("metrics/fixtures/0001_first.sql"),
     include_str!("metrics/fixtures/0002_failures.sql"),
     include_str!("metrics/fixtures/0003_requests.sql"),
+    include_str!("metrics/fixtures/0004_worker.sql"),
 ];
 
 /// Every table's columns and rows, as SQL literals.

@@ -1,7 +1,7 @@
 //! All workers of one release: as many as are wanted now, each kept by a task of its own.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -143,14 +143,15 @@ impl Crew {
         for worker in &workers {
             let is_up = *worker.loaded.borrow() == Loaded::Ready;
             let now = worker.now.lock();
+            let data = |socket: &Path, threads| {
+                let name = worker.name.clone();
+                WorkerData { name, socket: socket.to_owned(), threads }
+            };
             if is_up {
-                let threads = self.spec.spec.threads;
-                addresses.push(WorkerData { socket: now.socket.clone(), threads });
+                addresses.push(data(&now.socket, self.spec.spec.threads));
             }
             // Without a thread they get nothing new, and what they have is not withdrawn from them.
-            let left = now.left.iter();
-            addresses
-                .extend(left.map(|(socket, _)| WorkerData { socket: socket.clone(), threads: 0 }));
+            addresses.extend(now.left.iter().map(|(socket, _)| data(socket, 0)));
         }
         addresses
     }

@@ -64,7 +64,12 @@ fn worker(folder: &std::path::Path, name: &str, threads: u16) -> FakeWorker {
             });
         }
     });
-    FakeWorker { address: WorkerAddress { socket, threads }, received, permits, connections }
+    FakeWorker {
+        address: WorkerAddress { name: name.into(), socket, threads },
+        received,
+        permits,
+        connections,
+    }
 }
 
 async fn status(mut stream: ResponseStream) -> Result<u16, AbortReason> {
@@ -139,7 +144,7 @@ async fn a_connection_that_the_worker_closed_is_not_used_again() {
     let socket = folder.path().join("w");
     let listener = UnixListener::bind(&socket).unwrap();
     let group = group(10);
-    group.set_workers(vec![WorkerAddress { socket, threads: 1 }], MERCY);
+    group.set_workers(vec![WorkerAddress { name: "w".into(), socket, threads: 1 }], MERCY);
     for _ in 0..3 {
         let stream = dispatch(&group).unwrap();
         let (mut connection, _) = listener.accept().await.unwrap();
@@ -156,7 +161,7 @@ async fn a_request_that_a_worker_got_is_never_sent_again() {
     let socket = folder.path().join("w");
     let listener = UnixListener::bind(&socket).unwrap();
     let group = group(10);
-    group.set_workers(vec![WorkerAddress { socket, threads: 1 }], MERCY);
+    group.set_workers(vec![WorkerAddress { name: "w".into(), socket, threads: 1 }], MERCY);
     // Over a connection that was used before, where a careless proxy would try again.
     let stream = dispatch(&group).unwrap();
     let (mut connection, _) = listener.accept().await.unwrap();
@@ -176,7 +181,7 @@ async fn a_request_that_a_worker_got_is_never_sent_again() {
 async fn a_worker_that_refuses_connections_loses_no_request() {
     let folder = tempfile::tempdir().unwrap();
     let group = group(10);
-    let dead = WorkerAddress { socket: folder.path().join("dead"), threads: 1 };
+    let dead = WorkerAddress { name: "w".into(), socket: folder.path().join("dead"), threads: 1 };
     group.set_workers(vec![dead.clone()], MERCY);
     let stream = dispatch(&group).unwrap();
     let worker = worker(folder.path(), "w", 1);
@@ -189,7 +194,7 @@ async fn a_worker_that_refuses_connections_loses_no_request() {
 async fn a_worker_that_comes_back_under_its_name_is_found_again() {
     let folder = tempfile::tempdir().unwrap();
     let group = group(10);
-    let address = WorkerAddress { socket: folder.path().join("w"), threads: 1 };
+    let address = WorkerAddress { name: "w".into(), socket: folder.path().join("w"), threads: 1 };
     group.set_workers(vec![address], MERCY);
     let stream = dispatch(&group).unwrap();
     let worker = worker(folder.path(), "w", 1);

@@ -43,8 +43,8 @@ impl MetricsDb {
             let mut insert = sqlx::query(
                 "INSERT INTO requests (request_id, at_ms, site, \"release\", method, path, status, notable, \
                  served_by, error, bytes_in, bytes_out, accept_us, queue_us, app_us, body_us, send_us, \
-                 total_us, client, user_agent) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 total_us, client, user_agent, worker) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )
             .bind(&record.request_id)
             .bind(record.at_ms)
@@ -67,6 +67,7 @@ impl MetricsDb {
                 .bind(stored(record.total_us))
                 .bind(&record.client)
                 .bind(&record.user_agent)
+                .bind(&record.worker)
                 .execute(&mut *transaction)
                 .await?;
         }
@@ -156,6 +157,7 @@ fn to_record(row: &SqliteRow) -> Result<RequestRecord, MetricsError> {
         total_us: count(row, "total_us")?,
         client: row.try_get("client")?,
         user_agent: row.try_get("user_agent")?,
+        worker: row.try_get("worker")?,
     })
 }
 
@@ -194,6 +196,7 @@ mod tests {
             total_us: u64::try_from(at_ms).unwrap(),
             client: Some("192.0.2.7".into()),
             user_agent: None,
+            worker: Some(format!("{site}.1")),
         }
     }
 
