@@ -18,6 +18,8 @@ ROOM = 1024
 """So many connections each server has room for as it is set up."""
 SPARE = 100
 """Connections and descriptors beyond those that are counted on."""
+RULES = 1000
+"""Networks in a long list."""
 PATIENCE = "10m"
 """How long connections may be idle: longer than thousands take to open."""
 
@@ -67,15 +69,20 @@ def nginx(tools: Tools, place: Place) -> list[list[str]]:
     return _nginx(tools, place, "return 404;")
 
 
-def nginx_uwsgi(tools: Tools, place: Place) -> list[list[str]]:
+def nginx_uwsgi(tools: Tools, place: Place, more: str = "", http: str = "") -> list[list[str]]:
     socket = place.folder / "uwsgi.sock"
     uwsgi = [tools.program("uwsgi"), "--master", "--die-on-term", "--need-app", "--disable-logging"]
     uwsgi += ["--socket", str(socket), "--chmod-socket=666"]
     uwsgi += ["--processes", str(PROCESSES), "--threads", str(THREADS)]
     uwsgi += ["--virtualenv", str(tools.venv), "--chdir", str(place.site)]
     uwsgi += ["--module", "app:application"]
-    forward = f"include /etc/nginx/uwsgi_params; uwsgi_pass unix:{socket};"
-    return [uwsgi, *_nginx(tools, place, forward)]
+    forward = f"include /etc/nginx/uwsgi_params; uwsgi_pass unix:{socket}; {more}"
+    return [uwsgi, *_nginx(tools, place, forward, http)]
+
+
+def nginx_uwsgi_cache(tools: Tools, place: Place) -> list[list[str]]:
+    cache = f"uwsgi_cache_path {place.folder}/cache levels=1:2 keys_zone=answers:8m;"
+    return nginx_uwsgi(tools, place, "uwsgi_cache answers; uwsgi_cache_key $scheme$host$request_uri; uwsgi_cache_valid 10m;", cache)
 
 
 def granian(tools: Tools, place: Place) -> list[list[str]]:
@@ -87,6 +94,16 @@ def granian(tools: Tools, place: Place) -> list[list[str]]:
 
 def onebox_embedded(tools: Tools, place: Place) -> list[list[str]]:
     return _onebox(tools, place, f"threads = {PROCESSES * THREADS}\n")
+
+
+def onebox_cache(tools: Tools, place: Place) -> list[list[str]]:
+    return _onebox(tools, place, 'cache = "10m"\n')
+
+
+def onebox_ruled(tools: Tools, place: Place) -> list[list[str]]:
+    """A thousand networks that are denied, and a limit that nobody reaches."""
+    networks = ", ".join(f'"10.{number >> 8}.{number & 255}.{number % 64 * 4}/31"' for number in range(RULES))
+    return _onebox(tools, place, f'deny = [{networks}]\nlimit = {{ rate = "1000000/s" }}\n')
 
 
 def onebox_isolated(tools: Tools, place: Place) -> list[list[str]]:
@@ -109,6 +126,9 @@ ISOLATED = Server("onebox, isolated", onebox_isolated)
 SINGLE = Server("onebox, one process", onebox_single)
 AUTO = Server("onebox, automatic", onebox_auto)
 ONEBOX = Server("onebox", onebox_embedded)
+NGINX_CACHE = Server("nginx + uWSGI, uwsgi_cache", nginx_uwsgi_cache)
+CACHE = Server("onebox, cache", onebox_cache)
+RULED = Server(f"onebox, {RULES:,} rules", onebox_ruled)
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
@@ -135,7 +155,7 @@ def _onebox(tools: Tools, place: Place, settings: str) -> list[list[str]]:
     return [[*command, "--state-dir", str(place.folder), "--config-dir", str(place.folder)]]
 
 
-def _nginx(tools: Tools, place: Place, application: str) -> list[list[str]]:
+def _nginx(tools: Tools, place: Place, application: str, http: str = "") -> list[list[str]]:
     folder = place.folder
     # As root its workers would become a user who can't read the folders of this run.
     user = "user root;" if os.geteuid() == 0 else ""
@@ -151,7 +171,7 @@ def _nginx(tools: Tools, place: Place, application: str) -> list[list[str]]:
 worker_processes auto; worker_rlimit_nofile {connections + SPARE};
 events {{ worker_connections {connections}; }}
 http {{
-  include /etc/nginx/mime.types; {paths}
+  include /etc/nginx/mime.types; {paths} {http}
   access_log off; gzip on; gzip_types text/css; sendfile on; tcp_nopush on; keepalive_requests 1000000; keepalive_timeout {PATIENCE}; client_max_body_size 100m;
   server {{
     listen 127.0.0.1:{place.port} {tls};

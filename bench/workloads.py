@@ -10,12 +10,15 @@ from typing import Any
 
 from bench.load import Load, Over
 from bench.servers import (
+    CACHE,
     EMBEDDED,
     GRANIAN,
     ISOLATED,
     NGINX,
+    NGINX_CACHE,
     NGINX_UWSGI,
     ONEBOX,
+    RULED,
     Server,
     Tools,
 )
@@ -106,5 +109,14 @@ WORKLOADS = (
     of_file("Static file, 1 KB, HTTP/2 with TLS", "1k.css", None, over=Over.HTTP2),
     of_file("Full handshakes, TLS 1.3", "1k.css", 0.7, over=Over.HANDSHAKES_1_3),
     of_file("Full handshakes, TLS 1.2", "1k.css", 0.7, over=Over.HANDSHAKES_1_2),
+    Workload("Stored answer", "hello", "/", servers=(NGINX_CACHE, CACHE), targets=(Target(CACHE, NGINX_CACHE, 0.95),)),
+    Workload(
+        "Static file, 1 KB, by rules",
+        "hello",
+        "/static/1k.css",
+        servers=(ONEBOX, RULED),
+        targets=(Target(RULED, ONEBOX, 1.03),),
+        prepare=make_files,
+    ),
     Workload("POST, 1 MB", "upload", "/", body_bytes=1 << 20),
 )

@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use ipnet::IpNet;
 use onebox_config::site::{Caught, Filling, OwnAnswer};
 
 use super::{Basic, Buckets, Canonical, Passwords, Ruled};
@@ -70,8 +69,8 @@ impl Ruled {
 
     fn check_address(&self, connection: &ConnectionInfo) -> Result<(), ProxyError> {
         let client = connection.client();
-        let is_in = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&client));
-        let is_let_in = (self.allow.is_empty() || is_in(&self.allow)) && !is_in(&self.deny);
+        let is_let_in =
+            (self.allow.is_empty() || self.allow.contain(client)) && !self.deny.contain(client);
         if is_let_in { Ok(()) } else { Err(ProxyError::Configured(403)) }
     }
 }

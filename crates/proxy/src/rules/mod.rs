@@ -7,16 +7,17 @@
 mod gate;
 mod headers;
 mod limits;
+mod networks;
 mod passwords;
 
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use ipnet::IpNet;
 use onebox_config::Hosts;
 use onebox_config::site::{Auth, OwnAnswer, Route, Rules, Target, TryFiles};
 
 use self::limits::Limited;
+use self::networks::Networks;
 use crate::route::Site;
 use crate::static_files::Page;
 
@@ -31,8 +32,8 @@ pub(crate) struct Ruled {
     maintenance: bool,
     maintenance_page: Option<Page>,
     canonical: Option<Canonical>,
-    allow: Vec<IpNet>,
-    deny: Vec<IpNet>,
+    allow: Networks,
+    deny: Networks,
     limits: Vec<Limited>,
     basic: Option<Basic>,
     answer: Option<OwnAnswer>,
@@ -105,8 +106,8 @@ impl Ruled {
             maintenance: routing.maintenance,
             maintenance_page: routing.maintenance_page.as_deref().and_then(page),
             canonical,
-            allow: rules.allow.clone().unwrap_or_default(),
-            deny: rules.deny.clone().unwrap_or_default(),
+            allow: Networks::new(rules.allow.as_deref().unwrap_or_default()),
+            deny: Networks::new(rules.deny.as_deref().unwrap_or_default()),
             limits: limits.collect(),
             basic,
             answer: route.and_then(|route| route.answer.clone()),
