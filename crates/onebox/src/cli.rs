@@ -48,8 +48,8 @@ pub(crate) enum Verb {
     Serve(ServeArgs),
     /// Show the appliance and its sites
     Status(StatusArgs),
-    /// Show which certificate answers to which host, and what is wrong with it
-    Cert(StatusArgs),
+    /// Show which certificate answers to which host, and what is wrong with it; order one anew
+    Cert(CertArgs),
     /// Have this machine believe the certificates of the box's own authority
     Trust(TrustArgs),
     /// Show what a site wrote, and what it answered
@@ -185,6 +185,24 @@ pub(crate) struct StatusArgs {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `onebox cert`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct CertArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub(crate) action: Option<CertAction>,
+    #[command(flatten)]
+    pub(crate) shown: StatusArgs,
+}
+
+/// What to do with certificates.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertAction {
+    /// Order a site's certificate now, before its renewal is due or the pause after a failed order is over
+    Renew(SiteJsonArgs),
 }
 
 /// `onebox trust`

@@ -201,6 +201,13 @@ pub struct CertificateStatus {
     pub next_try_ms: Option<i64>,
 }
 
+/// An order that was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Renewal {
+    /// For whom the certificate will be.
+    pub hosts: Vec<String>,
+}
+
 /// Where a certificate comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -38,6 +38,7 @@ mod workers;
 pub use activation::ActivationError;
 pub use admin::hash_password;
 pub use appliance::BootError;
+pub use certificates::about_unorderable;
 pub use engine::{EngineError, engine_main};
 pub use first_process::leave_orphans_to_another;
 pub use listeners::ListenError;

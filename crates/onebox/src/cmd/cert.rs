@@ -1,9 +1,10 @@
-//! `onebox cert`: which certificate answers to which host.
+//! `onebox cert`: which certificate answers to which host, and another one.
 
-use onebox_supervisor::api::{ApplianceStatus, CertificateStatus};
+use http::Method;
+use onebox_supervisor::api::{ApplianceStatus, CertificateStatus, Renewal};
 use serde::Serialize;
 
-use crate::cli::StatusArgs;
+use crate::cli::{CertAction, CertArgs, SiteJsonArgs, StatusArgs};
 use crate::client::{Client, segment};
 use crate::print::{self, status::certificate_line, style};
 use crate::report::Failure;
@@ -15,8 +16,29 @@ struct Certificates {
     certificates: Vec<CertificateStatus>,
 }
 
-/// Prints them, of one site or of all.
-pub(crate) async fn cert(client: &Client, arguments: StatusArgs) -> Result<(), Failure> {
+/// Prints them, or orders one.
+pub(crate) async fn cert(client: &Client, arguments: CertArgs) -> Result<(), Failure> {
+    match arguments.action {
+        Some(CertAction::Renew(arguments)) => renew(client, arguments).await,
+        None => show(client, arguments.shown).await,
+    }
+}
+
+async fn renew(client: &Client, SiteJsonArgs { site, json }: SiteJsonArgs) -> Result<(), Failure> {
+    let path = format!("/api/v1/sites/{}/certificate/renew", segment(&site));
+    let renewal: Renewal = client.call(Method::POST, &path, None::<&()>).await?;
+    if json {
+        return print::json(&renewal);
+    }
+    let hosts = renewal.hosts.join(", ");
+    anstream::println!(
+        "a certificate for {hosts} is ordered; `onebox cert {site}` shows what comes of it"
+    );
+    Ok(())
+}
+
+/// Of one site or of all.
+async fn show(client: &Client, arguments: StatusArgs) -> Result<(), Failure> {
     let sites = match &arguments.site {
         Some(site) => vec![client.get(&format!("/api/v1/sites/{}", segment(site))).await?],
         None => client.get::<ApplianceStatus>("/api/v1/status").await?.sites,

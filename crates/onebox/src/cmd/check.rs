@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use onebox_config::{BoxFlags, ConfigError};
+use onebox_supervisor::about_unorderable;
 use serde::Serialize;
 
 use crate::cli::CheckArgs;
@@ -23,6 +24,8 @@ struct Verdict {
     file: String,
     ok: bool,
     problems: Vec<ProblemLine>,
+    /// What is allowed, and will not do what one may expect.
+    warnings: Vec<String>,
 }
 
 /// Checks a site's folder, one `onebox.toml` or one `box.toml`; exit code 1 when there is a problem.
@@ -36,17 +39,21 @@ pub(crate) fn check(arguments: CheckArgs) -> Result<(), Failure> {
             file: file.clone(),
             ok: result.is_ok(),
             problems: problems.unwrap_or_default(),
+            warnings: result.as_ref().ok().cloned().into_iter().flatten().collect(),
         };
         print::json(&verdict)?;
-    } else if result.is_ok() {
+    } else if let Ok(warning) = &result {
         let absent = if target.file().exists() {
             ""
         } else {
             " is not there; every setting is the default and"
         };
         anstream::println!("{} {file}{absent} is fine", style::good("✓"));
+        if let Some(warning) = warning {
+            anstream::println!("{} {warning}", style::warning("!"));
+        }
     }
-    result.map_err(|error| Failure::config(file, error))
+    result.map(drop).map_err(|error| Failure::config(file, error))
 }
 
 /// What is checked.
@@ -80,12 +87,17 @@ impl Target {
         }
     }
 
-    fn load(&self) -> Result<(), ConfigError> {
+    /// What its owner should know although nothing is wrong.
+    fn load(&self) -> Result<Option<String>, ConfigError> {
         match self {
-            Self::Site { root, file } => onebox_config::load_site(root, file.as_deref()).map(drop),
+            Self::Site { root, file } => {
+                let site = onebox_config::load_site(root, file.as_deref())?;
+                let orders = site.tls.own.is_none();
+                Ok(orders.then(|| about_unorderable(&site.domains)).flatten())
+            }
             Self::Box { folder } => {
                 let flags = BoxFlags { config_dir: Some(folder.clone()), ..BoxFlags::default() };
-                onebox_config::load_box(flags).map(drop)
+                onebox_config::load_box(flags).map(|_| None)
             }
         }
     }

@@ -1,10 +1,13 @@
 //! Certificates by ACME, from Pebble: without being asked, over its faults and ours.
 
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{
-    DEADLINE, Doorman, Https, Nginx, Pebble, SiteFolder, TestBox, free_address, get, onebox,
+    DEADLINE, Doorman, Https, Nginx, Pebble, SiteFolder, TestBox, free_address, get, onebox, run,
 };
 
 const LISTEN: &str =
@@ -12,7 +15,7 @@ const LISTEN: &str =
 
 /// Waits until the site's ordered certificate is as it should be.
 fn wait_until(appliance: &TestBox, wanted: impl Fn(&Value) -> bool) -> Value {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     loop {
         let certificates = appliance.site("hello")["certificates"].clone();
         let ordered = certificates.as_array().unwrap().iter().find(|one| one["source"] == "acme");
@@ -217,4 +220,47 @@ fn a_wildcard_says_what_it_needs_and_a_site_that_goes_leaves_no_certificate() {
     appliance.cli(&["rm", "hello", "--yes"]).ok();
     assert!(kept().is_empty(), "{:?}", kept());
     assert!(!account(&appliance).is_empty());
+}
+
+#[test]
+fn a_certificate_is_ordered_anew_when_somebody_asks() {
+    let Some(mut pebble) = Pebble::new() else { return };
+    let appliance = TestBox::start_with_config(&format!("{LISTEN}{}", pebble.section()));
+    pebble.start(appliance.http, appliance.https.unwrap());
+    let site = SiteFolder::fixture("hello");
+    site.write("onebox.toml", "domains = 'a.onebox-test.net'\n");
+    appliance.deploy(site.path()).ok();
+    wait_until(&appliance, is_good);
+    let served = || {
+        let mut command = Command::new("openssl");
+        let address = appliance.https.unwrap().to_string();
+        command.args(["s_client", "-connect", &address, "-servername", "a.onebox-test.net"]);
+        command.stdin(Stdio::null());
+        let said = run(command).ok().stdout;
+        let from = said.find("-----BEGIN CERTIFICATE-----").unwrap();
+        said[from..].split("-----END").next().unwrap().to_owned()
+    };
+    let before = served();
+    // An order that is very young is not repeated.
+    let renew = || appliance.cli(&["cert", "renew", "hello"]);
+    let renewed = loop {
+        let said = renew();
+        if said.status.success() {
+            break said.stdout;
+        }
+        assert!(said.all().contains("authorities allow few"), "{}", said.all());
+    };
+    assert!(renewed.starts_with("a certificate for a.onebox-test.net is ordered"), "{renewed}");
+    appliance.wait_for_lines("certificate obtained", 2);
+    let begun = Instant::now();
+    while served() == before {
+        assert!(begun.elapsed() < DEADLINE, "the certificate of before is still there");
+    }
+
+    let refused = appliance.cli(&["cert", "renew", "nobody"]).failed().all();
+    assert!(refused.contains("no site nobody"), "{refused}");
+    site.write("onebox.toml", "domains = 'a.lan'\n");
+    appliance.deploy(site.path()).ok();
+    let refused = renew().failed().all();
+    assert!(refused.contains("hello has no certificate that is ordered"), "{refused}");
 }

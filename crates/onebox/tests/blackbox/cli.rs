@@ -114,6 +114,21 @@ fn the_configuration_of_the_box_is_checked_too() {
 }
 
 #[test]
+fn a_wildcard_that_nobody_vouches_for_is_told_of_before_it_is_deployed() {
+    let site = SiteFolder::fixture("hello");
+    site.write("onebox.toml", "domains = ['a.onebox-test.net', '*.onebox-test.net']\n");
+    let why = "is ordered for *.onebox-test.net: a wildcard is proven by DNS alone";
+    let checked = cli(site.path(), &["check"]).ok().stdout;
+    assert!(checked.contains("is fine") && checked.contains(why), "{checked}");
+    let verdict = cli(site.path(), &["check", "--json"]).ok().json();
+    assert!(verdict["warnings"][0].as_str().unwrap().contains(why), "{verdict}");
+    let own = "domains = '*.onebox-test.net'\n[tls]\ncertificate = '/a.pem'\nkey = '/a.key'\n";
+    site.write("onebox.toml", own);
+    let checked = cli(site.path(), &["check"]).ok().stdout;
+    assert!(checked.contains("is fine") && !checked.contains("wildcard"), "{checked}");
+}
+
+#[test]
 fn init_writes_a_file_that_is_fine_and_never_writes_over_one() {
     let site = SiteFolder::fixture("hello");
     let written = cli(site.path(), &["init"]).ok();

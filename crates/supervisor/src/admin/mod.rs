@@ -84,6 +84,7 @@ fn routes() -> Router<AdminState> {
         .route("/api/v1/sites/{site}/maintenance", post(sites::begin_maintenance))
         .route("/api/v1/sites/{site}/maintenance", delete(sites::end_maintenance))
         .route("/api/v1/sites/{site}/purge", post(sites::purge))
+        .route("/api/v1/sites/{site}/certificate/renew", post(sites::renew_certificate))
         .route("/api/v1/explain", get(sites::explain_url))
         .route("/api/v1/sites/{site}/env", get(sites::variables))
         .route("/api/v1/sites/{site}/env", put(sites::set_variables))

@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 
 use super::{AdminError, AdminState};
 use crate::api::{
-    ApplianceStatus, EnvVariable, Explanation, Purge, Purged, Release, SiteStatus, UrlExplanation,
-    UrlQuery,
+    ApplianceStatus, EnvVariable, Explanation, Purge, Purged, Release, Renewal, SiteStatus,
+    UrlExplanation, UrlQuery,
 };
 
 type Answer<T> = Result<Json<T>, AdminError>;
@@ -104,6 +104,14 @@ pub(super) async fn purge(
 ) -> Answer<Purged> {
     let Json(what) = body?;
     Ok(Json(Purged { answers: state.appliance.purge(&site, &what).await? }))
+}
+
+/// `POST /api/v1/sites/{site}/certificate/renew`
+pub(super) async fn renew_certificate(
+    State(state): State<AdminState>,
+    Path(site): Path<String>,
+) -> Answer<Renewal> {
+    Ok(Json(state.appliance.renew_certificate(&site).await?))
 }
 
 /// `GET /api/v1/sites/{site}/env`

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::change::obeyed;
-use super::{Appliance, Layout};
-use crate::api::EventKind;
+use super::{Appliance, Layout, OperationError};
+use crate::api::{EventKind, Renewal};
 use crate::certificates::acme::{Acme, Answer, Wanted};
 use crate::certificates::{Due, Question};
 
@@ -34,6 +34,19 @@ impl Appliance {
                 }
             }
         });
+    }
+
+    /// Has a site's certificate ordered now, due or not. What comes of it is an event.
+    ///
+    /// # Errors
+    /// [`OperationError`] where there is no such site, none is ordered for it, or the last order is too young.
+    pub(crate) async fn renew_certificate(&self, site: &str) -> Result<Renewal, OperationError> {
+        self.site_status(site).await?;
+        let first_pause = self.settings().config.acme.retry;
+        let hosts = self.certificates.wish(site, first_pause);
+        hosts
+            .map(|hosts| Renewal { hosts })
+            .map_err(|error| OperationError::Invalid(error.to_string()))
     }
 
     async fn order(self: &Arc<Self>, due: Due) {

@@ -33,6 +33,8 @@ use pair::Pair;
 use table::Table;
 use tickets::TicketKeys;
 
+pub use names::about_unorderable;
+
 /// What a site wants.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
@@ -57,6 +59,32 @@ pub(crate) struct Due {
     pub(crate) replaces: Option<Predecessor>,
     /// Where the account lies.
     pub(crate) folder: PathBuf,
+}
+
+/// Why a wish for another certificate is refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum WishError {
+    /// No authority of the world's is asked for it.
+    #[error(
+        "{0} has no certificate that is ordered: `onebox cert {0}` shows where each comes from"
+    )]
+    NotOrdered(String),
+    /// The last order is too young.
+    #[error("the last order for {site} was just now; authorities allow few: the next may be in {}", lasting(*.wait))]
+    TooSoon {
+        /// The site.
+        site: String,
+        /// How long it is to wait.
+        wait: Duration,
+    },
+}
+
+/// In whole seconds, or minutes where there are many; rounded up.
+fn lasting(wait: Duration) -> String {
+    match wait.as_millis().div_ceil(1000) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
 }
 
 /// For whom a look has found something new.
@@ -159,6 +187,27 @@ impl Certificates {
             let (site, hosts, proof) = (site.clone(), hosts.clone(), ledger.proof());
             Some(Due { site, hosts, proof, replaces: ledger.replaces(), folder: folder.clone() })
         })
+    }
+
+    /// A site's certificate is to be ordered now, due or not; the hosts that it will be for.
+    ///
+    /// # Errors
+    /// [`WishError`]
+    pub(crate) fn wish(&self, site: &str, first_pause: Duration) -> Result<Vec<String>, WishError> {
+        let mut state = self.state.lock();
+        let not_ordered = || WishError::NotOrdered(site.to_owned());
+        let hosts = state.wanted.get(site).cloned().ok_or_else(not_ordered)?;
+        // What is under way is what is wished for.
+        if state.ordering.as_deref() != Some(site) {
+            let now_ms = now_ms();
+            let ledger = state.ledgers.get_mut(site).ok_or_else(not_ordered)?;
+            ledger.wish(now_ms, first_pause).map_err(|earliest_ms| WishError::TooSoon {
+                site: site.to_owned(),
+                wait: Duration::from_millis(earliest_ms.abs_diff(now_ms)),
+            })?;
+            self.news.notify_one();
+        }
+        Ok(hosts)
     }
 
     /// A certificate about whose renewal its authority is to be asked now.
@@ -342,6 +391,25 @@ mod tests {
             (CertificateSource::Internal, vec!["blog.localhost".to_owned()]),
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_wish_is_for_what_is_ordered_and_not_too_often() {
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = Certificates::new(folder.path().join("authority"));
+        let sites = [wanted("blog", &["a.org"]), wanted("home", &["home.localhost"])];
+        certificates.renew(&sites, &[], Some(folder.path().join("0123")));
+        let pause = Duration::from_secs(300);
+        assert_eq!(certificates.wish("blog", pause).unwrap(), ["a.org"]);
+        let due = certificates.next_order().unwrap();
+        certificates.begin_order(&due, pause);
+        assert_eq!(certificates.wish("blog", pause).unwrap(), ["a.org"], "it is under way");
+        certificates.end_order(&due, Err("no".into()), pause);
+        let refused = certificates.wish("blog", pause).unwrap_err().to_string();
+        assert!(refused.ends_with("the next may be in 15 min"), "{refused}");
+        assert!(certificates.next_order().is_none());
+        let refused = certificates.wish("home", pause);
+        assert_eq!(refused, Err(WishError::NotOrdered("home".into())));
     }
 
     #[test]

@@ -77,8 +77,8 @@ fn unorderable(host: &str) -> Option<Unorderable> {
     }
 }
 
-/// What the owner of a site should know about the first of its hosts that can't be ordered.
-pub(super) fn about_unorderable(hosts: &[String]) -> Option<String> {
+/// What the owner of a site should know about the first of its hosts that no authority of the world's can vouch for.
+pub fn about_unorderable(hosts: &[String]) -> Option<String> {
     let (host, why) = hosts.iter().find_map(|host| Some((host, unorderable(host)?)))?;
     let way_out = match why {
         Unorderable::Wildcard => "name its hosts one by one, or bring a certificate under [tls]",

@@ -14,6 +14,10 @@ use super::renewal::{Advice, Predecessor, Window};
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
+/// After an order, somebody's wish for another one waits for so many first pauses: with the ordinary ones in between that keeps within
+/// Let's Encrypt's limit too.
+const WISHES: u32 = 3;
+
 /// How a host is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proof {
@@ -41,8 +45,14 @@ pub(crate) struct Ledger {
     asked: Vec<String>,
     /// How many in a row have failed.
     failures: u32,
+    /// When it was begun.
+    #[serde(default)]
+    begun_ms: i64,
     /// When the next may be.
     next_ms: i64,
+    /// Whether somebody wants one, due or not.
+    #[serde(skip)]
+    is_wished: bool,
     /// Why the last one failed.
     pub(crate) problem: Option<String>,
     /// What the authority says about the renewal of this certificate.
@@ -78,7 +88,20 @@ impl Ledger {
             && self.renewal_ms().is_some_and(|renewal_ms| now_ms < renewal_ms);
         // Who has corrected the names does not wait for the mistake.
         let may_be = now_ms >= self.next_ms || self.asked != hosts;
-        !is_good && may_be
+        self.is_wished || (!is_good && may_be)
+    }
+
+    /// The next order is to be made at once.
+    ///
+    /// # Errors
+    /// When it may be, where the last one is too young.
+    pub(crate) fn wish(&mut self, now_ms: i64, first_pause: Duration) -> Result<(), i64> {
+        let earliest_ms = self.begun_ms.saturating_add(millis(first_pause.saturating_mul(WISHES)));
+        if self.begun_ms != 0 && now_ms < earliest_ms {
+            return Err(earliest_ms);
+        }
+        self.is_wished = true;
+        Ok(())
     }
 
     /// When the certificate is to be renewed; `None`: there is none.
@@ -126,6 +149,7 @@ impl Ledger {
             self.failures = 0;
         }
         self.asked = hosts.to_vec();
+        (self.begun_ms, self.is_wished) = (now_ms, false);
         self.next_ms = now_ms.saturating_add(millis(first_pause));
     }
 
@@ -202,6 +226,24 @@ mod tests {
         assert!(kept.is_due(&hosts(&["a.org", "c.org"]), at(3)));
         std::fs::write(&path, "{").unwrap();
         assert!(Ledger::read(&path).pair.is_none());
+    }
+
+    #[test]
+    fn a_wish_needs_no_reason_and_does_not_come_too_often() {
+        let mut ledger = Ledger::default();
+        let names = hosts(&["a.org"]);
+        let (chain, key) = self_signed(&["a.org"]);
+        ledger.begin(&names, 1000, FIRST);
+        ledger.obtained(Pair::new(chain, key).unwrap(), 1000);
+        let now_ms = ledger.pair.as_ref().unwrap().facts.not_before_ms;
+        assert!(!ledger.is_due(&names, now_ms));
+        assert_eq!(ledger.wish(900_999, FIRST), Err(901_000));
+        assert!(!ledger.is_due(&names, now_ms));
+        ledger.wish(901_000, FIRST).unwrap();
+        assert!(ledger.is_due(&names, now_ms));
+        ledger.begin(&names, 901_000, FIRST);
+        assert!(!ledger.is_due(&names, now_ms), "once");
+        Ledger::default().wish(0, FIRST).unwrap();
     }
 
     #[test]
