@@ -132,9 +132,10 @@ impl Ruled {
 
 #[cfg(test)]
 mod tests {
-    use onebox_config::site::ErrorPage;
+    use onebox_config::site::{ErrorPage, Routing};
 
     use super::*;
+    use crate::testing;
 
     #[test]
     fn the_page_that_names_the_fewest_statuses_is_shown() {
@@ -143,8 +144,8 @@ mod tests {
             errors: vec![page(400..=499, "/srv/4.html"), page(404..=404, "/srv/404.html")],
             ..Rules::default()
         };
-        let routing = Routing { rules, ..Routing::default() };
-        let ruled = Ruled::of_site(&routing, &[]).unwrap();
+        let routing = Routing { rules, ..Routing::default() }.into();
+        let ruled = Ruled::of_site(&Site { routing, ..testing::site("blog") }).unwrap();
         let is = |status, index: usize| {
             ruled
                 .page(status)

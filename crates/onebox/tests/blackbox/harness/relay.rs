@@ -27,7 +27,7 @@ impl Relay {
     }
 }
 
-/// Keeps whoever comes waiting until it is told where they may go. Those that waited are turned away then.
+/// Keeps whoever comes waiting until it is told where they may go.
 pub(crate) struct Doorman {
     /// Where it listens.
     pub(crate) address: SocketAddr,
@@ -66,11 +66,18 @@ impl Doorman {
         self.came.recv_timeout(DEADLINE).expect("nobody comes");
     }
 
-    /// From now on everybody gets through.
+    /// Those that wait do so for nothing.
+    pub(crate) fn turn_away(&self) {
+        self.door.lock().unwrap().waiting.clear();
+    }
+
+    /// From now on everybody gets through, those that wait too.
     pub(crate) fn open_to(&self, server: SocketAddr) {
         let mut door = self.door.lock().unwrap();
         door.opens_to = Some(server);
-        door.waiting.clear();
+        for client in door.waiting.drain(..) {
+            pass_on(client, server, b"");
+        }
     }
 }
 
