@@ -225,6 +225,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use bytes::Bytes;
+    use rustix::fs::{MemfdFlags, memfd_create};
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -413,7 +414,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_comes_as_its_descriptor() {
         let file = || {
-            let file = tempfile::tempfile().unwrap();
+            let file = File::from(memfd_create("file", MemfdFlags::CLOEXEC).unwrap());
             std::os::unix::fs::FileExt::write_all_at(&file, b"0123456789", 0).unwrap();
             file
         };
@@ -442,7 +443,7 @@ mod tests {
         let folder = File::open("/").unwrap();
         let whole = [head_frame(), file_frame(), frame(FrameKind::End, b"")].concat();
         let short = [head_frame(), frame(FrameKind::File, b"short")].concat();
-        let file = tempfile::tempfile().unwrap();
+        let file = memfd_create("file", MemfdFlags::CLOEXEC).unwrap();
         for frames in [
             run_with(&folder, std::slice::from_ref(&whole)).await,
             run_with(&file, &[short]).await,
