@@ -199,6 +199,49 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await page.getByTestId('site-state').getByText('Running', { exact: true }).waitFor({ timeout: 60_000 });
   });
 
+  await step('a variable is set, shown and unset', async () => {
+    await page.getByLabel('Name of the variable').fill('COLOUR');
+    await page.getByLabel('Value of the variable').fill('teal');
+    await page.getByRole('button', { name: 'Set variable' }).click();
+    const variable = page.locator('[data-variable=COLOUR]');
+    await variable.waitFor({ timeout: 60_000 });
+    assert.equal(await variable.getByText('teal').count(), 0);
+    await page.getByRole('button', { name: 'Show values' }).click();
+    await variable.getByText('COLOUR=teal').waitFor();
+    await variable.getByRole('button', { name: 'Unset COLOUR' }).click();
+    await page.getByRole('button', { name: 'Unset variable' }).click();
+    await variable.waitFor({ state: 'detached', timeout: 60_000 });
+  });
+
+  await step('maintenance begins and ends', async () => {
+    await page.getByRole('button', { name: 'Maintenance', exact: true }).click();
+    await page.getByRole('button', { name: 'End maintenance' }).click({ timeout: 60_000 });
+    await page.getByRole('button', { name: 'Maintenance', exact: true }).waitFor({ timeout: 60_000 });
+  });
+
+  await step('a user and a token are made, used up and written down', async () => {
+    await page.getByRole('link', { name: 'Access' }).click();
+    await page.getByRole('heading', { name: 'Access', level: 1 }).waitFor();
+    await page.getByLabel('Name of the new user').fill('eve');
+    await page.getByLabel('Role of the new user').selectOption('viewer');
+    await page.getByRole('button', { name: 'Add user' }).click();
+    assert.match(await page.getByTestId('secret').innerText(), /^[a-z0-9]{20}$/);
+    await page.getByRole('button', { name: 'Done' }).click();
+    await page.getByLabel('Role of eve').selectOption('operator');
+    await page.getByText('change-role eve').first().waitFor();
+    await page.getByLabel('Name of the new token').fill('robot');
+    await page.getByRole('checkbox', { name: 'deploy' }).check();
+    await page.getByRole('button', { name: 'Make a token' }).click();
+    assert.match(await page.getByTestId('secret').innerText(), /^onebox_[0-9a-f]{64}$/);
+    await page.getByRole('button', { name: 'Revoke robot' }).click();
+    await page.getByRole('button', { name: 'Revoke token' }).click();
+    await page.locator('[data-token=robot]').waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Remove eve' }).click();
+    await page.getByRole('button', { name: 'Remove user' }).click();
+    await page.locator('[data-user=eve]').waitFor({ state: 'detached' });
+    await page.getByText('create-token').first().waitFor();
+  });
+
   await step('after the logout a reload asks for the password', async () => {
     await page.getByRole('button', { name: 'Log out' }).click();
     await page.getByLabel('Password').waitFor();

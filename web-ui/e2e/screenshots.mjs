@@ -63,6 +63,10 @@ for (const colorScheme of ['light', 'dark']) {
     await page.goto(`${full.url}#/requests/nothing`);
     await page.getByRole('alert').waitFor();
     await shoot('request-unknown');
+    await page.goto(`${full.url}#/access`);
+    await page.getByRole('button', { name: 'Revoke ci' }).waitFor();
+    await page.getByRole('button', { name: 'Show older entries' }).waitFor();
+    await shoot('access');
     await page.goto(`${full.url}#/box`);
     await page.locator('.uplot canvas').nth(6).waitFor();
     await shoot('box');

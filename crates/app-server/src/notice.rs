@@ -2,6 +2,7 @@
 //! it does.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One line of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ pub struct Usage {
 }
 
 /// One exception.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Raised {
     /// Its class, as `module.Name`; of a builtin only the name.
     #[serde(rename = "type")]
@@ -84,7 +85,7 @@ pub struct Raised {
 }
 
 /// How one exception came after another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum After {
     /// `raise … from`
@@ -94,7 +95,7 @@ pub enum After {
 }
 
 /// One call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Frame {
     /// Path of the source file, or a name such as `<string>`.
     pub file: String,

@@ -25,3 +25,6 @@ pub use hosts::{Hosts, Nobody, Places, below};
 pub use paths::Paths;
 pub use site::{PRIVATE_FILES, SITE_FILE, SiteConfig, load_site, parse_site};
 pub use types::{HostName, Invalid, SiteName};
+
+/// The cookie of a login to the dashboard. Cookies know no ports: browsers send it to sites of the same host too.
+pub const SESSION_COOKIE: &str = "onebox_session";

@@ -1,8 +1,12 @@
 //! The command line as types: verbs, flags and their help. What they do is in [`crate::cmd`].
 
+mod access;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+pub(crate) use access::{AuditArgs, TokenAction, TokenArgs, UserAction, UserArgs};
 
 /// One binary that puts Python sites on line.
 #[derive(Debug, Parser)]
@@ -82,7 +86,13 @@ pub(crate) enum Verb {
     Check(CheckArgs),
     /// Write an annotated onebox.toml for a folder
     Init(InitArgs),
-    /// Set a new password for the dashboard and print it; every session ends
+    /// Say who may log in to the dashboard, and what they may do there
+    User(UserArgs),
+    /// Make, list and revoke the tokens that programs use the API with
+    Token(TokenArgs),
+    /// Show who asked for which change, and from where
+    Audit(AuditArgs),
+    /// Give the dashboard's user `admin` a new password and print it; every session ends
     Password(JsonArg),
     /// Stop the appliance and all its sites
     Shutdown,

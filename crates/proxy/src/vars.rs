@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
+use onebox_config::SESSION_COOKIE;
 use onebox_uwsgi::{EncodeError, Vars, VarsBuilder, key};
 
 use crate::message::{ConnectionInfo, RequestHead, Scheme};
@@ -151,10 +152,13 @@ pub(crate) fn push_headers(vars: &mut VarsBuilder, head: &RequestHead) -> Result
             other => other.to_ascii_uppercase(),
         }));
         let later = head.headers.get(index + 1..).unwrap_or_default();
-        if later.iter().any(|(other, _)| other == name) {
-            vars.push(&variable, &joined(name, head))?;
-        } else {
-            vars.push(&variable, value)?;
+        let value = match later.iter().any(|(other, _)| other == name) {
+            true => Cow::Owned(joined(name, head)),
+            false => Cow::Borrowed(&value[..]),
+        };
+        let value = if &name[..] == b"cookie" { without_session(value) } else { Some(value) };
+        if let Some(value) = value {
+            vars.push(&variable, &value)?;
         }
     }
     Ok(())
@@ -165,6 +169,21 @@ fn joined(name: &[u8], head: &RequestHead) -> Vec<u8> {
     let values: Vec<&[u8]> =
         head.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| &value[..]).collect();
     values.join(separator)
+}
+
+/// Cookies without that of the dashboard, which is no site's business (RFC 6265 §8.5: they know no ports); `None`: it was alone.
+fn without_session(cookies: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
+    let session = SESSION_COOKIE.as_bytes();
+    if memchr::memmem::find(&cookies, session).is_none() {
+        return Some(cookies);
+    }
+    let is_session = |pair: &[u8]| pair.split(|byte| *byte == b'=').next() == Some(session);
+    let others: Vec<&[u8]> = cookies
+        .split(|byte| *byte == b';')
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !is_session(pair))
+        .collect();
+    (!others.is_empty()).then(|| Cow::Owned(others.join(&b"; "[..])))
 }
 
 /// Whether a header becomes a variable; these have variables of their own.
@@ -371,5 +390,19 @@ mod tests {
         let parts = parts(&head, &connection);
         let error = build(&parts, 700).unwrap_err();
         assert!(error.to_string().contains("HTTP_X_LONG"), "{error}");
+    }
+
+    #[test]
+    fn the_dashboards_cookie_is_no_business_of_a_site() {
+        let cookies = |sent: &str| {
+            let vars = vars_of(&testing::get("/", &[("cookie", sent)]), 0);
+            vars.get(b"HTTP_COOKIE").map(|value| String::from_utf8(value.to_vec()).unwrap())
+        };
+        assert_eq!(cookies("onebox_session=abc"), None);
+        assert_eq!(cookies("a=1; onebox_session=abc; b=2").as_deref(), Some("a=1; b=2"));
+        for kept in ["a=1;b=2", "xonebox_session=1;  a=onebox_session", "onebox_sessions=1"] {
+            let kept_whole = cookies(kept).unwrap();
+            assert_eq!(kept_whole.replace(' ', ""), kept.replace(' ', ""));
+        }
     }
 }

@@ -2,13 +2,19 @@
 //!
 //! All times are milliseconds since the Unix epoch (`_ms`), all sizes bytes.
 
+mod access;
 mod events;
 mod requests;
 mod series;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-pub use events::{EventKind, PastEvent};
+pub use access::{
+    AuditEntry, AuditQuery, CreatedToken, Login, NewPassword, NewToken, NewUser, OwnPassword,
+    PasswordChange, Role, RoleChange, Scope, Session, Token, UnknownName, User,
+};
+pub use events::{EventKind, EventsQuery, PastEvent};
 pub use onebox_proxy::{Purge, ServerHealth, ServerState};
 pub use requests::{
     After, Autopsy, ErrorGroup, FailureKind, FailureReport, Frame, Raised, RequestRecord,
@@ -20,7 +26,7 @@ pub use series::{
 };
 
 /// `GET /api/v1/status`: the whole appliance.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ApplianceStatus {
     /// The version of the running binary.
     pub version: String,
@@ -59,7 +65,7 @@ pub struct DroppedClients {
 }
 
 /// One generation of the engine.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EngineStatus {
     /// Counts up from 1 with each replacement.
     pub generation: u64,
@@ -72,7 +78,7 @@ pub struct EngineStatus {
 }
 
 /// What a site is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SiteState {
     /// Its workers are loading the application; requests wait.
@@ -88,7 +94,7 @@ pub enum SiteState {
 }
 
 /// How a site runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// In the engine's own interpreter, over the memory channel.
@@ -102,7 +108,7 @@ pub enum Mode {
 }
 
 /// An `[[upstream]]` of a site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UpstreamRoute {
     /// The beginning of its URLs; `None`: routes lead to it.
     pub path: Option<String>,
@@ -113,7 +119,7 @@ pub struct UpstreamRoute {
 }
 
 /// `GET /api/v1/sites/{name}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SiteStatus {
     /// Its name.
     pub name: String,
@@ -151,7 +157,7 @@ pub struct SiteStatus {
 }
 
 /// What requests came to in a site's cache since the appliance started.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CacheStatus {
     /// Answered from what was stored.
     pub hits: u64,
@@ -172,14 +178,14 @@ pub struct CacheStatus {
 }
 
 /// The answer to `POST /api/v1/sites/{name}/purge`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Purged {
     /// How many stored answers there were.
     pub answers: u64,
 }
 
 /// A certificate of a site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CertificateStatus {
     /// Where it comes from.
     pub source: CertificateSource,
@@ -202,14 +208,14 @@ pub struct CertificateStatus {
 }
 
 /// An order that was asked for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Renewal {
     /// For whom the certificate will be.
     pub hosts: Vec<String>,
 }
 
 /// Where a certificate comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CertificateSource {
     /// Files that the site names.
@@ -221,7 +227,7 @@ pub enum CertificateSource {
 }
 
 /// One worker of a site.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WorkerStatus {
     /// `blog.1` and the like.
     pub name: String,
@@ -244,7 +250,7 @@ pub struct WorkerStatus {
 }
 
 /// What a worker is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkerState {
     /// It loads the application.
@@ -256,7 +262,7 @@ pub enum WorkerState {
 }
 
 /// `GET /api/v1/sites/{name}/releases`: newest first.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Release {
     /// Sorts by time: `20261120-114213-3f2a`.
     pub id: String,
@@ -271,7 +277,7 @@ pub struct Release {
 }
 
 /// Whether a release can be served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReleaseState {
     /// Being made.
@@ -283,7 +289,8 @@ pub enum ReleaseState {
 }
 
 /// Query of `POST /api/v1/deploy`; the body is a tar archive of the site's folder.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct DeployQuery {
     /// The site's name; else `name` of `onebox.toml`, else `default_name`.
     pub name: Option<String>,
@@ -294,7 +301,7 @@ pub struct DeployQuery {
 }
 
 /// One line of the answer to `POST /api/v1/deploy` (`application/x-ndjson`), and of other long operations.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum DeployEvent {
     /// A step begins: `copy`, `detect`, `install`, `settings`, `persist`, `hooks`, `start`, `health`, `switch`, `prune`.
@@ -339,7 +346,7 @@ pub enum DeployEvent {
 }
 
 /// The body of every answer with a status of 400 or above.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ApiError {
     /// What is wrong, in one sentence.
     pub error: String,
@@ -349,7 +356,7 @@ pub struct ApiError {
 }
 
 /// `GET /api/v1/sites/{name}/explain`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// How the site runs.
     pub mode: Mode,
@@ -364,14 +371,15 @@ pub struct Explanation {
 }
 
 /// Query of `GET /api/v1/explain`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct UrlQuery {
     /// `http://host/path?query`, or without the scheme.
     pub url: String,
 }
 
 /// `GET /api/v1/explain`: what happens to a request.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UrlExplanation {
     /// The site that has the host; `None`: nobody has it.
     pub site: Option<String>,
@@ -384,7 +392,7 @@ pub struct UrlExplanation {
 }
 
 /// One `sample` event of `GET /api/v1/events` (server-sent events), each second.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct Sample {
     /// When it was taken.
     pub at_ms: i64,
@@ -397,7 +405,7 @@ pub struct Sample {
 }
 
 /// One site's share of a [`Sample`], over the second before it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct SiteSample {
     /// The site.
     pub site: String,
@@ -418,7 +426,7 @@ pub struct SiteSample {
 }
 
 /// `GET /api/v1/sites/{name}/logs`: one line; with `follow`, each is a `line` event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogLine {
     /// When it was written.
     pub at_ms: i64,
@@ -428,35 +436,28 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// Body of `POST /api/v1/login`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Login {
-    /// The user's name.
-    pub user: String,
-    /// The password.
-    pub password: String,
+/// The query of `GET /api/v1/sites/{site}/logs`.
+#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LogsQuery {
+    /// How many of the last lines.
+    #[serde(default = "default_lines")]
+    pub lines: usize,
+    /// Whether to stay and send what comes, as server-sent events.
+    #[serde(default)]
+    pub follow: bool,
+    /// Whether the access log is wanted too.
+    #[serde(default)]
+    pub access: bool,
 }
 
-/// Answer of `POST /api/v1/login` and `GET /api/v1/session`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Session {
-    /// Who is logged in.
-    pub user: String,
-    /// To be sent as `X-CSRF-Token` with every request that changes something.
-    pub csrf_token: String,
-}
-
-/// Answer of `POST /api/v1/password`, which only the control socket has: the password is new, and every session ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct NewPassword {
-    /// Whose it is.
-    pub user: String,
-    /// It is kept nowhere.
-    pub password: String,
+fn default_lines() -> usize {
+    100
 }
 
 /// Body of `POST /api/v1/sites/{name}/rollback`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct Rollback {
     /// The release to go back to; else the one before the live one.
     pub release: Option<String>,
@@ -464,7 +465,7 @@ pub struct Rollback {
 
 /// `GET /api/v1/sites/{name}/env`: one environment variable that was given to a site. `PUT` takes an object of names and
 /// values, `DELETE …/env/{variable}` removes one; both restart the site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvVariable {
     /// Its name.
     pub name: String,

@@ -2,9 +2,10 @@
 //!
 //! Source: unix(7), `SO_PEERCRED`.
 
-use std::io;
+use std::{fmt, io};
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use rustix::process::{Uid, geteuid};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
@@ -42,6 +43,25 @@ impl Listener for ControlListener {
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
         self.inner.local_addr()
+    }
+}
+
+/// Who is at the other end of a connection, for the audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PeerUid(Option<u32>);
+
+impl Connected<IncomingStream<'_, ControlListener>> for PeerUid {
+    fn connect_info(stream: IncomingStream<'_, ControlListener>) -> Self {
+        Self(stream.io().peer_cred().ok().map(|peer| peer.uid()))
+    }
+}
+
+impl fmt::Display for PeerUid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(uid) => write!(formatter, "uid {uid}"),
+            None => formatter.write_str("uid unknown"),
+        }
     }
 }
 

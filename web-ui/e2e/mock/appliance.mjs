@@ -71,7 +71,8 @@ function makeSite({
     upstreams: [],
     certificates: makeCertificates(name, new URL(url).hostname),
   };
-  return { status, releases, log: [], load, visits: 0 };
+  const variables = new Map([['SECRET_KEY', 'hush']]);
+  return { status, releases, variables, log: [], load, visits: 0 };
 }
 
 /** What a scenario starts with; `address` is where the mock's own site answers. */
@@ -154,6 +155,16 @@ export class Appliance extends EventEmitter {
 
   setState(name, state) {
     this.sites.get(name).status.state = state;
+    this.emit('changed', {});
+  }
+
+  setMaintenance(name, on) {
+    this.sites.get(name).status.maintenance = on;
+    this.emit('changed', {});
+  }
+
+  remove(name) {
+    this.sites.delete(name);
     this.emit('changed', {});
   }
 

@@ -10,6 +10,7 @@ import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { Access, scopesOf } from './access.mjs';
 import { Appliance } from './appliance.mjs';
 import { autopsy, errorGroups } from './requests.mjs';
 import { boxSeries, madeUpEvents, siteSeries } from './series.mjs';
@@ -23,7 +24,13 @@ export const USER = 'admin';
 export const PASSWORD = 'correct horse battery staple';
 
 /** Starts everything on free ports (or `port`); `close()` ends it. */
-export async function startMock({ scenario = 'sites', port = 0, quiet = false, pastSamples = 0 } = {}) {
+export async function startMock({
+  scenario = 'sites',
+  port = 0,
+  quiet = false,
+  pastSamples = 0,
+  role = 'admin',
+} = {}) {
   const visitors = createServer((request, response) => {
     appliance.visit('blog', request.url);
     response.end('hello\n');
@@ -32,11 +39,12 @@ export async function startMock({ scenario = 'sites', port = 0, quiet = false, p
   await once(visitors, 'listening');
   const appliance = new Appliance(scenario, `http://127.0.0.1:${visitors.address().port}/`, { quiet });
 
+  const access = new Access();
   const sessions = new Map();
   const server = createServer((request, response) => {
     response.setHeader('Content-Security-Policy', POLICY);
     response.setHeader('X-Content-Type-Options', 'nosniff');
-    handle({ request, response, appliance, sessions, pastSamples }).catch((error) => {
+    handle({ request, response, appliance, access, role, sessions, pastSamples }).catch((error) => {
       response.statusCode = 500;
       response.end(JSON.stringify({ error: String(error), hint: '' }));
     });
@@ -63,12 +71,16 @@ async function handle(context) {
   const call = { ...context, url, session, route: url.pathname.slice('/api/v1/'.length).split('/') };
   if (call.route[0] === 'login') return login(call);
   if (!session) return fail(call, 401, 'You are not logged in.', '');
-  if (call.request.method === 'POST' && call.request.headers['x-csrf-token'] !== session.csrf_token) {
+  if (call.request.method !== 'GET' && call.request.headers['x-csrf-token'] !== session.csrf_token) {
     return fail(call, 403, 'The X-CSRF-Token header is missing or wrong.', 'Reload the page.');
   }
   switch (call.route[0]) {
     case 'session':
       return json(call, session);
+    case 'users':
+    case 'tokens':
+    case 'audit':
+      return access(call);
     case 'logout':
       context.sessions.clear();
       return call.response.writeHead(204).end();
@@ -98,10 +110,17 @@ async function login(call) {
     );
   }
   const id = randomBytes(16).toString('hex');
-  const session = { user, csrf_token: randomBytes(16).toString('hex') };
+  const { role } = call;
+  const session = { user, role, scopes: scopesOf(role), csrf_token: randomBytes(16).toString('hex') };
   call.sessions.set(id, session);
   call.response.setHeader('Set-Cookie', `session=${id}; HttpOnly; SameSite=Strict; Path=/`);
   return json(call, session);
+}
+
+async function access(call) {
+  const body = call.request.method === 'GET' ? {} : await readJson(call.request);
+  const answer = call.access.answer(call.request.method, call.route, body, call.url);
+  return answer ? json(call, answer) : fail(call, 404, 'There is nobody of this name.', '');
 }
 
 async function site(call) {
@@ -118,6 +137,14 @@ async function site(call) {
       return call.url.searchParams.get('follow') === 'true'
         ? stream(call, [[`line:${name}`, 'line']])
         : json(call, known.log.slice(-Number(call.url.searchParams.get('lines') ?? 200)));
+    case 'env':
+      return variables(call, known);
+    case 'maintenance':
+      appliance.setMaintenance(name, call.request.method === 'POST');
+      return call.response.writeHead(204).end();
+    case undefined:
+      if (call.request.method === 'DELETE') appliance.remove(name);
+      return json(call, known.status);
     case 'series':
       return json(call, siteSeries(known, Number(call.url.searchParams.get('span_ms'))));
     case 'stop':
@@ -131,6 +158,20 @@ async function site(call) {
     default:
       return fail(call, 404, 'There is no such resource.', '');
   }
+}
+
+async function variables(call, site) {
+  const { method } = call.request;
+  if (method === 'GET') {
+    return json(
+      call,
+      [...site.variables].map(([name, value]) => ({ name, value })),
+    );
+  }
+  if (method === 'DELETE') site.variables.delete(call.route[3]);
+  else
+    for (const [name, value] of Object.entries(await readJson(call.request))) site.variables.set(name, value);
+  return call.response.writeHead(204).end();
 }
 
 function request(call) {

@@ -5,16 +5,26 @@ import { readNdjson } from './ndjson';
 import type {
   ApiErrorBody,
   ApplianceStatus,
+  AuditEntry,
   Autopsy,
   BoxSeries,
+  CreatedToken,
   DeployEvent,
+  EnvVariable,
   ErrorGroup,
   LogLine,
+  NewPassword,
+  NewToken,
   PastEvent,
   Release,
+  Role,
   Session,
   SiteSeries,
+  Token,
+  User,
 } from './types';
+
+type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 const BASE = '/api/v1';
 
@@ -50,7 +60,7 @@ async function toError(response: Response): Promise<RequestError> {
   return new RequestError(response.status, message, body?.hint ?? '');
 }
 
-async function request(method: 'GET' | 'POST', path: string, body?: unknown): Promise<Response> {
+async function request(method: Method, path: string, body?: unknown): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json' };
   if (method !== 'GET' && csrfToken !== '') headers['X-CSRF-Token'] = csrfToken;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
@@ -71,7 +81,7 @@ async function request(method: 'GET' | 'POST', path: string, body?: unknown): Pr
 }
 
 /** Like [`request`], for everything that needs a session: a 401 ends it. */
-async function authorized(method: 'GET' | 'POST', path: string, body?: unknown): Promise<Response> {
+async function authorized(method: Method, path: string, body?: unknown): Promise<Response> {
   try {
     return await request(method, path, body);
   } catch (error) {
@@ -82,6 +92,14 @@ async function authorized(method: 'GET' | 'POST', path: string, body?: unknown):
 
 async function getJson<T>(path: string): Promise<T> {
   return (await (await authorized('GET', path)).json()) as T;
+}
+
+async function sendJson<T>(method: Method, path: string, body: unknown): Promise<T> {
+  return (await (await authorized(method, path, body)).json()) as T;
+}
+
+function named(kind: 'users' | 'tokens', name: string): string {
+  return `${BASE}/${kind}/${encodeURIComponent(name)}`;
 }
 
 async function* operation(path: string, body?: unknown): AsyncGenerator<DeployEvent> {
@@ -115,7 +133,34 @@ export const api = {
   },
   stop: async (site: string): Promise<void> => void (await authorized('POST', sitePath(site, 'stop'))),
   start: async (site: string): Promise<void> => void (await authorized('POST', sitePath(site, 'start'))),
+  /** Whether everybody gets the maintenance page. */
+  setMaintenance: async (site: string, on: boolean): Promise<void> =>
+    void (await authorized(on ? 'POST' : 'DELETE', sitePath(site, 'maintenance'))),
+  remove: async (site: string): Promise<void> =>
+    void (await authorized('DELETE', `${BASE}/sites/${encodeURIComponent(site)}`)),
+  variables: (site: string): Promise<EnvVariable[]> => getJson(sitePath(site, 'env')),
+  setVariables: async (site: string, variables: Record<string, string>): Promise<void> =>
+    void (await authorized('PUT', sitePath(site, 'env'), variables)),
+  unsetVariable: async (site: string, name: string): Promise<void> =>
+    void (await authorized('DELETE', `${sitePath(site, 'env')}/${encodeURIComponent(name)}`)),
   restart: (site: string): AsyncGenerator<DeployEvent> => operation(sitePath(site, 'restart')),
   rollback: (site: string, release: string): AsyncGenerator<DeployEvent> =>
     operation(sitePath(site, 'rollback'), { release }),
+  changeOwnPassword: async (current: string, next: string): Promise<void> =>
+    void (await authorized('POST', `${BASE}/session/password`, { current, new: next })),
+  users: (): Promise<User[]> => getJson(`${BASE}/users`),
+  addUser: (name: string, role: Role): Promise<NewPassword> =>
+    sendJson('POST', `${BASE}/users`, { name, role }),
+  changeRole: async (user: string, role: Role): Promise<void> =>
+    void (await authorized('PATCH', named('users', user), { role })),
+  resetPassword: (user: string): Promise<NewPassword> =>
+    sendJson('POST', `${named('users', user)}/password`, {}),
+  removeUser: async (user: string): Promise<void> => void (await authorized('DELETE', named('users', user))),
+  tokens: (): Promise<Token[]> => getJson(`${BASE}/tokens`),
+  createToken: (token: NewToken): Promise<CreatedToken> => sendJson('POST', `${BASE}/tokens`, token),
+  revokeToken: async (name: string): Promise<void> =>
+    void (await authorized('DELETE', named('tokens', name))),
+  /** Who asked for which change, the newest first; `beforeId` asks for older ones. */
+  audit: (beforeId: number | null): Promise<AuditEntry[]> =>
+    getJson(`${BASE}/audit${beforeId === null ? '' : `?before_id=${beforeId}`}`),
 };

@@ -3,9 +3,66 @@
  * Times are milliseconds since the Unix epoch (`_ms`), sizes are bytes.
  */
 
+export interface EnvVariable {
+  name: string;
+  value: string;
+}
+
+export type Role = 'viewer' | 'operator' | 'admin';
+
+/** What a route needs, and a credential is good for. */
+export type Scope = 'metrics' | 'read' | 'deploy' | 'operate' | 'admin';
+
 export interface Session {
   user: string;
+  role: Role;
+  scopes: Scope[];
   csrf_token: string;
+}
+
+export interface User {
+  name: string;
+  role: Role;
+  created_ms: number;
+  sessions: number;
+}
+
+export interface NewPassword {
+  user: string;
+  password: string | null;
+}
+
+export interface Token {
+  name: string;
+  user: string;
+  scopes: Scope[];
+  created_ms: number;
+  expires_ms: number | null;
+  used_ms: number | null;
+}
+
+export interface NewToken {
+  name: string;
+  scopes: Scope[];
+  lasts_s: number | null;
+}
+
+export interface CreatedToken {
+  name: string;
+  token: string;
+  expires_ms: number | null;
+}
+
+export interface AuditEntry {
+  id: number;
+  at_ms: number;
+  who: string;
+  token: string | null;
+  client: string;
+  action: string;
+  target: string | null;
+  detail: string | null;
+  status: number | null;
 }
 
 export interface ApplianceStatus {

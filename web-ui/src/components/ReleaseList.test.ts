@@ -1,7 +1,8 @@
 import { fireEvent, render, screen } from '@testing-library/svelte';
 import { expect, it, vi } from 'vitest';
 
-import type { Release, SiteStatus } from '../api/types';
+import type { Release, Scope, SiteStatus } from '../api/types';
+import { session } from '../state/session.svelte';
 import { SiteControl } from '../state/site_control.svelte';
 import ReleaseList from './ReleaseList.svelte';
 
@@ -29,7 +30,8 @@ const releases: Release[] = [
   { id: 'r2', created_ms: 2, live: false, state: 'ready', problem: null },
 ];
 
-function renderList(): SiteControl {
+function renderList(scopes: Scope[] = ['read', 'operate']): SiteControl {
+  session.scopes = scopes;
   vi.stubGlobal(
     'fetch',
     vi.fn(async () => new Response(JSON.stringify(releases))),
@@ -44,6 +46,12 @@ it('offers a rollback only to releases that were once ready and are not live', a
   const buttons = await screen.findAllByRole('button', { name: /^Roll back to/ });
   expect(buttons.map((button) => button.getAttribute('aria-label'))).toEqual(['Roll back to r2']);
   expect(screen.getByText('SyntaxError')).toBeTruthy();
+});
+
+it('offers none to who may only look', async () => {
+  renderList(['read']);
+  expect(await screen.findByText('SyntaxError')).toBeTruthy();
+  expect(screen.queryByRole('button', { name: /^Roll back/ })).toBeNull();
 });
 
 it('rolls back only after the question was answered', async () => {

@@ -5,6 +5,7 @@ import { toSpan, type Span } from '../charts/span';
 export type Route =
   | { page: 'overview' }
   | { page: 'box'; span: Span }
+  | { page: 'access' }
   | { page: 'site'; name: string; span: Span }
   | { page: 'request'; id: string }
   | { page: 'unknown' };
@@ -15,6 +16,7 @@ export function parseRoute(hash: string): Route {
   const parts = path.split('/');
   if (parts.length === 1 && parts[0] === '') return { page: 'overview' };
   if (parts.length === 1 && parts[0] === 'box') return { page: 'box', span };
+  if (parts.length === 1 && parts[0] === 'access') return { page: 'access' };
   const name = parts.length === 2 && parts[1] ? decoded(parts[1]) : null;
   if (name !== null && parts[0] === 'sites') return { page: 'site', name, span };
   if (name !== null && parts[0] === 'requests') return { page: 'request', id: name };
@@ -47,6 +49,9 @@ export function pageKey(route: Route): string {
 
 /** The link to the page of the box. */
 export const BOX_HREF = '#/box';
+
+/** The link to the page of users and tokens. */
+export const ACCESS_HREF = '#/access';
 
 /** The same page with another span. */
 export function hrefWithSpan(hash: string, span: Span): string {

@@ -13,6 +13,8 @@ it.each([
   ['#/box', { page: 'box', span }],
   ['#/box?span=30d&more', { page: 'box', span: toSpan('30d') }],
   ['#/requests/0123456789abcdef', { page: 'request', id: '0123456789abcdef' }],
+  ['#/access', { page: 'access' }],
+  ['#/access/more', { page: 'unknown' }],
   ['#/requests/', { page: 'unknown' }],
   ['#/requests/%E0%A4%A', { page: 'unknown' }],
   ['#/box/more', { page: 'unknown' }],

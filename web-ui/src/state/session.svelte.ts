@@ -2,13 +2,16 @@
 
 import { api, setCsrfToken, setUnauthorizedHandler } from '../api/client';
 import { RequestError, toRequestError } from '../api/error';
-import type { Session } from '../api/types';
+import type { Role, Scope, Session } from '../api/types';
 
 type Phase = 'checking' | 'unreachable' | 'anonymous' | 'authenticated';
 
 class SessionState {
   phase = $state<Phase>('checking');
   user = $state('');
+  role = $state<Role>('viewer');
+  /** What the user may do. */
+  scopes = $state.raw<Scope[]>([]);
   /** Whether the last session ended without a logout. */
   expired = $state(false);
   /** Why the check failed, in phase `unreachable`. */
@@ -19,6 +22,10 @@ class SessionState {
       if (this.phase === 'authenticated') this.expired = true;
       this.#end();
     });
+  }
+
+  may(scope: Scope): boolean {
+    return this.scopes.includes(scope);
   }
 
   /** Asks the appliance whether the cookie still holds. */
@@ -48,6 +55,8 @@ class SessionState {
   #begin(session: Session): void {
     setCsrfToken(session.csrf_token);
     this.user = session.user;
+    this.role = session.role;
+    this.scopes = session.scopes;
     this.expired = false;
     this.phase = 'authenticated';
   }
@@ -55,6 +64,7 @@ class SessionState {
   #end(): void {
     setCsrfToken('');
     this.user = '';
+    this.scopes = [];
     this.phase = 'anonymous';
   }
 }

@@ -27,11 +27,27 @@ export class SiteControl {
     return this.#follow(`Rollback to ${release}`, api.rollback(this.#site, release));
   }
 
-  stop(): Promise<void> {
+  setMaintenance(on: boolean): Promise<boolean> {
+    return this.#once(() => api.setMaintenance(this.#site, on));
+  }
+
+  setVariables(variables: Record<string, string>): Promise<boolean> {
+    return this.#once(() => api.setVariables(this.#site, variables));
+  }
+
+  unsetVariable(name: string): Promise<boolean> {
+    return this.#once(() => api.unsetVariable(this.#site, name));
+  }
+
+  remove(): Promise<boolean> {
+    return this.#once(() => api.remove(this.#site));
+  }
+
+  stop(): Promise<boolean> {
     return this.#once(() => api.stop(this.#site));
   }
 
-  start(): Promise<void> {
+  start(): Promise<boolean> {
     return this.#once(() => api.start(this.#site));
   }
 
@@ -49,7 +65,8 @@ export class SiteControl {
     this.busy = false;
   }
 
-  async #once(act: () => Promise<void>): Promise<void> {
+  /** Tells whether it was done. */
+  async #once(act: () => Promise<void>): Promise<boolean> {
     this.operation = null;
     this.error = null;
     this.busy = true;
@@ -60,5 +77,6 @@ export class SiteControl {
     }
     await appliance.refresh();
     this.busy = false;
+    return this.error === null;
   }
 }

@@ -7,13 +7,18 @@ use crate::report::Failure;
 
 /// Reads a password, which a terminal does not show, and prints its hash.
 pub(crate) fn hash_password() -> Result<(), Failure> {
-    if io::stdin().is_terminal() {
-        anstream::eprint!("{} ", style::strong("Password:"));
-    }
-    let password = read_unseen().map_err(Failure::Password)?;
+    let password = read_password()?;
     let hash = onebox_supervisor::hash_password(&password).map_err(Failure::Password)?;
     anstream::println!("{hash}");
     Ok(())
+}
+
+/// A line of standard input, asked for where that is a terminal.
+pub(super) fn read_password() -> Result<String, Failure> {
+    if io::stdin().is_terminal() {
+        anstream::eprint!("{} ", style::strong("Password:"));
+    }
+    read_unseen().map_err(Failure::Password)
 }
 
 /// One line of standard input, without its end.

@@ -1,5 +1,6 @@
 //! The verbs, one file each, and the one place that chooses between them.
 
+mod audit;
 mod autopsy;
 mod cert;
 mod check;
@@ -18,7 +19,9 @@ mod rm;
 mod run;
 mod serve;
 mod status;
+pub(crate) mod token;
 mod trust;
+mod user;
 mod version;
 
 use onebox_config::{BoxConfig, BoxFlags, Paths};
@@ -74,6 +77,9 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             Verb::Explain(arguments) => explain::explain(&client, arguments).await,
             Verb::Purge(arguments) => lifecycle::purge(&client, arguments).await,
             Verb::Maintenance(arguments) => lifecycle::maintenance(&client, arguments).await,
+            Verb::User(arguments) => user::user(&client, arguments.action).await,
+            Verb::Token(arguments) => token::token(&client, arguments.action).await,
+            Verb::Audit(arguments) => audit::audit(&client, arguments).await,
             Verb::Password(arguments) => password::password(&client, arguments).await,
             Verb::Shutdown => lifecycle::shutdown(&client).await,
             // Chosen by `dispatch` already.

@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod access;
 mod acme;
 mod autopsy;
 mod background;
@@ -43,6 +44,7 @@ mod limits;
 mod load;
 mod metrics;
 mod nasty;
+mod openapi;
 mod paths;
 mod persistence;
 mod properties;

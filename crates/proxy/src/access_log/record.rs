@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use onebox_metrics::ServedBy;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Entry;
 
@@ -24,7 +25,7 @@ const MOST_WAITING: usize = 2000;
 const LONGEST_TEXT: usize = 500;
 
 /// One request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RequestRecord {
     /// Its identity in logs and error pages.
     pub request_id: String,

@@ -27,6 +27,7 @@ use onebox_config::site::Routing;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
+use utoipa::ToSchema;
 
 pub(crate) use directives::RequestDirectives;
 pub(crate) use fetching::Fetching;
@@ -54,7 +55,7 @@ pub struct Cache {
 }
 
 /// What is taken out of a cache.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purge {
     /// Everything.

@@ -10,6 +10,7 @@ use onebox_config::site::{PassiveCheck, Protocol, Server};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use super::dial::Connection;
 use super::trust::Trust;
@@ -18,7 +19,7 @@ use super::trust::Trust;
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// What is known about a server at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServerHealth {
     /// As it stands in `to`; the path of a socket is absolute.
     pub address: String,
@@ -31,7 +32,7 @@ pub struct ServerHealth {
 }
 
 /// Whether a server is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServerState {
     /// Nobody has looked yet.

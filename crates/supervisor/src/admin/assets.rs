@@ -1,6 +1,6 @@
 //! The dashboard's files, carried in the binary.
 
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
@@ -12,6 +12,9 @@ use super::AdminError;
 #[allow_missing = true]
 struct Assets;
 
+/// What the name of a file ends with that `npm run build` compressed.
+const COMPRESSED: &str = ".gz";
+
 /// The page of a binary that was built without the dashboard.
 const NOT_BUILT: &str = "<!doctype html><meta charset=utf-8><title>onebox</title>\
 <h1>The dashboard was not built into this binary</h1>\
@@ -19,7 +22,7 @@ const NOT_BUILT: &str = "<!doctype html><meta charset=utf-8><title>onebox</title
 <p>Everything else works: the API is at <code>/api/v1/</code>, and so does the command line.</p>";
 
 /// Serves a file, and the dashboard's page for every address that is no file of it.
-pub(super) async fn serve(method: Method, uri: Uri) -> Response {
+pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if !matches!(method, Method::GET | Method::HEAD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
@@ -27,28 +30,61 @@ pub(super) async fn serve(method: Method, uri: Uri) -> Response {
     if path.starts_with("api/") {
         return AdminError::NotFound.into_response();
     }
-    if let Some(file) = Assets::get(path) {
+    let coding = Coding::of(&headers);
+    if let Some(file) = Assets::get(path).filter(|_| !path.ends_with(COMPRESSED)) {
         // Vite puts a hash into these names, so that they never change.
         let caching = if path.starts_with("assets/") {
             "public, max-age=31536000, immutable"
         } else {
             "no-cache"
         };
-        return file_response(file, caching);
+        return file_response(path, file, caching, coding);
     }
     match Assets::get("index.html") {
-        Some(page) if !path.contains('.') => file_response(page, "no-cache"),
+        Some(page) if !path.contains('.') => file_response("index.html", page, "no-cache", coding),
         Some(_) => AdminError::NotFound.into_response(),
         None => Html(NOT_BUILT).into_response(),
     }
 }
 
-fn file_response(file: EmbeddedFile, caching: &'static str) -> Response {
+/// What the browser takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Identity,
+    Gzip,
+}
+
+impl Coding {
+    fn of(headers: &HeaderMap) -> Self {
+        let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+        let mut codings = accepted.unwrap_or_default().split(',').map(str::trim);
+        match codings.any(|coding| coding == "gzip") {
+            true => Self::Gzip,
+            false => Self::Identity,
+        }
+    }
+}
+
+fn file_response(
+    path: &str,
+    file: EmbeddedFile,
+    caching: &'static str,
+    coding: Coding,
+) -> Response {
     let kind = HeaderValue::from_str(file.metadata.mimetype());
     let kind = kind.unwrap_or(HeaderValue::from_static("application/octet-stream"));
     let caching = HeaderValue::from_static(caching);
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, caching)], file.data.into_owned())
-        .into_response()
+    let compressed = Assets::get(&format!("{path}{COMPRESSED}"));
+    let vary = HeaderValue::from_static("accept-encoding");
+    let fields =
+        [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, caching), (header::VARY, vary)];
+    match compressed.filter(|_| coding == Coding::Gzip) {
+        Some(compressed) => {
+            let coding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
+            (fields, coding, compressed.data.into_owned()).into_response()
+        }
+        None => (fields, file.data.into_owned()).into_response(),
+    }
 }
 
 #[cfg(test)]
@@ -56,7 +92,7 @@ mod tests {
     use super::*;
 
     async fn status(method: Method, path: &'static str) -> StatusCode {
-        serve(method, Uri::from_static(path)).await.status()
+        serve(method, Uri::from_static(path), HeaderMap::new()).await.status()
     }
 
     #[tokio::test]
@@ -65,5 +101,20 @@ mod tests {
         assert_eq!(status(Method::GET, "/sites/blog").await, StatusCode::OK);
         assert_eq!(status(Method::GET, "/api/v1/nothing").await, StatusCode::NOT_FOUND);
         assert_eq!(status(Method::POST, "/").await, StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn a_compressed_file_goes_to_who_takes_it() {
+        // A binary without the dashboard has none.
+        let is_built = Assets::get("index.html.gz").is_some();
+        for (accepted, expected) in
+            [("gzip, deflate, br", is_built.then_some("gzip")), ("identity", None), ("xgzip", None)]
+        {
+            let accepted = HeaderValue::from_static(accepted);
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, accepted)]);
+            let answer = serve(Method::GET, Uri::from_static("/"), headers).await;
+            let coding = answer.headers().get(header::CONTENT_ENCODING);
+            assert_eq!(coding.map(HeaderValue::as_bytes), expected.map(str::as_bytes));
+        }
     }
 }

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::audit::Detail;
 use super::{AdminError, AdminState};
 use crate::api::{DeployEvent, DeployQuery, Rollback};
 use crate::appliance::OperationError;
@@ -18,19 +19,29 @@ use crate::deploy::events::EventSink;
 /// Events that the client may be behind before lines of output are left out.
 const EVENTS: usize = 1024;
 
-/// `POST /api/v1/deploy`
+/// Put a folder on line, or a new release of it
+///
+/// The body is a tar archive of the folder. The answer is an event a line, as things happen; the last one is `done` or `failed`.
+#[utoipa::path(post, path = "/api/v1/deploy", operation_id = "deploy",
+    params(DeployQuery), request_body(content = Vec<u8>, content_type = "application/x-tar"),
+    responses((status = OK, body = DeployEvent, content_type = "application/x-ndjson")))]
 pub(super) async fn deploy(
     State(state): State<AdminState>,
     query: Result<Query<DeployQuery>, QueryRejection>,
     body: Body,
 ) -> Result<Response, AdminError> {
     let Query(query) = query?;
+    let name = query.name.as_ref().or(query.default_name.as_ref()).cloned().unwrap_or_default();
     let archive = body.into_data_stream();
     let appliance = state.appliance;
-    Ok(stream(move |events| async move { appliance.deploy(query, archive, &events).await }))
+    let answer =
+        stream(move |events| async move { appliance.deploy(query, archive, &events).await });
+    Ok((Extension(Detail(name)), answer).into_response())
 }
 
-/// `POST /api/v1/sites/{site}/restart`
+/// Load a site's live release anew
+#[utoipa::path(post, path = "/api/v1/sites/{site}/restart", operation_id = "restart",
+    responses((status = OK, body = DeployEvent, content_type = "application/x-ndjson")))]
 pub(super) async fn restart(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -40,7 +51,10 @@ pub(super) async fn restart(
     Ok(stream(move |events| async move { appliance.restart(&site, &events).await }))
 }
 
-/// `POST /api/v1/sites/{site}/rollback`
+/// Go back to an earlier release
+#[utoipa::path(post, path = "/api/v1/sites/{site}/rollback", operation_id = "rollback",
+    request_body = Rollback,
+    responses((status = OK, body = DeployEvent, content_type = "application/x-ndjson")))]
 pub(super) async fn rollback(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -50,9 +64,11 @@ pub(super) async fn rollback(
     state.appliance.site_status(&site).await?;
     let appliance = state.appliance;
     let wanted = rollback.release;
-    Ok(stream(
-        move |events| async move { appliance.rollback(&site, wanted.as_deref(), &events).await },
-    ))
+    let detail = Extension(Detail(wanted.clone().unwrap_or_default()));
+    let answer = stream(move |events| async move {
+        appliance.rollback(&site, wanted.as_deref(), &events).await
+    });
+    Ok((detail, answer).into_response())
 }
 
 /// Runs an operation to its end, whether or not the client stays, and answers with what it tells.

@@ -5,7 +5,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::api::ApiError;
+use crate::api::{ApiError, Scope};
 use crate::appliance::OperationError;
 use crate::history::HistoryError;
 use crate::store::StoreError;
@@ -23,8 +23,22 @@ pub(crate) enum AdminError {
     #[error("the request does not carry this session's X-CSRF-Token")]
     Csrf,
     /// Sent by a page, or to a name, that is not the dashboard's.
-    #[error("a change is taken only from the dashboard's own pages, and {0} is no name of it")]
+    #[error("this is the dashboard of onebox, and {0} is no name or page of it")]
     Foreign(String),
+    /// The credential is good, but not for this.
+    #[error("{user} may not do this: it needs {scope}")]
+    Forbidden {
+        /// Who asks.
+        user: String,
+        /// What the route needs.
+        scope: Scope,
+    },
+    /// A program's token asks for what only a person does.
+    #[error("only who is logged in with a password can change it")]
+    SessionOnly,
+    /// Too many wait for something that is done one at a time.
+    #[error("the appliance is busy; try again")]
+    Busy,
     /// A session asks for what only the machine's own user may have.
     #[error("only `onebox password` on the machine itself sets a new password")]
     ControlSocketOnly,
@@ -52,10 +66,19 @@ pub(crate) enum AdminError {
 }
 
 impl AdminError {
+    /// Something of ours failed.
+    pub(super) fn internal(error: &dyn std::error::Error) -> Self {
+        Self::Internal(error.to_string())
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized | Self::WrongPassword => StatusCode::UNAUTHORIZED,
-            Self::Csrf | Self::Foreign(_) | Self::ControlSocketOnly => StatusCode::FORBIDDEN,
+            Self::Csrf | Self::Forbidden { .. } | Self::SessionOnly | Self::ControlSocketOnly => {
+                StatusCode::FORBIDDEN
+            }
+            Self::Foreign(_) => StatusCode::MISDIRECTED_REQUEST,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound | Self::NoRequest(_) => StatusCode::NOT_FOUND,
             Self::Malformed(_) | Self::History(HistoryError::Span) => StatusCode::BAD_REQUEST,
@@ -67,6 +90,10 @@ impl AdminError {
                 | OperationError::NotServable { .. } => StatusCode::NOT_FOUND,
                 OperationError::Invalid(_) => StatusCode::BAD_REQUEST,
                 OperationError::Failed(_) | OperationError::InPlace => StatusCode::CONFLICT,
+                OperationError::Store(StoreError::NoSuch { .. }) => StatusCode::NOT_FOUND,
+                OperationError::Store(
+                    StoreError::NameTaken { .. } | StoreError::LastAdmin { .. },
+                ) => StatusCode::CONFLICT,
                 OperationError::Store(_) | OperationError::File(_) => {
                     StatusCode::INTERNAL_SERVER_ERROR
                 }
@@ -76,7 +103,13 @@ impl AdminError {
 
     fn hint(&self) -> String {
         match self {
+            Self::Operation(OperationError::Store(StoreError::LastAdmin { .. })) => {
+                "make somebody else an admin first".to_owned()
+            }
             Self::Operation(error) => error.hint(),
+            Self::Forbidden { .. } => {
+                "an admin can give the role that has it, or a token with it".to_owned()
+            }
             Self::Foreign(_) => {
                 "a name beside localhost and the machine's own goes into `admin-hosts` under [listen] in box.toml".to_owned()
             }

@@ -5,27 +5,35 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::AdminState;
+use super::auth::Caller;
 use crate::appliance;
 
 /// How often a silent stream says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// `GET /api/v1/events`: `sample` each second, `changed` when a site or the engine did.
+/// What happens, as it happens
+///
+/// Server-sent events: `sample` each second, `changed` when a site or the engine did.
+#[utoipa::path(get, path = "/api/v1/events", operation_id = "events",
+    responses((status = OK, body = String, content_type = "text/event-stream")))]
 pub(super) async fn events(
     State(state): State<AdminState>,
+    Extension(caller): Extension<Caller>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let events = BroadcastStream::new(state.appliance.events.subscribe());
     let until = state.appliance.shutdown.clone().cancelled_owned();
     // A browser that is too slow has lost some, which is an error of the stream and none here.
     let events = events.filter_map(|event| to_sse(&event.ok()?)).map(Ok);
-    Sse::new(futures_util::StreamExt::take_until(events, until)).keep_alive(keep_alive())
+    let events = futures_util::StreamExt::take_until(events, until);
+    let events = futures_util::StreamExt::take_until(events, caller.is_over(state));
+    Sse::new(events).keep_alive(keep_alive())
 }
 
 /// A comment now and then, so that a dead connection is noticed.

@@ -4,43 +4,30 @@ use std::convert::Infallible;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
+use super::auth::Caller;
 use super::events::keep_alive;
 use super::{AdminError, AdminState};
 use crate::access_follower::AccessFollower;
-use crate::api::LogLine;
+use crate::api::{LogLine, LogsQuery};
 
 /// More lines than this are not read back.
 const MOST_LINES: usize = 10_000;
 
-/// The query of `GET /api/v1/sites/{site}/logs`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LogsQuery {
-    /// How many of the last lines.
-    #[serde(default = "default_lines")]
-    lines: usize,
-    /// Whether to stay and send what comes, as server-sent events.
-    #[serde(default)]
-    follow: bool,
-    /// Whether the access log is wanted too.
-    #[serde(default)]
-    access: bool,
-}
-
-fn default_lines() -> usize {
-    100
-}
-
-/// `GET /api/v1/sites/{site}/logs`
+/// The log of a site: its last lines
+///
+/// With `follow` the answer is server-sent events, a `line` for each of them and for each that comes.
+#[utoipa::path(get, path = "/api/v1/sites/{site}/logs", operation_id = "logs",
+    params(LogsQuery),
+    responses((status = OK, content((Vec<LogLine> = "application/json"), (String = "text/event-stream")))))]
 pub(super) async fn logs(
     State(state): State<AdminState>,
+    Extension(caller): Extension<Caller>,
     Path(site): Path<String>,
     query: Result<Query<LogsQuery>, QueryRejection>,
 ) -> Result<Response, AdminError> {
@@ -61,14 +48,17 @@ pub(super) async fn logs(
     let new = new.merge(futures_util::StreamExt::flatten(access));
     let all = tokio_stream::iter(lines).chain(new).filter_map(|line| to_sse(&line));
     let events = futures_util::StreamExt::take_until(all.map(Ok::<_, Infallible>), until);
+    let events = futures_util::StreamExt::take_until(events, caller.is_over(state));
     Ok(Sse::new(events).keep_alive(keep_alive()).into_response())
 }
 
 async fn follow_access(state: &AdminState, site: &str) -> Result<AccessFollower, AdminError> {
     let path = state.appliance.logs.access_log(site);
     let opened = tokio::task::spawn_blocking(move || AccessFollower::at_end(path));
-    let internal = |error: &dyn std::error::Error| AdminError::Internal(error.to_string());
-    opened.await.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
+    opened
+        .await
+        .map_err(|error| AdminError::internal(&error))?
+        .map_err(|error| AdminError::internal(&error))
 }
 
 async fn last_lines(
@@ -88,8 +78,9 @@ async fn last_lines(
         }
         Ok::<_, std::io::Error>(lines)
     });
-    let internal = |error: &dyn std::error::Error| AdminError::Internal(error.to_string());
-    read.await.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
+    read.await
+        .map_err(|error| AdminError::internal(&error))?
+        .map_err(|error| AdminError::internal(&error))
 }
 
 fn to_sse(line: &LogLine) -> Option<Event> {

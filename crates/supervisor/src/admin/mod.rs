@@ -1,10 +1,13 @@
-//! The admin API and the dashboard: the list of routes, and who may use them.
+//! The admin API and the dashboard: the routers, and what every handler can reach.
 //!
 //! Must not decide anything: every handler asks the [`Appliance`](crate::appliance::Appliance). The same routes are served on the
-//! admin addresses, where a session is needed, and on the control socket, where the peer's uid is enough.
+//! admin addresses, where a session or a token is needed, and on the control socket, where the peer's uid is enough.
 
+#[cfg(test)]
+mod access_test;
 mod assets;
-pub(crate) mod auth;
+mod audit;
+mod auth;
 mod deploy;
 mod error;
 mod events;
@@ -12,107 +15,68 @@ mod headers;
 mod login;
 mod logs;
 mod names;
+mod openapi;
 mod password;
 mod past_events;
 mod prometheus;
 mod rate_limit;
 mod requests;
+mod routes;
 #[cfg(test)]
 mod routes_test;
 mod series;
 mod sites;
+mod tokens;
+mod users;
 
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
 
-use crate::appliance::Appliance;
+use crate::appliance::{Appliance, OperationError};
 
-pub(crate) use auth::Operator;
+use auth::Door;
 pub(crate) use error::AdminError;
+use password::Hashing;
 pub(crate) use password::first_password;
 pub use password::hash_password;
 use rate_limit::RateLimit;
-
-/// Bodies of everything but a deploy are small.
-const BODY_BYTES: usize = 256 * 1024;
 
 /// What every handler can reach.
 #[derive(Clone)]
 pub(crate) struct AdminState {
     pub(crate) appliance: Arc<Appliance>,
     logins: Arc<RateLimit>,
-    /// Password checks at the same time: each takes 19 MB.
-    checks: Arc<tokio::sync::Semaphore>,
+    hashing: Arc<Hashing>,
 }
 
 impl AdminState {
     /// The state of a fresh API.
     pub(crate) fn new(appliance: Arc<Appliance>) -> Self {
-        let checks = Arc::new(tokio::sync::Semaphore::new(1));
-        Self { appliance, logins: Arc::new(RateLimit::new()), checks }
+        Self { appliance, logins: Arc::new(RateLimit::new()), hashing: Arc::new(Hashing::new()) }
+    }
+
+    /// # Errors
+    /// Where nobody logs in: a folder is served in place.
+    fn check_accounts(&self) -> Result<(), AdminError> {
+        match self.appliance.in_place {
+            true => Err(OperationError::InPlace.into()),
+            false => Ok(()),
+        }
     }
 }
 
-/// Everything that needs a credential.
-fn routes() -> Router<AdminState> {
-    Router::new()
-        .route("/api/v1/status", get(sites::status))
-        .route("/api/v1/events", get(events::events))
-        .route("/api/v1/events/past", get(past_events::past_events))
-        .route("/api/v1/series", get(series::the_box))
-        .route("/metrics", get(prometheus::metrics))
-        .route("/api/v1/shutdown", post(sites::shutdown))
-        .route("/api/v1/session", get(login::session))
-        .route("/api/v1/logout", post(login::logout))
-        .route("/api/v1/password", post(login::new_password))
-        .route("/api/v1/sites", get(sites::list))
-        .route("/api/v1/sites/{site}", get(sites::site).delete(sites::remove))
-        .route("/api/v1/sites/{site}/releases", get(sites::releases))
-        .route("/api/v1/sites/{site}/series", get(series::site))
-        .route("/api/v1/sites/{site}/errors", get(requests::errors))
-        .route("/api/v1/requests", get(requests::search))
-        .route("/api/v1/requests/{id}", get(requests::autopsy))
-        .route("/api/v1/sites/{site}/explain", get(sites::explain))
-        .route("/api/v1/sites/{site}/logs", get(logs::logs))
-        .route("/api/v1/sites/{site}/restart", post(deploy::restart))
-        .route("/api/v1/sites/{site}/rollback", post(deploy::rollback))
-        .route("/api/v1/sites/{site}/stop", post(sites::stop))
-        .route("/api/v1/sites/{site}/start", post(sites::start))
-        .route("/api/v1/sites/{site}/maintenance", post(sites::begin_maintenance))
-        .route("/api/v1/sites/{site}/maintenance", delete(sites::end_maintenance))
-        .route("/api/v1/sites/{site}/purge", post(sites::purge))
-        .route("/api/v1/sites/{site}/certificate/renew", post(sites::renew_certificate))
-        .route("/api/v1/explain", get(sites::explain_url))
-        .route("/api/v1/sites/{site}/env", get(sites::variables))
-        .route("/api/v1/sites/{site}/env", put(sites::set_variables))
-        .route("/api/v1/sites/{site}/env/{variable}", delete(sites::remove_variable))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .route(
-            "/api/v1/deploy",
-            post(deploy::deploy).layer::<_, std::convert::Infallible>(DefaultBodyLimit::disable()),
-        )
-}
-
-/// The routes for the admin addresses: a session is needed.
+/// The routes for the admin addresses: a credential is needed.
 pub(crate) fn public_router(state: AdminState) -> Router {
-    let by_session = middleware::from_fn_with_state(state.clone(), auth::by_session);
     let by_name = middleware::from_fn_with_state(state.clone(), names::check);
-    routes()
-        .route_layer(by_session)
-        .route("/api/v1/login", post(login::login))
-        .route_layer(by_name)
+    routes::guarded(&state, Door::Address)
         .fallback(assets::serve)
+        .layer(by_name)
         .layer(middleware::from_fn(headers::add))
         .with_state(state)
 }
 
 /// The same for the control socket: the peer's uid was checked already.
 pub(crate) fn control_router(state: AdminState) -> Router {
-    routes()
-        .route_layer(middleware::from_fn(auth::by_socket))
-        .fallback(error::not_found)
-        .with_state(state)
+    routes::guarded(&state, Door::Socket).fallback(error::not_found).with_state(state)
 }

@@ -1,4 +1,7 @@
-//! Whether a request that changes something was meant for the dashboard: by the name that it was sent to, and by the page that sent it.
+//! Whether a request was meant for the dashboard: by the name that it was sent to, and by the page that sent it.
+//!
+//! Cookies know no ports: under a name that a site has, the site would get the dashboard's. So no name of a site is one of the
+//! dashboard's, unless the box says so because that site leads there.
 //!
 //! A page of somebody else whose name is made to point at this machine (DNS rebinding) sends its own name as `Host`; a form on
 //! another page sends that page's as `Origin`.
@@ -10,36 +13,43 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use onebox_config::Hosts;
 
+use super::auth::bearer;
 use super::{AdminError, AdminState};
 
-/// Lets requests through that change nothing, and others that were meant for the dashboard.
+/// Lets requests through that were meant for the dashboard, and what shows a token: no page makes a browser do that.
 pub(super) async fn check(
     State(state): State<AdminState>,
     request: Request,
     next: Next,
 ) -> Result<Response, AdminError> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if bearer(request.headers()).is_none() {
         let settings = state.appliance.settings();
         let machine = rustix::system::uname();
         let machine = machine.nodename().to_string_lossy();
-        let own = OwnNames { machine: &machine, given: &settings.config.admin_hosts };
-        own.check(request.uri(), request.headers()).map_err(AdminError::Foreign)?;
+        let sites = state.appliance.site_hosts();
+        let given = &settings.config.admin_hosts;
+        let own = OwnNames { machine: &machine, given, sites: &sites };
+        own.check(request.method(), request.uri(), request.headers())
+            .map_err(AdminError::Foreign)?;
     }
     Ok(next.run(request).await)
 }
 
-/// The names of the dashboard, beside addresses and `localhost`, which nobody can point elsewhere.
+/// The names of the dashboard, beside addresses and `localhost`, which nobody can point elsewhere: `NAME.localhost` is a site's.
 struct OwnNames<'a> {
     machine: &'a str,
     /// `listen.admin-hosts`
     given: &'a [String],
+    /// What sites answer to by name.
+    sites: &'a Hosts<()>,
 }
 
 impl OwnNames<'_> {
     /// # Errors
     /// With the name that is none of them.
-    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
+    fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
         let sent_to = match uri.authority() {
             Some(authority) => Some(authority.to_string()),
             None => text(headers, header::HOST)?,
@@ -48,6 +58,9 @@ impl OwnNames<'_> {
             && !host(sent_to).is_some_and(|host| self.has(&host))
         {
             return Err(format!("\"{sent_to}\""));
+        }
+        if matches!(*method, Method::GET | Method::HEAD) {
+            return Ok(());
         }
         let Some(sender) = text(headers, header::ORIGIN)? else { return Ok(()) };
         let page = sender.split_once("://").map(|(_, authority)| authority);
@@ -63,9 +76,8 @@ impl OwnNames<'_> {
             host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         address.parse::<std::net::IpAddr>().is_ok()
             || host == "localhost"
-            || host.ends_with(".localhost")
-            || host.eq_ignore_ascii_case(self.machine)
             || self.given.iter().any(|given| given == host)
+            || host.eq_ignore_ascii_case(self.machine) && !self.sites.names(host)
     }
 }
 
@@ -97,7 +109,8 @@ mod tests {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
         let given = ["admin.example.com".to_owned()];
-        OwnNames { machine: "Box7", given: &given }.check(&Uri::from_static("/"), &headers)
+        let own = OwnNames { machine: "Box7", given: &given, sites: &Hosts::default() };
+        own.check(&Method::POST, &Uri::from_static("/"), &headers)
     }
 
     #[test]
@@ -108,7 +121,6 @@ mod tests {
             "192.0.2.7",
             "localhost:8081",
             "LOCALHOST",
-            "x.localhost",
             "box7:8081",
             "admin.example.com",
             "Admin.Example.Com.:443",
@@ -125,6 +137,7 @@ mod tests {
         for host in [
             "evil.example",
             "evil.example:8081",
+            "blog.localhost:8081",
             "localhost.evil.example",
             "127.0.0.1.evil.example",
             "box7.evil.example",
@@ -146,8 +159,22 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::HOST, "localhost".parse().unwrap());
         headers.append(header::HOST, "evil.example".parse().unwrap());
-        let own = OwnNames { machine: "box", given: &[] };
-        own.check(&Uri::from_static("/"), &headers).unwrap_err();
-        own.check(&Uri::from_static("/"), &HeaderMap::new()).unwrap();
+        let own = OwnNames { machine: "box", given: &[], sites: &Hosts::default() };
+        own.check(&Method::GET, &Uri::from_static("/"), &headers).unwrap_err();
+        own.check(&Method::GET, &Uri::from_static("/"), &HeaderMap::new()).unwrap();
+    }
+
+    #[test]
+    fn the_machines_own_name_is_a_sites_where_one_has_it() {
+        let mut sites = Hosts::default();
+        sites.insert("box7.example.com", ());
+        let headers = HeaderMap::from_iter([(header::HOST, "box7.example.com".parse().unwrap())]);
+        let check = |given: &[String]| {
+            let own = OwnNames { machine: "box7.example.com", given, sites: &sites };
+            own.check(&Method::GET, &Uri::from_static("/"), &headers)
+        };
+        check(&[]).unwrap_err();
+        // Where that site leads to the dashboard.
+        check(&["box7.example.com".to_owned()]).unwrap();
     }
 }

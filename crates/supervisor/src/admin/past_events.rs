@@ -3,10 +3,9 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use serde::Deserialize;
 
 use super::{AdminError, AdminState};
-use crate::api::PastEvent;
+use crate::api::{EventsQuery, PastEvent};
 use crate::clock::now_ms;
 use crate::store::EventSpan;
 
@@ -15,19 +14,11 @@ const MOST_EVENTS: u32 = 1000;
 /// What a span is where only its end is known.
 const DAY_MS: i64 = 86_400_000;
 
-/// The query of `GET /api/v1/events/past`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct EventsQuery {
-    /// From this moment on; else a day before the end.
-    from_ms: Option<i64>,
-    /// Until before this one; else now.
-    to_ms: Option<i64>,
-    /// Only those of this site, and those that concern the whole box.
-    site: Option<String>,
-}
-
-/// `GET /api/v1/events/past`: the oldest first; of more than a thousand the newest.
+/// What happened in a span
+///
+/// The oldest first; of more than a thousand the newest.
+#[utoipa::path(get, path = "/api/v1/events/past", operation_id = "past-events",
+    params(EventsQuery), responses((status = OK, body = Vec<PastEvent>)))]
 pub(super) async fn past_events(
     State(state): State<AdminState>,
     query: Result<Query<EventsQuery>, QueryRejection>,

@@ -20,7 +20,9 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// histogram is cut, so that each count is exact.
 const BOUNDS: std::ops::RangeInclusive<u32> = 9..=26;
 
-/// `GET /metrics`
+/// The figures for Prometheus
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics",
+    responses((status = OK, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(
     State(state): State<AdminState>,
 ) -> Result<impl IntoResponse, AdminError> {

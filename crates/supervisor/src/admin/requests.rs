@@ -17,7 +17,9 @@ const MOST: u32 = 1000;
 /// Every status.
 const ANY: RangeInclusive<u16> = 0..=999;
 
-/// `GET /api/v1/sites/{site}/errors`: the last seen first.
+/// What requests of a site fail with, the last seen first
+#[utoipa::path(get, path = "/api/v1/sites/{site}/errors", operation_id = "errors",
+    responses((status = OK, body = Vec<ErrorGroup>)))]
 pub(super) async fn errors(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -26,8 +28,10 @@ pub(super) async fn errors(
     Ok(Json(state.appliance.history.errors(&site).await?))
 }
 
-/// `GET /api/v1/requests`: the last first.
-pub(super) async fn search(
+/// Requests, the last first
+#[utoipa::path(get, path = "/api/v1/requests", operation_id = "requests",
+    params(RequestsQuery), responses((status = OK, body = Vec<RequestRecord>)))]
+pub(super) async fn requests(
     State(state): State<AdminState>,
     query: Result<Query<RequestsQuery>, QueryRejection>,
 ) -> Result<Json<Vec<RequestRecord>>, AdminError> {
@@ -64,7 +68,9 @@ fn statuses(text: &str) -> Option<RangeInclusive<u16>> {
     Some(status..=status)
 }
 
-/// `GET /api/v1/requests/{id}`
+/// Everything that is known of one request
+#[utoipa::path(get, path = "/api/v1/requests/{id}", operation_id = "autopsy",
+    responses((status = OK, body = Autopsy)))]
 pub(super) async fn autopsy(
     State(state): State<AdminState>,
     Path(request_id): Path<String>,
@@ -87,8 +93,9 @@ async fn lines_that_name(
 ) -> Result<Vec<LogLine>, AdminError> {
     let logs = Arc::clone(&state.appliance.logs);
     let read = tokio::task::spawn_blocking(move || logs.naming(&site, &request_id));
-    let internal = |error: &dyn std::error::Error| AdminError::Internal(error.to_string());
-    read.await.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
+    read.await
+        .map_err(|error| AdminError::internal(&error))?
+        .map_err(|error| AdminError::internal(&error))
 }
 
 #[cfg(test)]

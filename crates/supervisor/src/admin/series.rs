@@ -13,16 +13,20 @@ use crate::store::metrics::Whose;
 /// How long a span is where nobody says it.
 const HOUR_MS: i64 = 3_600_000;
 
-/// `GET /api/v1/series`
-pub(super) async fn the_box(
+/// What the machine did, over time
+#[utoipa::path(get, path = "/api/v1/series", operation_id = "box-series",
+    params(SeriesQuery), responses((status = OK, body = BoxSeries)))]
+pub(super) async fn box_series(
     State(state): State<AdminState>,
     query: Result<Query<SeriesQuery>, QueryRejection>,
 ) -> Result<Json<BoxSeries>, AdminError> {
     Ok(Json(state.appliance.history.the_box(wanted(query?.0)?).await?))
 }
 
-/// `GET /api/v1/sites/{site}/series`
-pub(super) async fn site(
+/// What a site did, over time
+#[utoipa::path(get, path = "/api/v1/sites/{site}/series", operation_id = "site-series",
+    params(SeriesQuery), responses((status = OK, body = SiteSeries)))]
+pub(super) async fn site_series(
     State(state): State<AdminState>,
     Path(site): Path<String>,
     query: Result<Query<SeriesQuery>, QueryRejection>,

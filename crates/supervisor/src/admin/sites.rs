@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 
+use super::audit::Detail;
 use super::{AdminError, AdminState};
 use crate::api::{
     ApplianceStatus, EnvVariable, Explanation, Purge, Purged, Release, Renewal, SiteStatus,
@@ -16,24 +17,32 @@ use crate::api::{
 type Answer<T> = Result<Json<T>, AdminError>;
 type Done = Result<StatusCode, AdminError>;
 
-/// `GET /api/v1/status`
+/// The whole appliance
+#[utoipa::path(get, path = "/api/v1/status", operation_id = "status",
+    responses((status = OK, body = ApplianceStatus)))]
 pub(super) async fn status(State(state): State<AdminState>) -> Answer<ApplianceStatus> {
     Ok(Json(state.appliance.status().await?))
 }
 
-/// `POST /api/v1/shutdown`
+/// Stop the appliance and all its sites
+#[utoipa::path(post, path = "/api/v1/shutdown", operation_id = "shutdown",
+    responses((status = ACCEPTED)))]
 pub(super) async fn shutdown(State(state): State<AdminState>) -> StatusCode {
     tracing::info!("shutdown was asked for");
     state.appliance.shutdown.cancel();
     StatusCode::ACCEPTED
 }
 
-/// `GET /api/v1/sites`
-pub(super) async fn list(State(state): State<AdminState>) -> Answer<Vec<SiteStatus>> {
+/// Every site, by name
+#[utoipa::path(get, path = "/api/v1/sites", operation_id = "sites",
+    responses((status = OK, body = Vec<SiteStatus>)))]
+pub(super) async fn sites(State(state): State<AdminState>) -> Answer<Vec<SiteStatus>> {
     Ok(Json(state.appliance.status().await?.sites))
 }
 
-/// `GET /api/v1/sites/{site}`
+/// One site
+#[utoipa::path(get, path = "/api/v1/sites/{site}", operation_id = "site",
+    responses((status = OK, body = SiteStatus)))]
 pub(super) async fn site(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -41,12 +50,16 @@ pub(super) async fn site(
     Ok(Json(state.appliance.site_status(&site).await?))
 }
 
-/// `DELETE /api/v1/sites/{site}`
-pub(super) async fn remove(State(state): State<AdminState>, Path(site): Path<String>) -> Done {
+/// Remove a site with its releases and its data
+#[utoipa::path(delete, path = "/api/v1/sites/{site}", operation_id = "remove-site",
+    responses((status = NO_CONTENT)))]
+pub(super) async fn remove_site(State(state): State<AdminState>, Path(site): Path<String>) -> Done {
     run(async move { state.appliance.remove(&site).await }).await
 }
 
-/// `GET /api/v1/sites/{site}/releases`
+/// The releases of a site, the newest first
+#[utoipa::path(get, path = "/api/v1/sites/{site}/releases", operation_id = "releases",
+    responses((status = OK, body = Vec<Release>)))]
 pub(super) async fn releases(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -54,7 +67,9 @@ pub(super) async fn releases(
     Ok(Json(state.appliance.releases(&site).await?))
 }
 
-/// `GET /api/v1/sites/{site}/explain`
+/// How a site runs, and why
+#[utoipa::path(get, path = "/api/v1/sites/{site}/explain", operation_id = "explain",
+    responses((status = OK, body = Explanation)))]
 pub(super) async fn explain(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -62,25 +77,34 @@ pub(super) async fn explain(
     Ok(Json(state.appliance.explain(&site).await?))
 }
 
-/// `GET /api/v1/explain?url=…`
+/// What happens to a request
+#[utoipa::path(get, path = "/api/v1/explain", operation_id = "explain-url",
+    params(UrlQuery), responses((status = OK, body = UrlExplanation)))]
 pub(super) async fn explain_url(
     State(state): State<AdminState>,
-    Query(query): Query<UrlQuery>,
+    query: Result<Query<UrlQuery>, QueryRejection>,
 ) -> Answer<UrlExplanation> {
+    let Query(query) = query?;
     Ok(Json(state.appliance.explain_url(&query.url)?))
 }
 
-/// `POST /api/v1/sites/{site}/stop`
+/// Take a site off line; it stays deployed
+#[utoipa::path(post, path = "/api/v1/sites/{site}/stop", operation_id = "stop",
+    responses((status = NO_CONTENT)))]
 pub(super) async fn stop(State(state): State<AdminState>, Path(site): Path<String>) -> Done {
     run(async move { state.appliance.stop(&site).await }).await
 }
 
-/// `POST /api/v1/sites/{site}/start`
+/// Put a stopped site back on line
+#[utoipa::path(post, path = "/api/v1/sites/{site}/start", operation_id = "start",
+    responses((status = NO_CONTENT)))]
 pub(super) async fn start(State(state): State<AdminState>, Path(site): Path<String>) -> Done {
     run(async move { state.appliance.start_site(&site).await }).await
 }
 
-/// `POST /api/v1/sites/{site}/maintenance`
+/// Give everybody the maintenance page of a site
+#[utoipa::path(post, path = "/api/v1/sites/{site}/maintenance", operation_id = "begin-maintenance",
+    responses((status = NO_CONTENT)))]
 pub(super) async fn begin_maintenance(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -88,7 +112,9 @@ pub(super) async fn begin_maintenance(
     run(async move { state.appliance.set_maintenance(&site, true).await }).await
 }
 
-/// `DELETE /api/v1/sites/{site}/maintenance`
+/// Give everybody the site again
+#[utoipa::path(delete, path = "/api/v1/sites/{site}/maintenance", operation_id = "end-maintenance",
+    responses((status = NO_CONTENT)))]
 pub(super) async fn end_maintenance(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -96,7 +122,9 @@ pub(super) async fn end_maintenance(
     run(async move { state.appliance.set_maintenance(&site, false).await }).await
 }
 
-/// `POST /api/v1/sites/{site}/purge`
+/// Forget stored answers of a site
+#[utoipa::path(post, path = "/api/v1/sites/{site}/purge", operation_id = "purge", request_body = Purge,
+    responses((status = OK, body = Purged)))]
 pub(super) async fn purge(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -106,7 +134,9 @@ pub(super) async fn purge(
     Ok(Json(Purged { answers: state.appliance.purge(&site, &what).await? }))
 }
 
-/// `POST /api/v1/sites/{site}/certificate/renew`
+/// Order a site's certificate now
+#[utoipa::path(post, path = "/api/v1/sites/{site}/certificate/renew", operation_id = "renew-certificate",
+    responses((status = OK, body = Renewal)))]
 pub(super) async fn renew_certificate(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -114,7 +144,9 @@ pub(super) async fn renew_certificate(
     Ok(Json(state.appliance.renew_certificate(&site).await?))
 }
 
-/// `GET /api/v1/sites/{site}/env`
+/// The variables of a site, with their values
+#[utoipa::path(get, path = "/api/v1/sites/{site}/env", operation_id = "variables",
+    responses((status = OK, body = Vec<EnvVariable>)))]
 pub(super) async fn variables(
     State(state): State<AdminState>,
     Path(site): Path<String>,
@@ -122,22 +154,31 @@ pub(super) async fn variables(
     Ok(Json(state.appliance.variables(&site).await?))
 }
 
-/// `PUT /api/v1/sites/{site}/env`
+/// Set variables and restart the site
+#[utoipa::path(put, path = "/api/v1/sites/{site}/env", operation_id = "set-variables",
+    request_body = BTreeMap<String, String>, responses((status = NO_CONTENT)))]
 pub(super) async fn set_variables(
     State(state): State<AdminState>,
     Path(site): Path<String>,
     body: Result<Json<BTreeMap<String, String>>, JsonRejection>,
-) -> Done {
+) -> Result<(Extension<Detail>, StatusCode), AdminError> {
     let Json(variables) = body?;
-    run(async move { state.appliance.set_variables(&site, &variables).await }).await
+    let names: Vec<_> = variables.keys().map(String::as_str).collect();
+    let detail = Extension(Detail(names.join(", ")));
+    let done = run(async move { state.appliance.set_variables(&site, &variables).await }).await?;
+    Ok((detail, done))
 }
 
-/// `DELETE /api/v1/sites/{site}/env/{variable}`
+/// Unset a variable and restart the site
+#[utoipa::path(delete, path = "/api/v1/sites/{site}/env/{variable}", operation_id = "remove-variable",
+    responses((status = NO_CONTENT)))]
 pub(super) async fn remove_variable(
     State(state): State<AdminState>,
     Path((site, variable)): Path<(String, String)>,
-) -> Done {
-    run(async move { state.appliance.remove_variable(&site, &variable).await }).await
+) -> Result<(Extension<Detail>, StatusCode), AdminError> {
+    let detail = Extension(Detail(variable.clone()));
+    let done = run(async move { state.appliance.remove_variable(&site, &variable).await }).await?;
+    Ok((detail, done))
 }
 
 /// Runs an operation to its end also where the client leaves meanwhile: half an operation would be worse.

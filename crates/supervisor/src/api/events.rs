@@ -1,9 +1,10 @@
 //! What happened, as the admin API says it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// What kind of thing happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// A release became live.
@@ -98,7 +99,7 @@ impl EventKind {
 }
 
 /// `GET /api/v1/events/past`: one thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PastEvent {
     /// When.
     pub at_ms: i64,
@@ -110,4 +111,17 @@ pub struct PastEvent {
     pub release: Option<String>,
     /// For people, in one line.
     pub text: String,
+}
+
+/// The query of `GET /api/v1/events/past`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventsQuery {
+    /// From this moment on; else a day before the end.
+    pub from_ms: Option<i64>,
+    /// Until before this one; else now.
+    pub to_ms: Option<i64>,
+    /// Only those of this site, and those that concern the whole box.
+    pub site: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! Requests one by one, and what they failed with, as the admin API says it. Query values, cookies and bodies are in none of it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 pub use onebox_app_server::{After, Frame, Raised};
 pub use onebox_proxy::RequestRecord;
@@ -8,7 +9,7 @@ pub use onebox_proxy::RequestRecord;
 use super::LogLine;
 
 /// How a request failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
     /// The application raised an exception.
@@ -38,7 +39,7 @@ impl FailureKind {
 }
 
 /// What was told of one request that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FailureReport {
     /// When.
     pub at_ms: i64,
@@ -70,7 +71,7 @@ pub struct FailureReport {
 }
 
 /// `GET /api/v1/sites/{site}/errors`: failures with the same traceback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorGroup {
     /// What they have in common.
     pub fingerprint: String,
@@ -97,8 +98,9 @@ pub struct ErrorGroup {
 
 /// Query of `GET /api/v1/requests`, which answers with [`RequestRecord`]s, the last first: every request that failed or took a
 /// second, and some of the others.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct RequestsQuery {
     /// Its whole identity.
     pub id: Option<String>,
@@ -117,7 +119,7 @@ pub struct RequestsQuery {
 }
 
 /// `GET /api/v1/requests/{id}`: everything that is known of one request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Autopsy {
     /// Its identity.
     pub request_id: String,

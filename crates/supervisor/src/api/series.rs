@@ -3,13 +3,15 @@
 //! Point `i` of every curve stands for the time from `from_ms + i * step_ms` on, for `step_ms`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// A value for each point; `null` where nothing was measured, or there is nothing to tell.
 pub type Curve = Vec<Option<f64>>;
 
 /// Query of every `…/series`: `GET /api/v1/series?span_ms=300000` or `?from_ms=…&to_ms=…`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct SeriesQuery {
     /// From this moment on; else `span_ms` before the end.
     pub from_ms: Option<i64>,
@@ -22,7 +24,7 @@ pub struct SeriesQuery {
 }
 
 /// `GET /api/v1/sites/{name}/series`: what a site did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SiteSeries {
     /// The beginning of the first point.
     pub from_ms: i64,
@@ -49,7 +51,7 @@ pub struct SiteSeries {
 }
 
 /// Answers a second by class of status.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ResponseSeries {
     /// Without a proper status, or never sent.
     pub none: Curve,
@@ -71,7 +73,7 @@ pub struct ResponseSeries {
 }
 
 /// What shares of the requests stayed under, right to 5 %.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LatencySeries {
     /// Half of them.
     pub p50: Curve,
@@ -82,7 +84,7 @@ pub struct LatencySeries {
 }
 
 /// Where the time of a request went, on average.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PhaseSeries {
     /// Until it was understood and routed, its body read.
     pub accept: Curve,
@@ -97,7 +99,7 @@ pub struct PhaseSeries {
 }
 
 /// `GET /api/v1/series`: what the machine did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BoxSeries {
     /// The beginning of the first point.
     pub from_ms: i64,
@@ -124,7 +126,7 @@ pub struct BoxSeries {
 }
 
 /// What a process of onebox took.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessSeries {
     /// `supervisor`, `engine` (all that live together), `blog.1`.
     pub process: String,
@@ -141,7 +143,7 @@ pub struct ProcessSeries {
 }
 
 /// Something that is read off each second.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GaugeSeries {
     /// The mean of the readings.
     pub mean: Curve,

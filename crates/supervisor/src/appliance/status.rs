@@ -1,5 +1,7 @@
 //! What runs, as the API says it.
 
+use onebox_config::Hosts;
+
 use super::fallback::fallback_of;
 use super::{Appliance, OperationError, Running, Settings, SiteRelease};
 use crate::api::{
@@ -93,6 +95,15 @@ impl Appliance {
             upstreams: upstreams(&running, &placed.release),
             persistent: plan.persistent.iter().map(|path| path.display().to_string()).collect(),
         })
+    }
+
+    /// What sites answer to by name.
+    pub(crate) fn site_hosts(&self) -> Hosts<()> {
+        let mut hosts = Hosts::default();
+        for placed in self.layout().sites() {
+            placed.release.hosts().iter().for_each(|host| hosts.insert(host, ()));
+        }
+        hosts
     }
 
     /// A site's addresses, the best first.

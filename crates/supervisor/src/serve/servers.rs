@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{AdminState, control_router, public_router};
 use crate::appliance::Appliance;
-use crate::control::ControlListener;
+use crate::control::{ControlListener, PeerUid};
 use crate::listeners::BoundListener;
 
 /// How long they may take to end after everything else did.
@@ -95,7 +95,8 @@ fn serve_control(
     listener: UnixListener,
     until: CancellationToken,
 ) -> io::Result<impl Future<Output = ()>> {
-    let server = axum::serve(ControlListener::new(listener)?, router);
+    let service = router.into_make_service_with_connect_info::<PeerUid>();
+    let server = axum::serve(ControlListener::new(listener)?, service);
     let server = server.with_graceful_shutdown(until.cancelled_owned());
     Ok(async move {
         server.await.ok();

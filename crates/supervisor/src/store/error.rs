@@ -57,6 +57,28 @@ pub enum StoreError {
     /// Its file can't be made, made private or put in place.
     #[error("state.db: {0}")]
     File(#[from] std::io::Error),
+    /// A user or token that is not there.
+    #[error("there is no {what} {name}")]
+    NoSuch {
+        /// `user` or `token`.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+    },
+    /// A name that another one has.
+    #[error("there is a {what} {name} already")]
+    NameTaken {
+        /// `user` or `token`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Somebody has to be left who may do everything.
+    #[error("{user} is the last user with the role admin")]
+    LastAdmin {
+        /// Who would not be one any more.
+        user: String,
+    },
     /// Two sites can't have one host.
     #[error("the host {host} belongs to the site {site}")]
     HostTaken {

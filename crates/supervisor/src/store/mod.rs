@@ -2,6 +2,7 @@
 //!
 //! A transaction here alone decides which release of a site is live; routes are derived from it. Must not know processes or HTTP.
 
+mod audit;
 mod copy;
 mod error;
 mod events;
@@ -10,6 +11,7 @@ pub(crate) mod metrics;
 mod releases;
 mod sessions;
 mod sites;
+mod tokens;
 mod users;
 mod variables;
 #[cfg(test)]
@@ -18,21 +20,24 @@ mod versions_test;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sqlx::Row;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
 use tokio::sync::Notify;
 
 use crate::holders;
 
+pub(crate) use audit::Asked;
 pub use error::StoreError;
 pub(crate) use events::EventSpan;
 pub(crate) use fallbacks::FallbackRow;
-pub(crate) use sessions::SessionRow;
 pub(crate) use sites::{Commit, SiteRow};
 
 /// The schemas of all versions, in order.
@@ -135,6 +140,14 @@ impl Store {
 /// A file that SQLite keeps beside a database.
 fn journal(database: &Path, end: &str) -> PathBuf {
     PathBuf::from(format!("{}{end}", database.display()))
+}
+
+/// A column that holds the name of something.
+fn named<T>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    row.try_get::<&str, _>(column)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 #[cfg(test)]
