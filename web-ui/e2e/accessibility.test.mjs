@@ -105,6 +105,30 @@ test('a viewer is offered nothing that a viewer may not do', async () => {
   }
 });
 
+test('of two hundred sites those that are seen are drawn, and all are found', async () => {
+  const many = await startMock({ scenario: 'many' });
+  try {
+    const page = await open({ viewport: { width: 1440, height: 900 } }, many.url);
+    const complaints = collectComplaints(page);
+    await login(page);
+    const rows = page.getByTestId('site-row');
+    await rows.nth(199).waitFor({ state: 'attached' });
+    // A sample moves every row each second; only those that are seen may cost anything.
+    const drawn = await rows.evaluateAll(
+      (all) => all.filter((row) => row.checkVisibility({ contentVisibilityAuto: true })).length,
+    );
+    assert.ok(drawn > 5 && drawn < 60, `${drawn} rows are drawn`);
+    await page.getByLabel('Filter sites').fill('site-17');
+    await rows.nth(10).waitFor({ state: 'detached' });
+    assert.equal(await rows.count(), 10);
+    await page.getByLabel('Filter sites').fill('nothing');
+    await page.getByText('has “nothing” in it').waitFor();
+    assert.deepEqual(complaints, []);
+  } finally {
+    many.close();
+  }
+});
+
 test('the keyboard alone adds a user', async () => {
   const page = await open({});
   await login(page);

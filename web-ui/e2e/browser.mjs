@@ -22,8 +22,12 @@ export function collectComplaints(page) {
   const complaints = [];
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('console', (message) => {
-    // A refused login is a 401, and a request that nobody knows a 404; the browser reports them too.
-    const isExpected = message.text().includes('401') || message.location().url.includes('/api/v1/requests/');
+    // A refused login is a 401, and a request that nobody knows or a site that was just removed a 404; the browser reports them too.
+    const { url } = message.location();
+    const isExpected =
+      message.text().includes('401') ||
+      url.includes('/api/v1/requests/') ||
+      url.includes('/api/v1/sites/dropped-site');
     if (message.type() === 'error' && !isExpected) complaints.push(message.text());
   });
   return complaints;

@@ -10,7 +10,10 @@
  */
 
 import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { collectComplaints, launchBrowser } from './browser.mjs';
@@ -240,6 +243,29 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await page.getByRole('button', { name: 'Remove user' }).click();
     await page.locator('[data-user=eve]').waitFor({ state: 'detached' });
     await page.getByText('create-token').first().waitFor();
+  });
+
+  await step('a folder is put on line, and its site removed', async () => {
+    const folder = join(await mkdtemp(join(tmpdir(), 'drop-')), 'dropped');
+    await mkdir(join(folder, '.git'), { recursive: true });
+    await writeFile(join(folder, 'index.html'), '<!doctype html><title>dropped</title>hello');
+    await writeFile(join(folder, '.git', 'HEAD'), 'no part of the site');
+    await page.goto(`${target.url.replace(/[/]$/, '')}/#/`);
+    await page.getByTestId('folder-input').setInputFiles(folder);
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText('1 file').waitFor();
+    await dialog.getByLabel('Name of the site').fill('dropped-site');
+    await dialog.getByRole('button', { name: 'Deploy', exact: true }).click();
+    await page.locator('[data-testid=operation][data-phase=done]').waitFor({ timeout: 60_000 });
+    await page.getByRole('link', { name: 'dropped-site', exact: true }).click();
+    await page.getByRole('heading', { name: 'dropped-site', level: 1 }).waitFor();
+    const remove = page.getByRole('button', { name: 'Remove dropped-site' });
+    assert.ok(await remove.isDisabled());
+    await page.getByLabel('to be sure').fill('dropped-site');
+    await remove.click();
+    await page.getByRole('heading', { name: 'Sites', level: 1 }).waitFor({ timeout: 60_000 });
+    assert.equal(await page.getByRole('link', { name: 'dropped-site', exact: true }).count(), 0);
+    await rm(folder, { recursive: true });
   });
 
   await step('after the logout a reload asks for the password', async () => {

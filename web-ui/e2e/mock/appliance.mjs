@@ -78,6 +78,13 @@ function makeSite({
 /** What a scenario starts with; `address` is where the mock's own site answers. */
 function makeSites(scenario, address) {
   if (scenario === 'empty') return [];
+  if (scenario === 'many') {
+    return Array.from({ length: 200 }, (_, index) => {
+      const name = `site-${String(index + 1).padStart(3, '0')}`;
+      const url = `http://${name}.localhost:8080/`;
+      return makeSite({ name, kind: 'Flask', mode: 'isolated', python: '3.11.7', url, load: index % 7 });
+    });
+  }
   return [
     makeSite({ name: 'blog', kind: 'Flask', mode: 'isolated', python: '3.11.7', url: address, load: 42 }),
     makeSite({
@@ -156,6 +163,17 @@ export class Appliance extends EventEmitter {
   setState(name, state) {
     this.sites.get(name).status.state = state;
     this.emit('changed', {});
+  }
+
+  async *deploy(name, bytes) {
+    const started = Date.now();
+    yield { event: 'step', step: 'copy', text: `Unpack ${bytes} bytes` };
+    await pause(200);
+    const url = `http://${name}.localhost:8080/`;
+    const site = makeSite({ name, kind: 'static', mode: 'static', python: null, url, load: 1 });
+    this.sites.set(name, site);
+    this.emit('changed', {});
+    yield this.#done(site, started);
   }
 
   setMaintenance(name, on) {

@@ -94,6 +94,8 @@ async function handle(context) {
       return site(call);
     case 'requests':
       return request(call);
+    case 'deploy':
+      return deploy(call);
     default:
       return fail(call, 404, 'There is no such resource.', '');
   }
@@ -158,6 +160,12 @@ async function site(call) {
     default:
       return fail(call, 404, 'There is no such resource.', '');
   }
+}
+
+async function deploy(call) {
+  let bytes = 0;
+  for await (const chunk of call.request) bytes += chunk.length;
+  return ndjson(call, call.appliance.deploy(call.url.searchParams.get('name'), bytes));
 }
 
 async function variables(call, site) {

@@ -63,7 +63,7 @@ async function toError(response: Response): Promise<RequestError> {
 async function request(method: Method, path: string, body?: unknown): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json' };
   if (method !== 'GET' && csrfToken !== '') headers['X-CSRF-Token'] = csrfToken;
-  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  if (body !== undefined) headers['Content-Type'] = body instanceof Blob ? body.type : 'application/json';
   let response: Response;
   try {
     response = await fetch(path, {
@@ -71,7 +71,7 @@ async function request(method: Method, path: string, body?: unknown): Promise<Re
       headers,
       credentials: 'same-origin',
       cache: 'no-store',
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(body === undefined ? {} : { body: body instanceof Blob ? body : JSON.stringify(body) }),
     });
   } catch {
     throw new RequestError(0, 'The appliance cannot be reached.', 'Check that it runs: onebox status');
@@ -144,6 +144,9 @@ export const api = {
   unsetVariable: async (site: string, name: string): Promise<void> =>
     void (await authorized('DELETE', `${sitePath(site, 'env')}/${encodeURIComponent(name)}`)),
   restart: (site: string): AsyncGenerator<DeployEvent> => operation(sitePath(site, 'restart')),
+  /** Puts an archive on line, as a site of this name. */
+  deploy: (site: string, archive: Blob): AsyncGenerator<DeployEvent> =>
+    operation(`${BASE}/deploy?name=${encodeURIComponent(site)}`, archive),
   rollback: (site: string, release: string): AsyncGenerator<DeployEvent> =>
     operation(sitePath(site, 'rollback'), { release }),
   changeOwnPassword: async (current: string, next: string): Promise<void> =>

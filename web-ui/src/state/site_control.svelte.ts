@@ -40,7 +40,11 @@ export class SiteControl {
   }
 
   remove(): Promise<boolean> {
-    return this.#once(() => api.remove(this.#site));
+    return this.#once(async () => {
+      await api.remove(this.#site);
+      // Its page has nothing to show any more.
+      location.hash = '#/';
+    });
   }
 
   stop(): Promise<boolean> {
