@@ -52,7 +52,7 @@ pub struct ApplianceStatus {
 }
 
 /// Clients that were sent away before they got to a site, by reason.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 pub struct DroppedClients {
     /// What they said was no request, or too large.
     pub malformed: u64,
