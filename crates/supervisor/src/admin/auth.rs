@@ -81,7 +81,7 @@ impl Caller {
     /// Completes when the credential is worth nothing any more, or not enough to read.
     ///
     /// A task of its own looks: a stream is not polled while its client reads nothing, and must not hold the database meanwhile.
-    pub(super) fn is_over(self, state: AdminState) -> impl Future<Output = ()> + Send {
+    pub(super) fn until_over(self, state: AdminState) -> impl Future<Output = ()> + Send {
         let watch = AbortOnDropHandle::new(tokio::spawn(self.watch(state, WATCH)));
         async move { watch.await.unwrap_or_default() }
     }

@@ -32,7 +32,7 @@ pub(super) async fn events(
     // A browser that is too slow has lost some, which is an error of the stream and none here.
     let events = events.filter_map(|event| to_sse(&event.ok()?)).map(Ok);
     let events = futures_util::StreamExt::take_until(events, until);
-    let events = futures_util::StreamExt::take_until(events, caller.is_over(state));
+    let events = futures_util::StreamExt::take_until(events, caller.until_over(state));
     Sse::new(events).keep_alive(keep_alive())
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn logs(
     let new = new.merge(futures_util::StreamExt::flatten(access));
     let all = tokio_stream::iter(lines).chain(new).filter_map(|line| to_sse(&line));
     let events = futures_util::StreamExt::take_until(all.map(Ok::<_, Infallible>), until);
-    let events = futures_util::StreamExt::take_until(events, caller.is_over(state));
+    let events = futures_util::StreamExt::take_until(events, caller.until_over(state));
     Ok(Sse::new(events).keep_alive(keep_alive()).into_response())
 }
 
