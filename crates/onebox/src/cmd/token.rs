@@ -28,7 +28,7 @@ pub(crate) async fn token(client: &Client, action: TokenAction) -> Result<(), Fa
             let until = created.expires_ms.map_or("until it is revoked".to_owned(), |at_ms| {
                 format!("until {}", clock::local(at_ms))
             });
-            anstream::eprintln!("{}", style::faint(&format!("good {until}; shown only this once")));
+            anstream::eprintln!("{}", style::faint(format!("good {until}; shown only this once")));
             Ok(())
         }
         TokenAction::Revoke { name } => {
