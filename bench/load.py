@@ -91,7 +91,8 @@ def _said(url: str, load: Load) -> dict[str, Any]:
 
 
 def _wrk(url: str, load: Load) -> dict[str, Any]:
-    command = ["wrk", "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "-s", str(SCRIPT), url]
+    # Of two clients of a large file one can wait for seconds while the other takes it from memory.
+    command = ["wrk", "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "--timeout=30s", "-s", str(SCRIPT), url]
     run = subprocess.run(
         [*command, "--", str(load.body_bytes), load.accept_encoding],
         check=True,
