@@ -84,9 +84,9 @@ fn date(head: &RequestHead, name: &str) -> Option<SystemTime> {
     head.header(name).and_then(parse_date)
 }
 
-/// What is no date says nothing (RFC 9110 §13.1.3).
-fn parse_date(value: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()
+/// A date of HTTP; what is none says nothing (RFC 9110 §13.1.3).
+pub(crate) fn parse_date(value: &[u8]) -> Option<SystemTime> {
+    httpdate::parse_http_date(std::str::from_utf8(value).ok()?.trim()).ok()
 }
 
 #[cfg(test)]

@@ -136,10 +136,13 @@ impl RequestHead {
     }
 
     /// All values of a header, by its name in lower case.
-    pub(crate) fn header_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn header_values<'a>(
+        &'a self,
+        name: &'a (impl AsRef<[u8]> + ?Sized),
+    ) -> impl Iterator<Item = &'a [u8]> {
         self.headers
             .iter()
-            .filter(move |(key, _)| key == name.as_bytes())
+            .filter(move |(key, _)| key == name.as_ref())
             .map(|(_, value)| value.as_ref())
     }
 
@@ -255,6 +258,23 @@ impl Response {
             close: false,
         }
     }
+}
+
+/// The first value of an answer's field, in whichever case its name is.
+pub(crate) fn field<'a>(
+    headers: &'a [(Bytes, Bytes)],
+    name: &'a (impl AsRef<[u8]> + ?Sized),
+) -> Option<&'a [u8]> {
+    fields(headers, name).next()
+}
+
+/// All values of an answer's field, in whichever case its name is.
+pub(crate) fn fields<'a>(
+    headers: &'a [(Bytes, Bytes)],
+    name: &'a (impl AsRef<[u8]> + ?Sized),
+) -> impl Iterator<Item = &'a [u8]> {
+    let named = headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name.as_ref()));
+    named.map(|(_, value)| &value[..])
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use onebox_metrics::ServedBy;
 
 use crate::exchange::Exchange;
-use crate::message::{ConnectionInfo, Entrance, RequestHead, Response, ResponseBody, Scheme};
+use crate::message::{
+    ConnectionInfo, Entrance, RequestHead, Response, ResponseBody, Scheme, field,
+};
 use crate::route::{Redirect, RoutedSite, Site};
 use crate::service::Service;
 use crate::vars::origin_form;
@@ -82,7 +84,7 @@ pub(crate) fn demand_https(
     let hsts = routed.and_then(|routed| routed.site.https.hsts);
     let (Some(hsts), Scheme::Https) = (hsts, connection.scheme) else { return };
     // The site's own word is more exact.
-    if response.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(NAME)) {
+    if field(&response.headers, NAME).is_some() {
         return;
     }
     let value = Bytes::from(format!("max-age={}", hsts.as_secs()));

@@ -21,7 +21,7 @@ use crate::error_page::ErrorPage;
 pub(crate) use crate::exchange::Exchange;
 use crate::http1::Refusal;
 use crate::lifecycle::Lifecycle;
-use crate::message::{ConnectionInfo, Entrance, RequestHead, Response};
+use crate::message::{ConnectionInfo, Entrance, RequestHead, Response, field};
 use crate::request_body::RequestBody;
 use crate::route::{RouteTable, RoutedSite, Site};
 use crate::rules::{Buckets, Passwords};
@@ -366,7 +366,7 @@ fn last_page(exchange: &Exchange, status: u16, sentence: &str) -> Response {
 /// The identity that logs and vars have, for whoever reports a problem. An application may have named it already.
 fn name_request(response: &mut Response, exchange: &Exchange) {
     const NAME: &[u8] = b"X-Request-Id";
-    if !response.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(NAME)) {
+    if field(&response.headers, NAME).is_none() {
         let id = Bytes::copy_from_slice(exchange.request_id.as_bytes());
         response.headers.push((Bytes::from_static(NAME), id));
     }

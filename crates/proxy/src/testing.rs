@@ -10,7 +10,7 @@ use onebox_uwsgi::BufferLimits;
 
 use crate::lifecycle::Lifecycle;
 use crate::message::{
-    ConnectionInfo, Entrance, RequestHead, Response, ResponseBody, Scheme, Version,
+    ConnectionInfo, Entrance, RequestHead, Response, ResponseBody, Scheme, Version, field,
 };
 use crate::request_id::RequestId;
 use crate::route::{Backend, Https, Site};
@@ -113,8 +113,7 @@ fn bytes(text: &str) -> Bytes {
 
 /// A header of an answer, as text.
 pub(crate) fn header(response: &Response, name: &str) -> Option<String> {
-    let found = response.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
-    found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+    field(&response.headers, name).map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
 /// The whole body of an answer, or why it was cut.

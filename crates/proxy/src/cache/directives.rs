@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::message::RequestHead;
+use crate::message::{RequestHead, field, fields};
 
 /// The longest time that is told apart from for ever (RFC 9111 §1.2.2).
 const LONGEST: Duration = Duration::from_secs(1 << 31);
@@ -42,16 +42,16 @@ pub(super) struct AnswerDirectives {
 impl AnswerDirectives {
     /// Of an answer's fields. What is meant for caches like this one counts in place of what is meant for all (RFC 9213 §2.1).
     pub(super) fn of(headers: &[(Bytes, Bytes)]) -> Self {
-        if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"cdn-cache-control")) {
-            return Self::read(headers, b"cdn-cache-control");
+        if field(headers, "cdn-cache-control").is_some() {
+            return Self::read(headers, "cdn-cache-control");
         }
-        Self::read(headers, b"cache-control")
+        Self::read(headers, "cache-control")
     }
 
-    fn read(headers: &[(Bytes, Bytes)], field: &[u8]) -> Self {
+    fn read(headers: &[(Bytes, Bytes)], name: &str) -> Self {
         let mut said = Self::default();
-        let lines = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(field));
-        for (name, argument) in lines.flat_map(|(_, value)| Directives { rest: value }) {
+        let lines = fields(headers, name);
+        for (name, argument) in lines.flat_map(|value| Directives { rest: value }) {
             match name.to_ascii_lowercase().as_slice() {
                 b"public" => said.public = true,
                 b"private" => said.private.widen(&argument),

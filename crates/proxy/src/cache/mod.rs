@@ -41,7 +41,7 @@ pub(crate) use store::{Found, Store};
 pub(crate) use stored::{Stored, conditional, storable};
 pub(crate) use tags::hide_tags;
 
-use crate::message::Response;
+use crate::message::{Response, fields};
 
 /// Answers that are fetched while a stale one is used, at a time.
 const MOST_BEHIND: usize = 64;
@@ -109,10 +109,9 @@ impl Cache {
         if is_error || is_safe(method) {
             return;
         }
-        let named = response.headers.iter().filter(|(name, _)| {
-            name.eq_ignore_ascii_case(b"location") || name.eq_ignore_ascii_case(b"content-location")
-        });
-        let named = named.filter_map(|(_, value)| key.refers_to(value));
+        let references = ["location", "content-location"];
+        let named = references.iter().flat_map(|name| fields(&response.headers, name));
+        let named = named.filter_map(|value| key.refers_to(value));
         for key in named.chain([key.clone()]) {
             self.store.invalidate(&key);
         }

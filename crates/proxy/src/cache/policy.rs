@@ -13,7 +13,8 @@ use http::Method;
 
 use super::directives::{AnswerDirectives, Extent, RequestDirectives, seconds};
 use super::settings::Settings;
-use crate::message::RequestHead;
+use crate::conditions::parse_date;
+use crate::message::{RequestHead, field, fields};
 
 /// A heuristic lifetime is this part of how long ago the answer was last changed (§4.2.2), and not longer than a day.
 const HEURISTIC_PART: u32 = 10;
@@ -241,24 +242,6 @@ fn initial_age(headers: &[(Bytes, Bytes)], date: SystemTime, came: Came) -> Dura
 
 fn has_validator(headers: &[(Bytes, Bytes)]) -> bool {
     field(headers, "etag").is_some() || field(headers, "last-modified").is_some()
-}
-
-/// The first value of a field.
-pub(super) fn field<'a>(headers: &'a [(Bytes, Bytes)], name: &'a str) -> Option<&'a [u8]> {
-    fields(headers, name).next()
-}
-
-/// All values of a field.
-pub(super) fn fields<'a>(
-    headers: &'a [(Bytes, Bytes)],
-    name: &'a str,
-) -> impl Iterator<Item = &'a [u8]> {
-    let named = headers.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
-    named.map(|(_, value)| &value[..])
-}
-
-pub(super) fn parse_date(value: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(std::str::from_utf8(value).ok()?.trim()).ok()
 }
 
 #[cfg(test)]

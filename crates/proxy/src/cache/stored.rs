@@ -10,13 +10,13 @@ use http::Method;
 use tokio::sync::OnceCell;
 
 use super::directives::{AnswerDirectives, RequestDirectives};
-use super::policy::{self, Came, Head, Terms, field, parse_date};
+use super::policy::{self, Came, Head, Terms};
 use super::settings::Settings;
 use super::tags::tags;
 use super::vary::Selection;
 use crate::compress::{self, Coding, Effort};
-use crate::conditions::{self, Validators, Verdict};
-use crate::message::{RequestHead, Response, ResponseBody};
+use crate::conditions::{self, Validators, Verdict, parse_date};
+use crate::message::{RequestHead, Response, ResponseBody, field};
 use crate::range::{self, Range};
 
 /// What a stored answer costs besides its bytes.
@@ -38,6 +38,7 @@ const NOT_STORED: [&[u8]; 8] = [
 ];
 
 /// An answer that may be used again.
+#[derive(Clone)]
 pub(crate) struct Stored {
     pub(crate) terms: Terms,
     status: u16,
@@ -170,10 +171,9 @@ impl Stored {
 
     /// The conditions under which its server says that it is still the right one (§4.3.1); empty: it can't be asked.
     pub(crate) fn conditions(&self) -> Vec<(Bytes, Bytes)> {
-        let pair = |name: &str, condition: &'static str| {
-            let value =
-                self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
-            value.map(|(_, value)| (Bytes::from_static(condition.as_bytes()), value.clone()))
+        let pair = |name: &'static str, condition: &'static str| {
+            let value = Bytes::copy_from_slice(field(&self.headers, name)?);
+            Some((Bytes::from_static(condition.as_bytes()), value))
         };
         let pairs = [pair("etag", "if-none-match"), pair("last-modified", "if-modified-since")];
         pairs.into_iter().flatten().collect()
@@ -187,9 +187,7 @@ impl Stored {
         came: Came,
         settings: &Settings,
     ) -> Option<Self> {
-        if let Some(etag) = field(&update.headers, "etag")
-            && field(&self.headers, "etag").is_none_or(|mine| mine != etag)
-        {
+        if !self.agrees_on("etag", update) {
             return None;
         }
         self.updated(request, update, came, settings)
@@ -203,15 +201,21 @@ impl Stored {
         came: Came,
         settings: &Settings,
     ) -> Option<Self> {
-        let same = |name: &str| {
-            let mine = field(&self.headers, name);
-            field(&update.headers, name).is_none_or(|theirs| mine == Some(theirs))
-        };
         let same_size = update.declared_length.is_none_or(|size| size == self.body_bytes());
-        if self.status != update.status || !same_size || !same("etag") || !same("last-modified") {
+        let is_same = self.status == update.status
+            && same_size
+            && self.agrees_on("etag", update)
+            && self.agrees_on("last-modified", update);
+        if !is_same {
             return None;
         }
         self.updated(request, update, came, settings)
+    }
+
+    /// Whether an update says the same in a field, or nothing.
+    fn agrees_on(&self, name: &str, update: &Response) -> bool {
+        let theirs = field(&update.headers, name);
+        theirs.is_none() || theirs == field(&self.headers, name)
     }
 
     fn updated(
@@ -253,16 +257,7 @@ impl Stored {
 
     /// The same answer, to be validated before it is used (§4.4).
     pub(super) fn expired(&self) -> Self {
-        Self {
-            terms: self.terms.expired(),
-            status: self.status,
-            reason: self.reason.clone(),
-            headers: self.headers.clone(),
-            content: Arc::clone(&self.content),
-            selection: self.selection.clone(),
-            tags: self.tags.clone(),
-            modified: self.modified,
-        }
+        Self { terms: self.terms.expired(), ..self.clone() }
     }
 
     fn body(&self) -> Bytes {
@@ -311,8 +306,7 @@ impl Stored {
             let age = itoa::Buffer::new().format(age.as_secs()).to_owned();
             headers.push((Bytes::from_static(b"Age"), age.into()));
         }
-        let etag = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"etag"));
-        let etag = etag.map(|(_, value)| &value[..]);
+        let etag = field(&self.headers, "etag");
         let validators = Validators { etag, modified: self.modified };
         let is_whole = self.status == 200;
         if is_whole {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::policy::fields;
+use crate::message::fields;
 
 /// The tags of an answer.
 pub(super) fn tags(headers: &[(Bytes, Bytes)]) -> Vec<Box<[u8]>> {

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 
 use bytes::Bytes;
 
-use crate::message::RequestHead;
+use crate::message::{RequestHead, fields};
 use crate::weight::weight_of;
 
 /// The fields that an answer depends on, and what its request said in them.
@@ -16,8 +16,7 @@ pub(super) struct Selection(Vec<(Vec<u8>, Option<Vec<u8>>)>);
 impl Selection {
     /// Of an answer to `head`; `None`: `Vary: *`, no other request is like this one.
     pub(super) fn of(headers: &[(Bytes, Bytes)], head: &RequestHead) -> Option<Self> {
-        let lines = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"vary"));
-        let names = lines.flat_map(|(_, value)| value.split(|byte| *byte == b','));
+        let names = fields(headers, "vary").flat_map(|value| value.split(|byte| *byte == b','));
         let names = names.map(|name| name.trim_ascii().to_ascii_lowercase());
         let mut names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
         if names.iter().any(|name| name == b"*") {
@@ -63,8 +62,7 @@ fn with_value(name: Vec<u8>, head: &RequestHead) -> (Vec<u8>, Option<Vec<u8>>) {
 
 /// A request's field without differences that say nothing; `None`: it has none.
 fn normalised(head: &RequestHead, name: &[u8]) -> Option<Vec<u8>> {
-    let mut values =
-        head.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| &value[..]).peekable();
+    let mut values = head.header_values(name).peekable();
     values.peek()?;
     match name {
         b"accept-encoding" | b"accept-language" | b"accept-charset" | b"accept" => {

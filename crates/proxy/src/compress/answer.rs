@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use super::encoder::{Effort, Encoder, encode_whole};
 use super::negotiate::{Coding, choose};
 use crate::file_blocks::file_blocks;
-use crate::message::{BodyCut, BodyStream, RequestHead, Response, ResponseBody};
+use crate::message::{BodyCut, BodyStream, RequestHead, Response, ResponseBody, field, fields};
 
 /// Below this many bytes a coding gains nothing.
 pub(crate) const MIN_BYTES: u64 = 1024;
@@ -54,22 +54,15 @@ async fn encode_full(coding: Coding, bytes: &Bytes) -> Option<Bytes> {
 
 /// Whether an answer could be compressed at all, for whatever client.
 pub(crate) fn is_eligible(response: &Response) -> bool {
-    let size = match &response.body {
-        ResponseBody::Full(bytes) => Some(bytes.len() as u64),
-        ResponseBody::Stream { size, .. } => *size,
-        ResponseBody::File { size, .. } => Some(*size),
-        ResponseBody::Empty => return false,
-    };
-    let header = |name: &str| {
-        let found =
-            response.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
-        found.map(|(_, value)| &value[..])
-    };
+    if matches!(response.body, ResponseBody::Empty) {
+        return false;
+    }
+    let header = |name: &'static str| field(&response.headers, name);
     // Ranges of a file count in its plain bytes.
     let promises_ranges =
         matches!(response.body, ResponseBody::File { .. }) && header("accept-ranges").is_some();
     !promises_ranges
-        && size.is_none_or(|size| size >= MIN_BYTES)
+        && response.body.size().is_none_or(|size| size >= MIN_BYTES)
         && response.status != 206
         && header("content-range").is_none()
         && header("content-encoding").is_none()
@@ -107,10 +100,8 @@ fn contains(value: &[u8], word: &[u8]) -> bool {
 
 /// RFC 9110 §12.5.5: caches must know that the answer depends on `Accept-Encoding`.
 pub(crate) fn add_vary(headers: &mut Vec<(Bytes, Bytes)>) {
-    let named = headers.iter().any(|(name, value)| {
-        name.eq_ignore_ascii_case(b"vary")
-            && (contains(value, b"accept-encoding") || value.trim_ascii() == b"*")
-    });
+    let named = fields(headers, "vary")
+        .any(|value| contains(value, b"accept-encoding") || value.trim_ascii() == b"*");
     if !named {
         headers.push((Bytes::from_static(b"Vary"), Bytes::from_static(b"Accept-Encoding")));
     }

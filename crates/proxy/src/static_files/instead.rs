@@ -13,7 +13,7 @@ use super::mount::{Mount, Target};
 use super::serve::StaticFiles;
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
-use crate::message::{RequestHead, Response};
+use crate::message::{RequestHead, Response, field};
 use crate::path;
 use crate::route::RoutedSite;
 
@@ -40,9 +40,9 @@ impl StaticFiles {
         if routed.sendfile.is_empty() {
             return Ok(response);
         }
-        let place = if let Some(path) = field(&response, BY_PATH) {
+        let place = if let Some(path) = field(&response.headers, BY_PATH) {
             by_path(&routed.sendfile, path)
-        } else if let Some(url) = field(&response, BY_URL) {
+        } else if let Some(url) = field(&response.headers, BY_URL) {
             by_url(&routed.sendfile, url)
         } else {
             return Ok(response);
@@ -86,11 +86,6 @@ impl StaticFiles {
     }
 }
 
-fn field<'r>(response: &'r Response, name: &[u8]) -> Option<&'r [u8]> {
-    let mut headers = response.headers.iter();
-    headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_ref())
-}
-
 /// An absolute path of a file below one of the folders.
 fn by_path<'m>(mounts: &'m [Mount], path: &[u8]) -> Option<(&'m Mount, Vec<u8>)> {
     mounts.iter().find_map(|mount| Some((mount, mount.below_folder(path)?.to_vec())))
@@ -114,7 +109,7 @@ fn keep(from: &Response, file: &mut Response) {
     let with_body = if has_body { &KEPT_WITH_BODY[..] } else { &[] };
     for name in KEPT.iter().chain(with_body) {
         let is_named = |key: &[u8]| key.eq_ignore_ascii_case(name);
-        if field(from, name).is_some() {
+        if field(&from.headers, name).is_some() {
             file.headers.retain(|(key, _)| !is_named(key));
         }
         file.headers.extend(from.headers.iter().filter(|(key, _)| is_named(key)).cloned());
