@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 ok, 1 failed, 2 usage.
 
+mod allocator;
 mod archive;
 mod background;
 mod cli;
@@ -13,10 +14,6 @@ mod report;
 use std::process::ExitCode;
 
 use clap::Parser;
-
-/// A request allocates and frees dozens of small pieces on several threads. Without huge pages, which would cost 20 MB.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

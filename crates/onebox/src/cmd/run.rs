@@ -6,7 +6,7 @@ use onebox_supervisor::{Folder, ServeError};
 
 use crate::cli::{ApplianceArgs, DevArgs, FolderArgs, RunArgs};
 use crate::cmd::operation::print_detail;
-use crate::cmd::serve::say;
+use crate::cmd::serve::{become_supervisor, say};
 use crate::cmd::{configuration, flags};
 use crate::print::{status::sites, style};
 use crate::report::Failure;
@@ -38,7 +38,7 @@ pub(crate) fn develop(appliance: &ApplianceArgs, arguments: DevArgs) -> Result<(
 
 /// The folder that is meant, checked.
 fn folder(arguments: FolderArgs) -> Result<Folder, Failure> {
-    onebox_supervisor::leave_orphans_to_another().map_err(Failure::Runtime)?;
+    become_supervisor()?;
     let root = super::deploy::folder(&arguments.path)?;
     let file = arguments.config.clone().unwrap_or_else(|| arguments.path.join("onebox.toml"));
     let read = move || {

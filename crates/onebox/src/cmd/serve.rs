@@ -5,6 +5,7 @@ use std::io::Write;
 use onebox_config::BoxFlags;
 use onebox_supervisor::ready::{Readiness, Ready, ReadySignal};
 
+use crate::allocator;
 use crate::cli::{ApplianceArgs, ServeArgs};
 use crate::cmd::{configuration, flags};
 use crate::print::status::{sites, with_scheme};
@@ -13,7 +14,7 @@ use crate::report::{self, Failure};
 
 /// Serves until a signal or `onebox shutdown` ends it.
 pub(crate) fn serve(appliance: &ApplianceArgs, arguments: ServeArgs) -> Result<(), Failure> {
-    onebox_supervisor::leave_orphans_to_another().map_err(Failure::Runtime)?;
+    become_supervisor()?;
     let mut signal = ReadySignal::from_environment();
     if signal.is_awaited() {
         // Started in the background: a session of its own, so that the terminal's end is not ours. A process that leads one
@@ -34,6 +35,12 @@ pub(crate) fn serve(appliance: &ApplianceArgs, arguments: ServeArgs) -> Result<(
         signal.tell(&Readiness::Failed { error: report::one_line(failure) });
     }
     result
+}
+
+/// What holds for a process that will oversee others, before it has a second thread.
+pub(crate) fn become_supervisor() -> Result<(), Failure> {
+    allocator::keep_no_free_memory();
+    onebox_supervisor::leave_orphans_to_another().map_err(Failure::Runtime)
 }
 
 /// Prints a line for whoever looks; a terminal that is gone is no reason not to serve.
