@@ -7,7 +7,7 @@ use onebox_supervisor::about_unorderable;
 use serde::Serialize;
 
 use crate::cli::CheckArgs;
-use crate::print::{self, style};
+use crate::print::{self, done, style};
 use crate::report::Failure;
 
 /// One problem as JSON.
@@ -48,7 +48,7 @@ pub(crate) fn check(arguments: CheckArgs) -> Result<(), Failure> {
         } else {
             " is not there; every setting is the default and"
         };
-        anstream::println!("{} {file}{absent} is fine", style::good("✓"));
+        done(&format!("{file}{absent} is fine"));
         if let Some(warning) = warning {
             anstream::println!("{} {warning}", style::warning("!"));
         }

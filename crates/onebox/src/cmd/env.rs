@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use crate::cli::EnvAction;
 use crate::client::{Client, segment};
-use crate::print::{self, style};
+use crate::print::{self, done, style};
 use crate::report::Failure;
 
 /// Lists, sets or unsets.
@@ -19,7 +19,7 @@ pub(crate) async fn env(client: &Client, action: EnvAction) -> Result<(), Failur
             let variables: BTreeMap<String, String> = assignments.into_iter().collect();
             client.call::<IgnoredAny>(Method::PUT, &path(&site), Some(&variables)).await?;
             let names: Vec<_> = variables.keys().map(String::as_str).collect();
-            anstream::println!("{} set {} of {site}", style::good("✓"), names.join(", "));
+            done(&format!("set {} of {site}", names.join(", ")));
             Ok(())
         }
         EnvAction::Unset { site, names } => {
@@ -27,7 +27,7 @@ pub(crate) async fn env(client: &Client, action: EnvAction) -> Result<(), Failur
                 let path = format!("{}/{}", path(&site), segment(name));
                 client.call::<IgnoredAny>(Method::DELETE, &path, None::<&()>).await?;
             }
-            anstream::println!("{} unset {} of {site}", style::good("✓"), names.join(", "));
+            done(&format!("unset {} of {site}", names.join(", ")));
             Ok(())
         }
     }

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::cli::InitArgs;
-use crate::print::style;
+use crate::print::done;
 use crate::report::Failure;
 
 /// Writes the file, unless there is one.
@@ -27,7 +27,7 @@ pub(crate) fn init(arguments: InitArgs) -> Result<(), Failure> {
     })?;
     file.write_all(text(&found).as_bytes())
         .map_err(|source| Failure::File { path: path.clone(), source })?;
-    anstream::println!("{} wrote {}", style::good("✓"), path.display());
+    done(&format!("wrote {}", path.display()));
     Ok(())
 }
 

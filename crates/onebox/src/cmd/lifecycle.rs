@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use crate::cli::{MaintenanceArgs, PurgeArgs, RollbackArgs, Switch};
 use crate::client::{Client, segment};
 use crate::cmd::operation::{self, Show};
-use crate::print::{self, style};
+use crate::print::{self, done};
 use crate::report::Failure;
 
 /// Loads the live release anew.
@@ -117,8 +117,4 @@ pub(crate) async fn shutdown(client: &Client) -> Result<(), Failure> {
 /// A process's descriptor is readable once it has ended.
 fn wait_for_end(process: &OwnedFd) {
     retry_on_intr(|| poll(&mut [PollFd::new(process, PollFlags::IN)], None)).ok();
-}
-
-fn done(text: &str) {
-    anstream::println!("{} {text}", style::good("✓"));
 }

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 
 use crate::cli::RmArgs;
 use crate::client::{Client, segment};
-use crate::print::style;
+use crate::print::{done, style};
 use crate::report::Failure;
 
 /// Removes the site, its releases and what it kept across them.
@@ -20,7 +20,7 @@ pub(crate) async fn rm(client: &Client, arguments: RmArgs) -> Result<(), Failure
         return Ok(());
     }
     client.call::<IgnoredAny>(Method::DELETE, &path, None::<&()>).await?;
-    anstream::println!("{} removed {}", style::good("✓"), arguments.site);
+    done(&format!("removed {}", arguments.site));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use crate::cli::TokenAction;
 use crate::client::{Client, segment};
-use crate::print::{self, clock, style, table::Columns};
+use crate::print::{self, clock, done, style, table::Columns};
 use crate::report::Failure;
 
 const TOKENS: &str = "/api/v1/tokens";
@@ -34,7 +34,7 @@ pub(crate) async fn token(client: &Client, action: TokenAction) -> Result<(), Fa
         TokenAction::Revoke { name } => {
             let path = format!("{TOKENS}/{}", segment(&name));
             client.call::<IgnoredAny>(Method::DELETE, &path, None::<&()>).await?;
-            anstream::println!("{} {name} is worth nothing any more", style::good("✓"));
+            done(&format!("{name} is worth nothing any more"));
             Ok(())
         }
     }

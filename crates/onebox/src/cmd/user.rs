@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use super::hash_password::read_password;
 use crate::cli::UserAction;
 use crate::client::{Client, segment};
-use crate::print::{self, clock, style, table::Columns};
+use crate::print::{self, clock, done, style, table::Columns};
 use crate::report::Failure;
 
 const USERS: &str = "/api/v1/users";
@@ -24,7 +24,7 @@ pub(crate) async fn user(client: &Client, action: UserAction) -> Result<(), Fail
         UserAction::Role { name, role } => {
             let change = RoleChange { role };
             client.call::<IgnoredAny>(Method::PATCH, &path(&name), Some(&change)).await?;
-            anstream::println!("{} {name} is {role} now", style::good("✓"));
+            done(&format!("{name} is {role} now"));
             Ok(())
         }
         UserAction::Password { name, password_stdin, json } => {
@@ -34,10 +34,7 @@ pub(crate) async fn user(client: &Client, action: UserAction) -> Result<(), Fail
         }
         UserAction::Rm { name } => {
             client.call::<IgnoredAny>(Method::DELETE, &path(&name), None::<&()>).await?;
-            anstream::println!(
-                "{} {name} is removed, with all sessions and tokens",
-                style::good("✓")
-            );
+            done(&format!("{name} is removed, with all sessions and tokens"));
             Ok(())
         }
     }
@@ -59,7 +56,7 @@ pub(super) fn show_new(new: &NewPassword, json: bool) -> Result<(), Failure> {
             style::strong(password),
             style::faint("(shown only this once)")
         ),
-        None => anstream::println!("{} {} has a new password", style::good("✓"), new.user),
+        None => done(&format!("{} has a new password", new.user)),
     }
     Ok(())
 }

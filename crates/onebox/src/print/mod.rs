@@ -30,6 +30,11 @@ pub(crate) fn upstream_place(upstream: &UpstreamRoute) -> &str {
     upstream.path.as_deref().or(upstream.name.as_deref()).unwrap_or_default()
 }
 
+/// Prints what has been done.
+pub(crate) fn done(text: &str) {
+    anstream::println!("{} {text}", style::good("✓"));
+}
+
 /// Prints a value as indented JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(Failure::Json)?;
