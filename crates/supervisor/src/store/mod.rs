@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 use sqlx::Row;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteQueryResult,
+    SqliteRow, SqliteSynchronous,
 };
 use tokio::sync::Notify;
 
@@ -140,6 +140,24 @@ impl Store {
 /// A file that SQLite keeps beside a database.
 fn journal(database: &Path, end: &str) -> PathBuf {
     PathBuf::from(format!("{}{end}", database.display()))
+}
+
+/// # Errors
+/// Where no row was added, because one of that name is there.
+fn added(done: &SqliteQueryResult, what: &'static str, name: &str) -> Result<(), StoreError> {
+    match done.rows_affected() {
+        0 => Err(StoreError::NameTaken { what, name: name.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+/// # Errors
+/// Where no row was changed, because there is none of that name.
+fn found(done: &SqliteQueryResult, what: &'static str, name: &str) -> Result<(), StoreError> {
+    match done.rows_affected() {
+        0 => Err(StoreError::NoSuch { what, name: name.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// A column that holds the name of something.

@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::sessions::MINUTE_MS;
-use super::{Store, StoreError, named};
+use super::{Store, StoreError, added, found, named};
 use crate::api::{Role, Scope, Token};
 use crate::clock::now_ms;
 
@@ -47,9 +47,7 @@ impl Store {
         .bind(token.expires_ms)
         .execute(&mut *transaction)
         .await?;
-        if done.rows_affected() == 0 {
-            return Err(StoreError::NameTaken { what: "token", name: token.name.clone() });
-        }
+        added(&done, "token", &token.name)?;
         transaction.commit().await?;
         self.note_change();
         Ok(())
@@ -106,9 +104,7 @@ impl Store {
             .bind(name)
             .execute(&self.pool)
             .await?;
-        if done.rows_affected() == 0 {
-            return Err(StoreError::NoSuch { what: "token", name: name.to_owned() });
-        }
+        found(&done, "token", name)?;
         self.note_change();
         Ok(())
     }

@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::sessions::IDLE_MS;
-use super::{Store, StoreError, named};
+use super::{Store, StoreError, added, found, named};
 use crate::api::{Role, User};
 use crate::clock::{even_ms, now_ms};
 
@@ -51,9 +51,7 @@ impl Store {
         .bind(role.name())
         .execute(&self.pool)
         .await?;
-        if done.rows_affected() == 0 {
-            return Err(StoreError::NameTaken { what: "user", name: name.to_owned() });
-        }
+        added(&done, "user", name)?;
         self.note_change();
         Ok(())
     }
@@ -93,7 +91,7 @@ impl Store {
             .bind(password_hash)
             .execute(&mut *transaction)
             .await?;
-        known(done.rows_affected(), name)?;
+        found(&done, "user", name)?;
         sqlx::query("DELETE FROM sessions WHERE user = ?1 AND token_hash IS NOT ?2")
             .bind(name)
             .bind(kept_session)
@@ -112,7 +110,7 @@ impl Store {
             .bind(role.name())
             .execute(&mut *transaction)
             .await?;
-        known(done.rows_affected(), name)?;
+        found(&done, "user", name)?;
         check_admin(&mut transaction, name).await?;
         transaction.commit().await?;
         self.note_change();
@@ -126,7 +124,7 @@ impl Store {
             .bind(name)
             .execute(&mut *transaction)
             .await?;
-        known(done.rows_affected(), name)?;
+        found(&done, "user", name)?;
         check_admin(&mut transaction, name).await?;
         transaction.commit().await?;
         self.note_change();
@@ -166,15 +164,6 @@ impl Store {
             Ok::<_, sqlx::Error>(LoginRow { password_hash, role: named(&row, "role")? })
         });
         Ok(row.transpose()?)
-    }
-}
-
-/// # Errors
-/// Where no row was changed, so that there is no such user.
-fn known(changed: u64, name: &str) -> Result<(), StoreError> {
-    match changed {
-        0 => Err(StoreError::NoSuch { what: "user", name: name.to_owned() }),
-        _ => Ok(()),
     }
 }
 
