@@ -97,13 +97,13 @@ impl Appliance {
         })
     }
 
-    /// What sites answer to by name.
-    pub(crate) fn site_hosts(&self) -> Hosts<()> {
+    /// Whether a site answers to a host by name.
+    pub(crate) fn has_site_named(&self, host: &str) -> bool {
         let mut hosts = Hosts::default();
         for placed in self.layout().sites() {
             placed.release.hosts().iter().for_each(|host| hosts.insert(host, ()));
         }
-        hosts
+        hosts.names(host)
     }
 
     /// A site's addresses, the best first.
@@ -180,9 +180,7 @@ impl Appliance {
             name: row.name,
         }
     }
-}
 
-impl Appliance {
     fn dropped(&self) -> DroppedClients {
         let drops = self.history.totals().drops;
         DroppedClients {

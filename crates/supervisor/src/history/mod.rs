@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -139,9 +139,9 @@ impl History {
         *self.retention.lock() = retention;
     }
 
-    /// What was counted since the appliance started.
-    pub(crate) fn totals(&self) -> Totals {
-        self.totals.lock().clone()
+    /// What was counted since the appliance started; the sampler waits while it is held.
+    pub(crate) fn totals(&self) -> MutexGuard<'_, Totals> {
+        self.totals.lock()
     }
 
     /// Seconds that the writer was too slow for.
