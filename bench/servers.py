@@ -147,8 +147,9 @@ def _onebox(tools: Tools, place: Place, settings: str) -> list[list[str]]:
     if place.certificate:
         tls, listen = '[tls]\ncertificate = "{}"\nkey = "{}"\n'.format(*place.certificate), ["--http", "127.0.0.1:0", "--https"]
     if place.connections > ROOM:
-        limits = f'[limits]\nmax-connections = {place.connections + SPARE}\nidle-timeout = "{PATIENCE}"\n'
-        (place.folder / "box.toml").write_text(limits)
+        most = place.connections + SPARE
+        limits = f"[limits]\nmax-connections = {most}\nmax-connections-per-client = {most}\n"
+        (place.folder / "box.toml").write_text(f'{limits}idle-timeout = "{PATIENCE}"\n')
     config.write_text(f'name = "bench"\nmodule = "app:application"\n{settings}{static}{tls}')
     command = [str(tools.onebox), "run", str(place.site), "--config", str(config)]
     command += ["--python", str(tools.venv), *listen, f"127.0.0.1:{place.port}"]

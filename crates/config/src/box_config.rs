@@ -97,6 +97,8 @@ impl Default for AcmeSettings {
 pub struct Limits {
     /// `max-connections`: open connections on all listeners for sites together.
     pub max_connections: usize,
+    /// `max-connections-per-client`: those of one address, of one /64 of IPv6.
+    pub max_connections_per_client: Option<usize>,
     /// `header-timeout`: from the first byte of a request until its head is complete.
     pub header_timeout: Duration,
     /// `body-timeout`: between two reads of a request's body.
@@ -121,6 +123,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 8192,
+            max_connections_per_client: None,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(75),
@@ -131,6 +134,13 @@ impl Default for Limits {
             http2: true,
             max_streams: 128,
         }
+    }
+}
+
+impl Limits {
+    /// How many connections one client may have.
+    pub fn connections_of_one_client(&self) -> usize {
+        self.max_connections_per_client.unwrap_or((self.max_connections / 4).max(32))
     }
 }
 

@@ -15,6 +15,12 @@ pub enum Dropped {
     Handshake,
     /// It flooded its connection.
     Flood,
+    /// It had as many connections as one client may have.
+    Crowd,
+    /// It said nothing, and others needed its place.
+    InTheWay,
+    /// There was no place for it.
+    NoRoom,
 }
 
 /// The live counters of one process.
@@ -24,6 +30,9 @@ pub struct DropMetrics {
     slow: AtomicU64,
     handshake: AtomicU64,
     flood: AtomicU64,
+    crowd: AtomicU64,
+    in_the_way: AtomicU64,
+    no_room: AtomicU64,
 }
 
 /// The same at one moment.
@@ -38,6 +47,12 @@ pub struct DropSnapshot {
     pub handshake: u64,
     /// [`Dropped::Flood`]
     pub flood: u64,
+    /// [`Dropped::Crowd`]
+    pub crowd: u64,
+    /// [`Dropped::InTheWay`]
+    pub in_the_way: u64,
+    /// [`Dropped::NoRoom`]
+    pub no_room: u64,
 }
 
 impl DropMetrics {
@@ -48,6 +63,9 @@ impl DropMetrics {
             Dropped::Slow => &self.slow,
             Dropped::Handshake => &self.handshake,
             Dropped::Flood => &self.flood,
+            Dropped::Crowd => &self.crowd,
+            Dropped::InTheWay => &self.in_the_way,
+            Dropped::NoRoom => &self.no_room,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -59,41 +77,46 @@ impl DropMetrics {
             slow: load(&self.slow),
             handshake: load(&self.handshake),
             flood: load(&self.flood),
+            crowd: load(&self.crowd),
+            in_the_way: load(&self.in_the_way),
+            no_room: load(&self.no_room),
         }
     }
 }
 
 impl DropSnapshot {
     /// Each reason by the name that people read, and its count.
-    pub fn by_reason(&self) -> [(&'static str, u64); 4] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
         [
             ("malformed", self.malformed),
             ("slow", self.slow),
             ("handshake", self.handshake),
             ("flood", self.flood),
+            ("crowd", self.crowd),
+            ("in-the-way", self.in_the_way),
+            ("no-room", self.no_room),
         ]
     }
 
     /// What happened between `earlier` and this one.
     pub(crate) fn delta(&self, earlier: &Self) -> Self {
-        Self {
-            malformed: self.malformed.saturating_sub(earlier.malformed),
-            slow: self.slow.saturating_sub(earlier.slow),
-            handshake: self.handshake.saturating_sub(earlier.handshake),
-            flood: self.flood.saturating_sub(earlier.flood),
-        }
+        self.with(earlier, u64::saturating_sub)
     }
 
     /// Adds what was counted elsewhere.
     pub fn merge(&mut self, other: &Self) {
-        let counters = [
-            (&mut self.malformed, other.malformed),
-            (&mut self.slow, other.slow),
-            (&mut self.handshake, other.handshake),
-            (&mut self.flood, other.flood),
-        ];
-        for (mine, more) in counters {
-            *mine = mine.saturating_add(more);
+        *self = self.with(other, u64::saturating_add);
+    }
+
+    fn with(&self, other: &Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            malformed: combine(self.malformed, other.malformed),
+            slow: combine(self.slow, other.slow),
+            handshake: combine(self.handshake, other.handshake),
+            flood: combine(self.flood, other.flood),
+            crowd: combine(self.crowd, other.crowd),
+            in_the_way: combine(self.in_the_way, other.in_the_way),
+            no_room: combine(self.no_room, other.no_room),
         }
     }
 }
@@ -107,12 +130,20 @@ mod tests {
         let drops = DropMetrics::default();
         drops.count(Dropped::Malformed);
         let before = drops.snapshot();
-        for why in [Dropped::Malformed, Dropped::Slow, Dropped::Handshake, Dropped::Flood] {
-            drops.count(why);
+        let reasons = [
+            Dropped::Malformed,
+            Dropped::Slow,
+            Dropped::Handshake,
+            Dropped::Flood,
+            Dropped::Crowd,
+            Dropped::InTheWay,
+            Dropped::NoRoom,
+        ];
+        for (index, why) in reasons.into_iter().enumerate() {
+            (0..=index).for_each(|_| drops.count(why));
         }
-        drops.count(Dropped::Flood);
         let mut since = drops.snapshot().delta(&before);
-        assert_eq!(since.by_reason().map(|(_, count)| count), [1, 1, 1, 2]);
+        assert_eq!(since.by_reason().map(|(_, count)| count), [1, 2, 3, 4, 5, 6, 7]);
         since.merge(&before);
         assert_eq!(since, drops.snapshot());
     }

@@ -15,9 +15,11 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Drops {
     metrics: Arc<Registry>,
     floods: Mutex<Floods>,
+    crowds: Mutex<Floods>,
+    no_room: Mutex<Floods>,
 }
 
-/// What the log knows of floods.
+/// What the log knows of floods of one kind.
 #[derive(Debug, Default)]
 struct Floods {
     told_at: Option<Instant>,
@@ -27,19 +29,44 @@ struct Floods {
 impl Drops {
     /// Counts in `metrics`.
     pub(crate) fn new(metrics: Arc<Registry>) -> Self {
-        Self { metrics, floods: Mutex::default() }
+        let (floods, crowds, no_room) = Default::default();
+        Self { metrics, floods, crowds, no_room }
     }
 
     /// A client was sent away.
     pub(crate) fn count(&self, why: Dropped, client: Option<IpAddr>) {
         self.metrics.drops.count(why);
-        if why != Dropped::Flood {
-            return;
-        }
-        let told = self.floods.lock().tell(Instant::now());
-        if let Some(others) = told {
-            let client = client.map(|client| client.to_canonical());
-            tracing::warn!(?client, others, "a client was sent away: it floods its connection");
+        let told = |floods: &Mutex<Floods>| floods.lock().tell(Instant::now());
+        let client = client.map(|client| client.to_canonical());
+        match why {
+            Dropped::Flood => {
+                if let Some(others) = told(&self.floods) {
+                    tracing::warn!(
+                        ?client,
+                        others,
+                        "a client was sent away: it floods its connection"
+                    );
+                }
+            }
+            Dropped::Crowd => {
+                if let Some(others) = told(&self.crowds) {
+                    tracing::warn!(
+                        ?client,
+                        others,
+                        "a client was sent away: it has as many connections as one may have (max-connections-per-client)"
+                    );
+                }
+            }
+            Dropped::NoRoom => {
+                if let Some(others) = told(&self.no_room) {
+                    tracing::warn!(
+                        ?client,
+                        others,
+                        "a client was sent away: there is no room for another connection (max-connections)"
+                    );
+                }
+            }
+            Dropped::Malformed | Dropped::Slow | Dropped::Handshake | Dropped::InTheWay => {}
         }
     }
 }

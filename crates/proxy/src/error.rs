@@ -45,6 +45,9 @@ pub(crate) enum ProxyError {
     /// More passwords wait for their check than ever should.
     #[error("too many passwords to check")]
     TooManyChecks,
+    /// There are as many connections as there may be (`max-connections`).
+    #[error("no room for another connection")]
+    NoRoom,
     /// The site is being worked on.
     #[error("the site is in maintenance")]
     Maintenance,
@@ -142,6 +145,7 @@ impl ProxyError {
             | Self::Replaced(_)
             | Self::NoServer
             | Self::TooManyChecks
+            | Self::NoRoom
             | Self::Maintenance => 503,
             Self::Aborted(AbortReason::Application(_)) => 500,
             Self::Aborted(_) | Self::NoHead => 502,
@@ -160,6 +164,7 @@ impl ProxyError {
             Self::Spool(_)
             | Self::File(_)
             | Self::TaskLost
+            | Self::NoRoom
             | Self::Aborted(AbortReason::BufferFailed) => Origin::Internal,
             Self::Packet(_) | Self::NotStored => Origin::Downstream,
             _ if self.status() < 500 => Origin::Downstream,
@@ -195,7 +200,9 @@ impl ProxyError {
             Self::TooMany { retry_after_s } => {
                 format!("These are too many requests; please try again in {retry_after_s} s.")
             }
-            Self::TooManyChecks => "The server is busy; please try again in a moment.".into(),
+            Self::TooManyChecks | Self::NoRoom => {
+                "The server is busy; please try again in a moment.".into()
+            }
             Self::Maintenance => "This site is being worked on; please come back later.".into(),
             Self::Body(BodyError::TooLarge { limit }) => {
                 format!("The request is larger than the {limit} bytes this site takes.")
@@ -244,6 +251,7 @@ impl ProxyError {
     pub(crate) fn retry_after_s(&self) -> Option<u32> {
         match self {
             Self::NotTaken(_) | Self::Replaced(_) | Self::NoServer | Self::TooManyChecks => Some(1),
+            Self::NoRoom => Some(10),
             Self::Maintenance => Some(60),
             Self::TooMany { retry_after_s } => Some(*retry_after_s),
             Self::Collapsed { retry_after_s, .. } => *retry_after_s,
@@ -257,9 +265,9 @@ impl ProxyError {
         Some(format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
     }
 
-    /// Whether the rest of the request can't be read any more.
+    /// Whether the connection ends with it: the rest of the request can't be read, or others need its place.
     pub(crate) fn breaks_connection(&self) -> bool {
-        matches!(self, Self::Body(_))
+        matches!(self, Self::Body(_) | Self::NoRoom)
     }
 }
 
@@ -315,6 +323,7 @@ mod tests {
             (ProxyError::TooManyChecks, 503, Origin::Upstream),
             (ProxyError::TooMany { retry_after_s: 1 }, 429, Origin::Downstream),
             (ProxyError::Maintenance, 503, Origin::Upstream),
+            (ProxyError::NoRoom, 503, Origin::Internal),
             (ProxyError::NoServer, 503, Origin::Upstream),
             (ProxyError::Collapsed { status: 502, retry_after_s: None }, 502, Origin::Upstream),
             (ProxyError::NotStored, 504, Origin::Downstream),

@@ -3,6 +3,7 @@
 //! Bytes come in through a listener and a connection loop (`http1`, `http2`), pass the pipeline (`service`), and leave as an
 //! answer. Must not know Python, releases or the database: the supervisor tells it which sites there are.
 
+mod acceptor;
 mod access_log;
 mod cache;
 mod clients;
@@ -22,6 +23,7 @@ mod path;
 mod range;
 mod request_body;
 mod request_id;
+mod room;
 mod route;
 mod rules;
 mod secure;
@@ -63,8 +65,9 @@ pub use upstream::{ServerHealth, ServerState, UpstreamGroup, WorkerAddress, Work
 pub use uwsgi_server::fuzzing::take_uwsgi_request;
 pub use uwsgi_server::{UwsgiListener, UwsgiListening};
 
+use acceptor::Acceptor;
 use lifecycle::Lifecycle;
-use listener::{Acceptor, Listener};
+use listener::Listener;
 use message::Entrance;
 use service::Service;
 use tls::Tls;

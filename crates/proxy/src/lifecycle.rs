@@ -5,16 +5,20 @@
 //! begun has its site's `reload-mercy`, then 503. What goes on after that is a transfer (a file, the rest of an answer, an
 //! upgraded connection): it holds its connection's task alone, and the proxy waits for it up to the limit, then cuts it.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long no request must have come before what is idle is closed. Longer than a busy client pauses between two requests.
 const QUIET: Duration = Duration::from_secs(1);
+/// What a connection that waits for its client has, however many others want its place.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long cut connections may take to notice.
 const CUT: Duration = Duration::from_secs(1);
 
@@ -27,6 +31,15 @@ pub enum Heir {
     Nobody,
 }
 
+/// Why a connection whose client says nothing is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// It had its time.
+    TooLong,
+    /// Others need its place.
+    InTheWay,
+}
+
 /// Shared by the accept loops and all connections of one proxy.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
@@ -37,6 +50,8 @@ pub(crate) struct Lifecycle {
     stop_accepting: CancellationToken,
     close_idle: CancellationToken,
     cut: CancellationToken,
+    /// Connections wait here for who needs their place, the first that came first.
+    in_the_way: Notify,
     busy: AtomicUsize,
     begun: AtomicU64,
     became_quiet: Notify,
@@ -62,6 +77,7 @@ impl Default for Lifecycle {
             stop_accepting: CancellationToken::new(),
             close_idle: CancellationToken::new(),
             cut: CancellationToken::new(),
+            in_the_way: Notify::new(),
             busy: AtomicUsize::new(0),
             begun: AtomicU64::new(0),
             became_quiet: Notify::new(),
@@ -117,6 +133,41 @@ impl Lifecycle {
     /// Resolves when connections without a request shall close.
     pub(crate) async fn close_idle(&self) {
         self.close_idle.cancelled().await;
+    }
+
+    /// Has the connection that has waited longest for its client leave, or the next one that would wait, until there is a place.
+    pub(crate) async fn make_way<T>(&self, place: impl Future<Output = T>) -> T {
+        self.in_the_way.notify_one();
+        let place = place.await;
+        // Where nobody had to leave, nobody has to any more.
+        let _ = self.in_the_way.notified().now_or_never();
+        place
+    }
+
+    /// Resolves when a connection that waits for its client from now on shall leave to others.
+    pub(crate) async fn in_the_way(&self) {
+        sleep(GRACE).await;
+        self.in_the_way.notified().await;
+    }
+
+    /// The same for a connection that waits at most for `limit`; one timer serves all its waits.
+    pub(crate) fn silence<'w>(
+        &'w self,
+        mut timer: Pin<&'w mut Sleep>,
+        limit: Duration,
+    ) -> impl Future<Output = Silence> + 'w {
+        let end = Instant::now() + limit;
+        timer.as_mut().reset(end - limit.saturating_sub(GRACE));
+        // Not an `async fn`, which would keep its arguments twice: most connections wait here.
+        async move {
+            timer.as_mut().await;
+            timer.as_mut().reset(end);
+            tokio::select! {
+                biased;
+                () = timer => Silence::TooLong,
+                () = self.in_the_way.notified() => Silence::InTheWay,
+            }
+        }
     }
 
     /// Resolves when a request that an application has had since `since` without answering has had its mercy: counted from the

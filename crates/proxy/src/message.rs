@@ -64,6 +64,8 @@ impl Scheme {
 pub(crate) enum Entrance {
     /// A public listener.
     Public,
+    /// The same while there is no room: whoever comes is told to come later.
+    Overflow,
     /// The supervisor's private listener: release candidates stand before live sites.
     Probe,
 }

@@ -2,16 +2,25 @@
 //!
 //! Must not know who reads it. Nothing is read before somebody asks.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::http1::{self, Piece, Rest};
 use crate::http2;
 use crate::message::{BodyError, Interim};
 
+/// The bytes a second that a body must come with for the time that is waited for it beyond `body-timeout`: Kestrel's number. Who
+/// sends a byte now and then would never be late otherwise.
+const SLOWEST: u64 = 240;
+
 /// The body of one request.
 pub(crate) struct RequestBody<'c> {
     source: Source<'c>,
     received: u64,
+    /// For how long it was waited for.
+    waited: Duration,
     limit: u64,
     failed: bool,
 }
@@ -39,7 +48,7 @@ impl<'c> From<http2::Incoming<'c>> for RequestBody<'c> {
 
 impl<'c> RequestBody<'c> {
     fn new(source: Source<'c>) -> Self {
-        Self { source, received: 0, limit: u64::MAX, failed: false }
+        Self { source, received: 0, waited: Duration::ZERO, limit: u64::MAX, failed: false }
     }
 
     /// No body, of a request that no client has sent.
@@ -81,9 +90,20 @@ impl<'c> RequestBody<'c> {
             match piece {
                 Piece::Data(data) => return Ok(Some(data)),
                 Piece::End => return Ok(None),
-                Piece::NeedMore => self.source.fill().await?,
+                Piece::NeedMore => self.fill().await?,
             }
         }
+    }
+
+    /// Waits for more, not longer than all that has come is worth.
+    async fn fill(&mut self) -> Result<(), BodyError> {
+        let begun = Instant::now();
+        let patience = self.source.patience();
+        let earned = Duration::from_secs(self.received / SLOWEST);
+        let left = (patience + earned).saturating_sub(self.waited);
+        self.source.fill(patience.min(left)).await?;
+        self.waited += begun.elapsed();
+        Ok(())
     }
 
     /// Says something to the client before its answer.
@@ -140,11 +160,20 @@ impl Source<'_> {
         }
     }
 
-    /// Waits for more.
-    async fn fill(&mut self) -> Result<(), BodyError> {
+    /// How long the client may send nothing.
+    fn patience(&self) -> Duration {
         match self {
-            Self::Http1(incoming) => incoming.fill().await,
-            Self::Http2(incoming) => incoming.fill().await,
+            Self::Http1(incoming) => incoming.patience.read,
+            Self::Http2(incoming) => incoming.patience,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Waits for more.
+    async fn fill(&mut self, patience: Duration) -> Result<(), BodyError> {
+        match self {
+            Self::Http1(incoming) => incoming.fill(patience).await,
+            Self::Http2(incoming) => incoming.fill(patience).await,
             _ => Ok(()),
         }
     }

@@ -151,6 +151,9 @@ impl Service {
         connection: &ConnectionInfo,
         exchange: &mut Exchange,
     ) -> Result<Response, ProxyError> {
+        if connection.entrance == Entrance::Overflow {
+            return Err(ProxyError::NoRoom);
+        }
         if let Some(token) = secure::token(self, head, exchange) {
             return Ok(token);
         }

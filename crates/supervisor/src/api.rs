@@ -62,6 +62,12 @@ pub struct DroppedClients {
     pub handshake: u64,
     /// They flooded their connection.
     pub flood: u64,
+    /// They had as many connections as one client may have.
+    pub crowd: u64,
+    /// They said nothing, and others needed their place.
+    pub in_the_way: u64,
+    /// There was no place for them.
+    pub no_room: u64,
 }
 
 /// One generation of the engine.

@@ -67,6 +67,9 @@ fn dropped(clients: &DroppedClients) -> Option<String> {
         (clients.slow, "were too slow with it"),
         (clients.handshake, "agreed on no keys"),
         (clients.flood, "flooded their connection"),
+        (clients.crowd, "had too many connections"),
+        (clients.in_the_way, "said nothing while others waited"),
+        (clients.no_room, "found no room"),
     ];
     let told = reasons.into_iter().filter(|(count, _)| *count > 0);
     let told: Vec<_> = told.map(|(count, what)| format!("{count} {what}")).collect();

@@ -271,34 +271,6 @@ fn a_supervisor_without_descriptors_keeps_the_engine_and_replaces_it_later() {
     });
 }
 
-#[test]
-fn more_connections_than_descriptors_wait_and_files_are_served_all_the_same() {
-    let appliance = TestBox::start();
-    appliance.deploy(SiteFolder::fixture("static-only").path()).ok();
-    let engine = Pid::from_raw(appliance.engine_pid()).unwrap();
-    prlimit(
-        Some(appliance.pid()),
-        Resource::Nofile,
-        Rlimit { current: Some(256), maximum: Some(256) },
-    )
-    .unwrap();
-    kill_process(engine, Signal::KILL).unwrap();
-    appliance.wait_for_line("`max-connections` needs more open files");
-    eventually("the next engine serves", || {
-        Connection::open(appliance.http, "localhost").and_then(|mut open| open.get("/")).is_ok()
-    });
-    let mut idle: Vec<_> =
-        (0..120).map(|_| Connection::open(appliance.http, "localhost").unwrap()).collect();
-    // Those that were accepted are served, with a file each.
-    for open in idle.iter_mut().take(60) {
-        assert_eq!(open.get("/").unwrap().status, 200);
-    }
-    let mut late = Connection::open(appliance.http, "localhost").unwrap();
-    drop(idle);
-    assert_eq!(late.get("/").unwrap().status, 200);
-    assert!(!appliance.said().contains("no connection can be accepted"), "{}", appliance.said());
-}
-
 fn memory_runs_out(configuration: &str) {
     let appliance = TestBox::start();
     let site = SiteFolder::fixture("hungry");

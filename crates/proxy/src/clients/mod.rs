@@ -38,6 +38,14 @@ pub(crate) fn is_trusted(clients: &Clients, address: IpAddr) -> bool {
     clients.trusted_proxies.iter().any(|net| net.contains(&address))
 }
 
+/// An address, of IPv6 the network that one customer has: who can choose the last 64 bits is still one client.
+pub(crate) fn network(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+    }
+}
+
 /// The request as the proxies in front had it; `None`: as it came. What anybody else says about itself is worth nothing.
 pub(crate) fn understood(
     clients: &Clients,

@@ -43,7 +43,7 @@ pub(crate) struct Incoming<'c> {
     reader: Reader<'c>,
     writer: &'c Writer<'c>,
     buf: &'c mut BytesMut,
-    patience: BodyPatience,
+    pub(crate) patience: BodyPatience,
     continue_is_due: bool,
     decoder: Decoder,
 }
@@ -83,8 +83,8 @@ impl<'c> Incoming<'c> {
         }
     }
 
-    /// Reads more, after saying `100 Continue` where that is due. Cancel safe.
-    pub(crate) async fn fill(&mut self) -> Result<(), BodyError> {
+    /// Reads more within `patience`, after saying `100 Continue` where that is due. Cancel safe.
+    pub(crate) async fn fill(&mut self, patience: Duration) -> Result<(), BodyError> {
         if self.continue_is_due {
             self.continue_is_due = false;
             if self.buf.is_empty() {
@@ -93,7 +93,7 @@ impl<'c> Incoming<'c> {
         }
         let room = usize::try_from(self.announced()).unwrap_or(MAX_READ_BYTES);
         self.buf.reserve(room.clamp(MIN_READ_BYTES, MAX_READ_BYTES));
-        match timeout(self.patience.read, self.reader.read(self.buf)).await {
+        match timeout(patience, self.reader.read(self.buf)).await {
             Err(_) => Err(BodyError::TimedOut),
             Ok(Ok(0) | Err(_)) => Err(BodyError::ClientGone),
             Ok(Ok(_)) => Ok(()),

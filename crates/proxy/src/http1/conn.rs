@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use onebox_config::Limits;
+use onebox_metrics::Dropped;
 use tokio::time::{timeout, timeout_at};
 
 use super::answer::{Asked, prepare};
@@ -21,7 +22,7 @@ use super::scan::{HeadLimits, HeadScan};
 use super::send::{Sender, Sent};
 use super::socket::{Reader, Socket};
 use crate::http2;
-use crate::lifecycle::{Busy, Lifecycle};
+use crate::lifecycle::{Busy, Lifecycle, Silence};
 use crate::message::{ConnectionInfo, Onward, Response, Scheme};
 use crate::request_body::RequestBody;
 use crate::upstream::Tunnel;
@@ -63,7 +64,8 @@ pub(crate) async fn serve<H: Handler>(
     lifecycle: Arc<Lifecycle>,
 ) {
     let limits = handler.limits();
-    let mut patience = pin!(tokio::time::sleep(limits.header_timeout));
+    let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut patience = limits.header_timeout;
     let mut ending = pin!(lifecycle.close_idle());
     let mut blank_line = false;
     // With TLS a client that wants HTTP/2 has said so in the handshake (RFC 9113 §3.3).
@@ -79,7 +81,12 @@ pub(crate) async fn serve<H: Handler>(
                 Ok(()) => false,
                 Err(_) => return,
             },
-            () = patience.as_mut() => return socket.say_goodbye(),
+            silence = lifecycle.silence(timer.as_mut(), patience) => {
+                if silence == Silence::InTheWay {
+                    handler.sent_away(Dropped::InTheWay, &connection);
+                }
+                return socket.say_goodbye();
+            }
             () = ending.as_mut() => true,
         };
         let burst = Burst { connection: &connection, handler: &*handler, lifecycle: &lifecycle };
@@ -105,7 +112,7 @@ pub(crate) async fn serve<H: Handler>(
                 return Box::pin(served).await;
             }
         }
-        patience.as_mut().reset(tokio::time::Instant::now() + limits.idle_timeout);
+        patience = limits.idle_timeout;
     }
 }
 
@@ -177,6 +184,7 @@ impl<H: Handler> Burst<'_, H> {
         let received_at = Instant::now();
         let deadline = tokio::time::Instant::from_std(received_at) + limits.header_timeout;
         let mut scan = HeadScan::default();
+        let mut in_the_way = pin!(self.lifecycle.in_the_way());
         loop {
             if skip_blank_line(buf, blank_line).map_err(NoHead::Refused)? {
                 let end = scan.advance(buf, head_limits).map_err(NoHead::Refused)?;
@@ -194,7 +202,15 @@ impl<H: Handler> Burst<'_, H> {
                 return Err(NoHead::Nothing);
             }
             buf.reserve(READ_BYTES / 4);
-            match timeout_at(deadline, reader.read(buf)).await {
+            let read = tokio::select! {
+                biased;
+                read = timeout_at(deadline, reader.read(buf)) => read,
+                () = in_the_way.as_mut() => {
+                    self.handler.sent_away(Dropped::InTheWay, self.connection);
+                    return Err(NoHead::Gone);
+                }
+            };
+            match read {
                 Err(_) => return Err(NoHead::Refused(Refusal::HEAD_TIMED_OUT)),
                 Ok(Ok(0) | Err(_)) => return Err(NoHead::Gone),
                 Ok(Ok(_)) => {}

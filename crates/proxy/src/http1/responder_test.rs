@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::{Handler, Refusal, Sent};
-use crate::listener::{Acceptor, Listener};
+use crate::acceptor::Acceptor;
+use crate::listener::Listener;
 use crate::message::{
     BodyCut, BodyError, BodyStream, ConnectionInfo, Entrance, RequestHead, Response, ResponseBody,
 };
@@ -180,6 +181,7 @@ impl Server {
         let mut limits = Limits {
             drain_timeout: Duration::from_secs(60),
             max_connections: 100,
+            max_connections_per_client: None,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),

@@ -22,7 +22,7 @@ pub(crate) struct Incoming<'c> {
     pub(super) conduct: &'c Conduct,
     pub(super) continue_is_due: bool,
     /// How long the client may send nothing.
-    pub(super) patience: Duration,
+    pub(crate) patience: Duration,
     pub(super) ready: Ready,
 }
 
@@ -46,13 +46,13 @@ impl Incoming<'_> {
         }
     }
 
-    /// Waits for more, after saying `100 Continue` where that is due. Trailers are not looked at. Cancel safe.
-    pub(crate) async fn fill(&mut self) -> Result<(), BodyError> {
+    /// Waits for more within `patience`, after saying `100 Continue` where that is due. Trailers are not looked at. Cancel safe.
+    pub(crate) async fn fill(&mut self, patience: Duration) -> Result<(), BodyError> {
         if std::mem::take(&mut self.continue_is_due) {
             self.say(&Interim { status: 100, reason: None, headers: &[] })?;
         }
         let data = std::future::poll_fn(|cx| self.stream.poll_data(cx));
-        self.ready = match timeout(self.patience, data).await {
+        self.ready = match timeout(patience, data).await {
             Err(_) => return Err(BodyError::TimedOut),
             Ok(Some(Err(error))) => {
                 tracing::debug!(%error, "a request's body broke off");

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use h2::Reason;
 use h2::server::{Builder, Connection};
 use onebox_config::Limits;
 use onebox_metrics::Dropped;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::conduct::Conduct;
 use super::io::{Io, Wire, writing};
 use super::stream::Visit;
 use crate::http1::{Handler, MAX_FIELDS, Socket, close_carefully};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, Silence};
 use crate::message::ConnectionInfo;
 
 /// How much of its body a request may send before it is read, in bytes.
@@ -48,7 +48,13 @@ pub(crate) async fn serve<H: Handler>(client: Client, handler: Arc<H>, lifecycle
     let visit =
         Visit { connection: &connection, handler: &*handler, lifecycle: &lifecycle, conduct };
     let ending = writing(&wire, async {
-        let session = open(Io(&wire), limits, &lifecycle).await?;
+        let session = tokio::select! {
+            session = open(Io(&wire), limits, &lifecycle) => session?,
+            () = lifecycle.in_the_way() => {
+                handler.sent_away(Dropped::InTheWay, &connection);
+                return None;
+            }
+        };
         Some(visit.serve(session).await)
     })
     .await;
@@ -127,7 +133,7 @@ enum Event<T> {
     /// The client wastes too much.
     TooMuch,
     /// Nobody has said anything for long enough.
-    Silence,
+    Silence(Silence),
 }
 
 impl<H: Handler> Visit<'_, H> {
@@ -136,12 +142,14 @@ impl<H: Handler> Visit<'_, H> {
         let mut requests = FuturesUnordered::new();
         let mut stage = Stage::Open;
         let mut has_asked = false;
-        let mut silence = pin!(sleep(limits.header_timeout));
+        let mut timer = pin!(sleep(Duration::ZERO));
+        let mut patience = limits.header_timeout;
         let mut draining = pin!(self.lifecycle.stop_accepting());
         let mut last_call = pin!(self.lifecycle.close_idle());
         let mut cut = pin!(self.lifecycle.cut());
         let mut too_much = pin!(self.conduct.too_much());
         loop {
+            let silence = self.lifecycle.silence(timer.as_mut(), patience);
             // What ends it comes first, because a client that never stops uses up the task's turn. Then answers: what they
             // leave with the session is written when it is asked for requests.
             let event = tokio::select! {
@@ -153,7 +161,7 @@ impl<H: Handler> Visit<'_, H> {
                 () = last_call.as_mut(), if stage == Stage::Open => Event::Drain,
                 Some(()) = requests.next(), if !requests.is_empty() => Event::Answered,
                 asked = session.accept() => Event::Asked(asked),
-                () = silence.as_mut(), if requests.is_empty() => Event::Silence,
+                silence = silence, if requests.is_empty() => Event::Silence(silence),
             };
             match (event, stage) {
                 (Event::Asked(Some(Ok((request, respond)))), _) => {
@@ -170,16 +178,23 @@ impl<H: Handler> Visit<'_, H> {
                 }
                 (Event::Asked(None), _) => return Ending::Careful,
                 (Event::Answered, _) => {}
+                (Event::Silence(Silence::InTheWay), _) => {
+                    self.handler.sent_away(Dropped::InTheWay, self.connection);
+                    session.abrupt_shutdown(Reason::NO_ERROR);
+                    // Said, and not waited for.
+                    let _ = session.accept().now_or_never();
+                    return Ending::Plain;
+                }
                 // Twice: at once, and when the client has seen that (RFC 9113 §6.8).
-                (Event::Drain, _) | (Event::Silence, Stage::Open) => {
+                (Event::Drain, _) | (Event::Silence(Silence::TooLong), Stage::Open) => {
                     session.graceful_shutdown();
                     stage = Stage::Leaving;
                 }
-                (Event::Silence, Stage::Leaving) => {
+                (Event::Silence(Silence::TooLong), Stage::Leaving) => {
                     session.abrupt_shutdown(Reason::NO_ERROR);
                     stage = Stage::Left;
                 }
-                (Event::Silence, Stage::Left) => return Ending::Plain,
+                (Event::Silence(Silence::TooLong), Stage::Left) => return Ending::Plain,
                 (Event::Cut, _) => {
                     requests.clear();
                     session.abrupt_shutdown(Reason::NO_ERROR);
@@ -192,8 +207,7 @@ impl<H: Handler> Visit<'_, H> {
                     stage = Stage::Left;
                 }
             }
-            let patience = if stage == Stage::Open { limits.idle_timeout } else { GOODBYE };
-            silence.as_mut().reset(Instant::now() + patience);
+            patience = if stage == Stage::Open { limits.idle_timeout } else { GOODBYE };
         }
     }
 }

@@ -4,7 +4,6 @@
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use onebox_config::site::{Limit, LimitKey, Rate};
 use quick_cache::sync::Cache;
 
+use crate::clients;
 use crate::error::ProxyError;
 use crate::message::{ConnectionInfo, RequestHead};
 
@@ -85,7 +85,7 @@ impl Limited {
         };
         match sent {
             Some(value) => hash(value),
-            None => network(connection.client()),
+            None => clients::network(connection.client()),
         }
     }
 }
@@ -176,14 +176,6 @@ impl Bucket {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// An address, of IPv6 the network that one customer has: who can choose the last 64 bits is still one client.
-fn network(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
     }
 }
 

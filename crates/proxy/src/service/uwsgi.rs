@@ -3,7 +3,7 @@
 use super::{Asked, Head, Service, error_response, last_page, name_request, own_answer};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
-use crate::message::{ConnectionInfo, Response};
+use crate::message::{ConnectionInfo, Entrance, Response};
 use crate::request_body::RequestBody;
 use crate::uwsgi_server::PacketRequest;
 
@@ -32,6 +32,9 @@ impl Service {
         body: &mut RequestBody<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response, ProxyError> {
+        if request.connection.entrance == Entrance::Overflow {
+            return Err(ProxyError::NoRoom);
+        }
         let site = self.routes.load().site_named(site).cloned().ok_or(ProxyError::Stopped)?;
         exchange.belongs_to(&site);
         if let Some(own) = own_answer(&request.head, exchange) {

@@ -188,6 +188,9 @@ impl Appliance {
             slow: drops.slow,
             handshake: drops.handshake,
             flood: drops.flood,
+            crowd: drops.crowd,
+            in_the_way: drops.in_the_way,
+            no_room: drops.no_room,
         }
     }
 

@@ -292,6 +292,7 @@ pub(crate) struct WorkerData {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LimitsData {
     max_connections: usize,
+    max_connections_per_client: Option<usize>,
     header_timeout: Duration,
     body_timeout: Duration,
     idle_timeout: Duration,
@@ -307,6 +308,7 @@ impl From<&Limits> for LimitsData {
     fn from(limits: &Limits) -> Self {
         Self {
             max_connections: limits.max_connections,
+            max_connections_per_client: limits.max_connections_per_client,
             header_timeout: limits.header_timeout,
             body_timeout: limits.body_timeout,
             idle_timeout: limits.idle_timeout,
@@ -324,6 +326,7 @@ impl From<LimitsData> for Limits {
     fn from(data: LimitsData) -> Self {
         Self {
             max_connections: data.max_connections,
+            max_connections_per_client: data.max_connections_per_client,
             header_timeout: data.header_timeout,
             body_timeout: data.body_timeout,
             idle_timeout: data.idle_timeout,
