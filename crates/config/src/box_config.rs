@@ -43,6 +43,8 @@ pub struct BoxConfig {
     pub user: Option<Account>,
     /// `tls.folders`: where sites may name files that only root can read.
     pub tls_folders: Vec<PathBuf>,
+    /// `log.budget`: bytes that the log files of all sites may take.
+    pub log_budget: u64,
     /// `releases.keep`: how many releases of a site stay, the live one among them.
     pub keep_releases: usize,
 }

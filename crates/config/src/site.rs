@@ -5,6 +5,7 @@
 mod cache;
 mod check;
 mod limit;
+mod log;
 mod password;
 mod pattern;
 mod process;
@@ -26,6 +27,7 @@ use crate::{ConfigError, Origin, Problem, document};
 
 pub use cache::{CacheDefaults, CacheRules};
 pub use limit::{Limit, LimitKey, Rate};
+pub use log::{LogFormat, SiteLog};
 pub use pattern::{Matcher, Pattern};
 pub use process::ProcessProperties;
 pub use route::{OwnAnswer, Route, RouteFiles, Routing};
@@ -108,6 +110,8 @@ pub struct SiteConfig {
     pub upstreams: Vec<Upstream>,
     /// `[tls]`
     pub tls: SiteTls,
+    /// `[log]`
+    pub log: SiteLog,
 }
 
 impl Default for SiteConfig {
@@ -144,6 +148,7 @@ impl Default for SiteConfig {
             routing: Routing::default(),
             upstreams: Vec::new(),
             tls: SiteTls::default(),
+            log: SiteLog::default(),
         }
     }
 }

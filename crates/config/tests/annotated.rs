@@ -14,8 +14,8 @@ use std::time::Duration;
 use onebox_config::site::{
     ActiveCheck, Application, Auth, CacheRules, ErrorPage, HeaderRules, Limit, LimitKey, OwnAnswer,
     OwnCertificate, Pattern, ProcessLimits, ProcessProperties, Protocol, ProxyProtocol,
-    PythonChoice, Rate, Route, RouteFiles, Routing, Rules, Script, Server, ServerAddress, SiteTls,
-    SocketAddress, SocketOwner, Upstream, UwsgiSockets,
+    PythonChoice, Rate, Route, RouteFiles, Routing, Rules, Script, Server, ServerAddress, SiteLog,
+    SiteTls, SocketAddress, SocketOwner, Upstream, UwsgiSockets,
 };
 use onebox_config::{
     Account, AcmeSettings, BoxConfig, BoxFlags, Clients, ConfigError, SiteConfig, group_number,
@@ -161,7 +161,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
                    [[upstream]]\nto = 'http://a'\n0123456789 = 1\n[upstream.health]\n0123456789 = 1\n\
                    [headers]\n0123456789 = 1\n[auth]\nusers = { a = '$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy' }\n0123456789 = 1\n\
                    [[route]]\npath = '/a'\n0123456789 = 1\n[tls]\n0123456789 = 1\n[cache]\n0123456789 = 1\n\
-                   [[limit]]\nrate = '1/s'\n0123456789 = 1\n";
+                   [[limit]]\nrate = '1/s'\n0123456789 = 1\n[log]\n0123456789 = 1\n";
     let mut expected = known(&parse_site(unknown, Path::new("onebox.toml")).unwrap_err());
     for section in [
         "env",
@@ -174,6 +174,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
         "route",
         "limit",
         "tls",
+        "log",
         "sendfile",
     ] {
         assert!(expected.remove(section), "{section}");
@@ -270,6 +271,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
             redirect: Some(true),
             hsts: Some(Duration::from_secs(365 * 86_400)),
         },
+        log: SiteLog { rotate_age: Some(Duration::from_secs(86_400)), ..SiteLog::default() },
         ..SiteConfig::default()
     };
     assert_eq!(shown, expected);
@@ -278,7 +280,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
 #[test]
 fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
     let text = annotated("box.toml");
-    let unknown = "[listen]\n0123456789 = 1\n[acme]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n[metrics]\n0123456789 = 1\n[process]\n0123456789 = 1\n[tls]\n0123456789 = 1\n";
+    let unknown = "[listen]\n0123456789 = 1\n[acme]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n[metrics]\n0123456789 = 1\n[process]\n0123456789 = 1\n[tls]\n0123456789 = 1\n[log]\n0123456789 = 1\n";
     assert_eq!(keys(&text), known(&load(unknown).unwrap_err()));
     let (default, shown) = (load(&text).unwrap(), load(&switched_on(&text)).unwrap());
     // The defaults that depend on who asks: root's ports are 80 and 443.
@@ -298,7 +300,7 @@ fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
     };
     assert_eq!(shown.acme, expected);
     assert_eq!(
-        (shown.admin, shown.limits, shown.keep_releases, shown.metrics),
-        (default.admin, default.limits, default.keep_releases, default.metrics)
+        (shown.admin, shown.limits, shown.keep_releases, shown.metrics, shown.log_budget),
+        (default.admin, default.limits, default.keep_releases, default.metrics, default.log_budget)
     );
 }

@@ -1,12 +1,15 @@
 //! The command line as types: verbs, flags and their help. What they do is in [`crate::cmd`].
 
 mod access;
+mod logs;
+mod time;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub(crate) use access::{AuditArgs, TokenAction, TokenArgs, UserAction, UserArgs};
+pub(crate) use logs::LogsArgs;
 
 /// One binary that puts Python sites on line.
 #[derive(Debug, Parser)]
@@ -221,26 +224,6 @@ pub(crate) struct TrustArgs {
     /// Take it back
     #[arg(long)]
     pub(crate) uninstall: bool,
-}
-
-/// `onebox logs`
-#[derive(Debug, Args)]
-pub(crate) struct LogsArgs {
-    /// The site's name
-    #[arg(value_name = "SITE")]
-    pub(crate) site: String,
-    /// Keep printing what comes
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// The access log too
-    #[arg(short, long)]
-    pub(crate) access: bool,
-    /// How many lines from the end
-    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
-    pub(crate) lines: u32,
-    /// One JSON object a line
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// `onebox autopsy`

@@ -1,4 +1,4 @@
-//! One JSON line for each request, in a file for each site.
+//! A line for each request, in a file for each site.
 //!
 //! Requests hand their lines to one writer thread over a bounded channel. Where it is full the line is dropped and counted:
 //! a slow disk never slows a request.
@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+mod combined;
 mod entry;
 mod files;
+mod one_line;
 mod record;
 
-pub(crate) use entry::Entry;
+pub(crate) use entry::{ClientFields, Entry};
 use files::LogFiles;
 pub use record::RequestRecord;
 use record::{Sieve, Waiting};
@@ -38,6 +40,7 @@ struct Shared {
 enum Message {
     Entry(Box<Entry>),
     Flush(SyncSender<()>),
+    Reopen,
 }
 
 impl AccessLog {
@@ -69,6 +72,13 @@ impl AccessLog {
     /// The records of requests that were kept since the last call.
     pub fn take_records(&self) -> Vec<RequestRecord> {
         self.shared.as_ref().map_or_else(Vec::new, |shared| shared.records.take())
+    }
+
+    /// Has all files opened anew, because somebody has put them aside. Where the writer is behind it notices that by itself.
+    pub fn reopen(&self) {
+        if let Some(shared) = &self.shared {
+            shared.queue.try_send(Message::Reopen).ok();
+        }
     }
 
     /// Waits until everything that was logged so far is in its file.
@@ -110,6 +120,7 @@ fn write_lines(lines: &Receiver<Message>, mut files: LogFiles, records: &Waiting
                     files.append(&entry);
                     sieve.take(&entry, records);
                 }
+                Message::Reopen => files.close(),
                 Message::Flush(done) => {
                     files.flush();
                     let _ = done.send(());

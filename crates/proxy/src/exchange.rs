@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use onebox_metrics::{Finished, InFlight, Phase, PhaseClock, ServedBy};
 
-use crate::access_log::{AccessLog, Entry};
+use crate::access_log::{AccessLog, ClientFields, Entry};
 use crate::error::{Origin, ProxyError};
 use crate::http1::Sent;
 use crate::message::{ConnectionInfo, RequestHead, Version};
@@ -23,9 +23,10 @@ pub(crate) struct Exchange {
     served_by: ServedBy,
     error: Option<String>,
     method: http::Method,
+    target: Bytes,
     path: Bytes,
     version: Version,
-    user_agent: Option<Bytes>,
+    fields: ClientFields,
     worker: Option<Arc<str>>,
     peer: Option<SocketAddr>,
     bytes_in: u64,
@@ -60,8 +61,11 @@ impl BodyOutcome {
 impl Exchange {
     /// A request whose head has arrived.
     pub(crate) fn begin(head: &RequestHead, connection: &ConnectionInfo, log: &AccessLog) -> Self {
-        let header_bytes: usize =
-            head.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let (mut header_bytes, mut fields) = (0, ClientFields::default());
+        for (name, value) in &head.headers {
+            header_bytes += name.len() + value.len() + 4;
+            fields.take(name, value);
+        }
         let line_bytes = head.method.as_str().len() + head.target.len() + 14;
         Self {
             request_id: RequestId::random(),
@@ -70,13 +74,10 @@ impl Exchange {
             served_by: ServedBy::Proxy,
             error: None,
             method: head.method.clone(),
+            target: head.target.clone(),
             path: head.path.clone(),
             version: head.version,
-            user_agent: head
-                .headers
-                .iter()
-                .find(|(name, _)| name == "user-agent")
-                .map(|(_, value)| value.clone()),
+            fields,
             worker: None,
             peer: connection.peer,
             bytes_in: (header_bytes + line_bytes) as u64,
@@ -97,9 +98,10 @@ impl Exchange {
             served_by: ServedBy::Proxy,
             error: None,
             method: http::Method::GET,
+            target: Bytes::new(),
             path: Bytes::new(),
             version: Version::Http11,
-            user_agent: None,
+            fields: ClientFields::default(),
             worker: None,
             peer: connection.peer,
             bytes_in: 0,
@@ -233,25 +235,27 @@ impl Exchange {
             phases: self.clock.durations(),
         });
         if self.log.is_enabled() {
-            let entry = self.entry(routed, outcome.bytes);
+            let entry = self.entry(routed, outcome);
             self.log.write(entry);
         }
     }
 
-    fn entry(&mut self, routed: Arc<RoutedSite>, bytes_out: u64) -> Entry {
+    fn entry(&mut self, routed: Arc<RoutedSite>, outcome: Sent) -> Entry {
         Entry {
             routed,
             ended_at: SystemTime::now(),
             request_id: self.request_id,
             method: self.method.clone(),
+            target: std::mem::take(&mut self.target),
             path: std::mem::take(&mut self.path),
             version: self.version,
             status: self.status,
             bytes_in: self.bytes_in,
-            bytes_out,
+            bytes_out: outcome.bytes,
+            body_bytes_out: outcome.bytes.saturating_sub(outcome.head_bytes),
             phases: self.clock.durations(),
             client: self.peer,
-            user_agent: self.user_agent.take(),
+            fields: std::mem::take(&mut self.fields),
             worker: self.worker.take(),
             served_by: self.served_by,
             error: self.error.take(),
@@ -263,7 +267,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.counted {
             self.status = 0;
-            self.count(Sent { bytes: 0, complete: false });
+            self.count(Sent::NOTHING);
         }
     }
 }

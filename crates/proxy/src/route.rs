@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onebox_config::site::{
-    CacheRules, Caught, Matcher, Pattern, Route, RouteFiles, Routing, Rules,
+    CacheRules, Caught, Matcher, Pattern, Route, RouteFiles, Routing, Rules, SiteLog,
 };
 use onebox_config::{Nobody, Places};
 use onebox_metrics::SiteMetrics;
@@ -60,6 +60,8 @@ pub struct Site {
     pub response: BufferLimits,
     /// What it says to clients without TLS, and about TLS.
     pub https: Https,
+    /// How its requests are written down.
+    pub log: SiteLog,
     /// Its counters.
     pub metrics: Arc<SiteMetrics>,
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use onebox_config::Limits;
+use onebox_config::site::SiteLog;
 use onebox_metrics::SiteMetrics;
 use onebox_uwsgi::BufferLimits;
 
@@ -39,6 +40,7 @@ pub(crate) fn site(name: &str) -> Site {
         max_body: 1 << 20,
         response: BufferLimits::default(),
         https: Https::default(),
+        log: SiteLog::default(),
         metrics: Arc::new(SiteMetrics::new()),
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use onebox_config::site::SiteLog;
 use onebox_metrics::Registry;
 use onebox_proxy::{
     AccessLog, Backend, Heir, Https, Proxy, ProxySettings, RouteTable, Site, StaticMount,
@@ -56,6 +57,7 @@ fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
         max_body: 1 << 20,
         response: BufferLimits::default(),
         https: Https::default(),
+        log: SiteLog::default(),
         metrics: registry.site(name),
     }
 }

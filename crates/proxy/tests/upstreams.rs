@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use onebox_config::parse_site;
+use onebox_config::site::SiteLog;
 use onebox_metrics::Registry;
 use onebox_proxy::{
     AccessLog, Backend, Heir, Https, Proxy, ProxySettings, RouteTable, Site, StaticMount,
@@ -68,6 +69,7 @@ fn front(config: &str, statics: Vec<StaticMount>) -> Front {
         max_body: 4 << 20,
         response: BufferLimits::default(),
         https: Https::default(),
+        log: SiteLog::default(),
         metrics: registry.site("site"),
     };
     proxy.set_routes(RouteTable::new(vec![site]));

@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn entry(path: &str) -> String {
-        format!("{{\"at_ms\":7,\"path\":\"{path}\"}}\n")
+        format!("{{\"at_ms\":7,\"method\":\"GET\",\"path\":\"{path}\",\"status\":200}}\n")
     }
 
     fn read(follower: &mut AccessFollower) -> String {

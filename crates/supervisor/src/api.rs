@@ -456,6 +456,18 @@ pub struct LogsQuery {
     /// Whether the access log is wanted too.
     #[serde(default)]
     pub access: bool,
+    /// Only requests with this status: `404`, `5xx`, `400-499`.
+    pub status: Option<String>,
+    /// Only requests for this path, in which `*` is anything.
+    pub path: Option<String>,
+    /// Only requests from this address or network.
+    pub address: Option<String>,
+    /// Only lines of this request.
+    pub request_id: Option<String>,
+    /// Only lines from this moment on.
+    pub since_ms: Option<i64>,
+    /// Only lines up to this moment.
+    pub until_ms: Option<i64>,
 }
 
 fn default_lines() -> usize {

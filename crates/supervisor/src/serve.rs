@@ -295,6 +295,7 @@ async fn run(start: Start, on_ready: impl FnOnce(Ready)) -> Result<(), ServeErro
                     () = signals.end() => break,
                 }
             }
+            Order::Reopen => appliance.reopen_logs().await,
             Order::Upgrade => {
                 manager.reloading("Upgrading");
                 let upgraded = async {

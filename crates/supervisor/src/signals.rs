@@ -15,8 +15,7 @@ use tokio::io::unix::AsyncFd;
 const END: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
 const RELOAD: [libc::c_int; 1] = [libc::SIGHUP];
 const UPGRADE: [libc::c_int; 1] = [libc::SIGUSR2];
-/// Scripts that rotate logs send it; it would end the process.
-const HARMLESS: [libc::c_int; 1] = [libc::SIGUSR1];
+const REOPEN: [libc::c_int; 1] = [libc::SIGUSR1];
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +24,8 @@ pub(crate) enum Order {
     End,
     /// SIGHUP: take in the configuration anew.
     Reload,
+    /// SIGUSR1: open the log files anew (nginx has the same).
+    Reopen,
     /// SIGUSR2: become the program that this one's file holds now.
     Upgrade,
 }
@@ -40,7 +41,7 @@ impl Blocked {
     /// # Errors
     /// The kernel's.
     pub(crate) fn new() -> io::Result<Self> {
-        let all: Vec<_> = [&END[..], &RELOAD, &UPGRADE, &HARMLESS].concat();
+        let all: Vec<_> = [&END[..], &RELOAD, &UPGRADE, &REOPEN].concat();
         let blocked = set_of(&all);
         // SAFETY: `blocked` is a signal set, and the one of before is not asked for.
         match unsafe {
@@ -65,6 +66,7 @@ pub(crate) struct Signals {
     end: Pending,
     reload: Pending,
     upgrade: Pending,
+    reopen: Pending,
 }
 
 impl Signals {
@@ -77,6 +79,7 @@ impl Signals {
             end: Pending::new(&END)?,
             reload: Pending::new(&RELOAD)?,
             upgrade: Pending::new(&UPGRADE)?,
+            reopen: Pending::new(&REOPEN)?,
         })
     }
 
@@ -87,6 +90,7 @@ impl Signals {
             () = self.end.next() => Order::End,
             () = self.reload.next() => Order::Reload,
             () = self.upgrade.next() => Order::Upgrade,
+            () = self.reopen.next() => Order::Reopen,
         }
     }
 

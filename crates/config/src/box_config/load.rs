@@ -48,6 +48,7 @@ pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxCo
         metrics: read_metrics(top.section("metrics"), &mut problems),
         user: read_user(top.section("process"), surroundings, &mut problems),
         tls_folders: read_tls_folders(top.section("tls"), &mut problems),
+        log_budget: read_log_budget(top.section("log"), &mut problems),
         keep_releases: read_keep(top.section("releases"), &mut problems),
     };
     top.finish(UNSUPPORTED, &mut problems);
@@ -273,6 +274,13 @@ fn read_tls_folders(mut section: Section, problems: &mut Vec<Problem>) -> Vec<Pa
     let lists: Option<Vec<Vec<PathBuf>>> = section.read_texts("folders", folders);
     section.finish(NONE, problems);
     lists.unwrap_or_default().concat()
+}
+
+fn read_log_budget(mut section: Section, problems: &mut Vec<Problem>) -> u64 {
+    let sizes = 10 * 1024 * KB..=1 << 40;
+    let budget = section.read("budget", size(sizes)).unwrap_or(1 << 30);
+    section.finish(NONE, problems);
+    budget
 }
 
 fn read_keep(mut section: Section, problems: &mut Vec<Problem>) -> usize {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::log;
 use super::process;
 use super::route;
 use super::tls;
@@ -61,6 +62,9 @@ const UNSUPPORTED: &Unsupported = &Unsupported {
         ("proxy-cache", "[cache]", "nginx"),
         ("uwsgi-cache", "[cache]", "nginx"),
         ("add-header", "[headers]", "nginx"),
+        ("access-log", "[log]", "nginx"),
+        ("accesslog", "[log]", "gunicorn"),
+        ("log-format", "format under [log]", "uWSGI"),
         ("user", "uid", "gunicorn"),
         ("group", "gid", "gunicorn"),
         ("max-fd", "limit-nofile", "uWSGI"),
@@ -127,6 +131,7 @@ fn read_site(mut top: Section, problems: &mut Vec<Problem>) -> SiteConfig {
         upstreams,
         domains,
         tls: tls::read(top.section("tls"), problems),
+        log: log::read(top.section("log"), problems),
         path: top.read("path", text(mount)).unwrap_or_default(),
     };
     if let (Some(origin), true) = (

@@ -10,11 +10,7 @@ use crate::report::Failure;
 
 /// Prints the last lines, then with `--follow` each new one until the appliance ends.
 pub(crate) async fn logs(client: &Client, arguments: LogsArgs) -> Result<(), Failure> {
-    let mut path =
-        format!("/api/v1/sites/{}/logs?lines={}", segment(&arguments.site), arguments.lines);
-    if arguments.access {
-        path.push_str("&access=true");
-    }
+    let mut path = query(&arguments);
     if !arguments.follow {
         let lines: Vec<LogLine> = client.get(&path).await?;
         return lines.iter().try_for_each(|line| show(line, arguments.json));
@@ -29,6 +25,32 @@ pub(crate) async fn logs(client: &Client, arguments: LogsArgs) -> Result<(), Fai
         show(&line, arguments.json)?;
     }
     Ok(())
+}
+
+/// The lines that are wanted.
+fn query(arguments: &LogsArgs) -> String {
+    let LogsArgs { site, lines, .. } = arguments;
+    let mut path = format!("/api/v1/sites/{}/logs?lines={lines}", segment(site));
+    if arguments.access {
+        path.push_str("&access=true");
+    }
+    let texts = [
+        ("status", &arguments.status),
+        ("path", &arguments.path),
+        ("address", &arguments.address),
+        ("request_id", &arguments.request_id),
+    ];
+    for (name, value) in texts {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", segment(value)));
+        }
+    }
+    for (name, at) in [("since_ms", arguments.since), ("until_ms", arguments.until)] {
+        if let Some(at) = at {
+            path.push_str(&format!("&{name}={}", at.as_millisecond()));
+        }
+    }
+    path
 }
 
 fn show(line: &LogLine, json: bool) -> Result<(), Failure> {

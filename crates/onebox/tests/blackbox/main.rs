@@ -43,6 +43,7 @@ mod lifecycle;
 mod limiting;
 mod limits;
 mod load;
+mod logging;
 mod metrics;
 mod nasty;
 mod openapi;

@@ -7,7 +7,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use onebox_config::site::LogFormat;
+
 use super::Entry;
+use super::combined::Combined;
 
 /// How often it is checked whether somebody else renamed or removed a file (log rotation).
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -16,6 +19,7 @@ pub(super) struct LogFiles {
     folder: PathBuf,
     open: HashMap<String, LogFile>,
     buffer: Vec<u8>,
+    combined: Combined,
     /// Whether a warning was given that holds yet.
     failing: bool,
 }
@@ -30,7 +34,13 @@ struct LogFile {
 
 impl LogFiles {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, open: HashMap::new(), buffer: Vec::new(), failing: false }
+        Self {
+            folder,
+            open: HashMap::new(),
+            buffer: Vec::new(),
+            combined: Combined::new(),
+            failing: false,
+        }
     }
 
     /// Appends a line. One that can't be written is lost, and the file is opened anew for the next.
@@ -57,6 +67,12 @@ impl LogFiles {
         }
     }
 
+    /// Has every file opened anew for its next line.
+    pub(super) fn close(&mut self) {
+        self.flush();
+        self.open.clear();
+    }
+
     /// Once, not for each line while a disk is full.
     fn warn(&mut self, site: &str, error: &io::Error) {
         if !std::mem::replace(&mut self.failing, true) {
@@ -66,7 +82,10 @@ impl LogFiles {
 
     fn try_append(&mut self, entry: &Entry) -> io::Result<()> {
         self.buffer.clear();
-        entry.write_to(&mut self.buffer)?;
+        match entry.routed.site.log.format {
+            LogFormat::Json => entry.write_to(&mut self.buffer)?,
+            LogFormat::Combined => self.combined.write_to(entry, &mut self.buffer),
+        }
         let site = entry.site();
         if !self.open.get_mut(site).is_some_and(LogFile::is_current) {
             match LogFile::open(self.folder.join(site).join("access.log")) {
@@ -129,5 +148,21 @@ mod tests {
         files.append(&entry("blog"));
         files.flush();
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn closed_files_are_opened_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = LogFiles::new(folder.path().into());
+        files.append(&entry("blog"));
+        let path = folder.path().join("blog/access.log");
+        std::fs::rename(&path, folder.path().join("blog/mine")).unwrap();
+        files.close();
+        files.append(&entry("blog"));
+        files.flush();
+        for name in ["access.log", "mine"] {
+            let text = std::fs::read_to_string(folder.path().join("blog").join(name)).unwrap();
+            assert_eq!(text.lines().count(), 1, "{name}");
+        }
     }
 }

@@ -73,7 +73,7 @@ pub struct RequestRecord {
 impl RequestRecord {
     fn of(entry: &Entry) -> Self {
         let phases = entry.phases;
-        let agent = entry.user_agent.as_deref().map(String::from_utf8_lossy);
+        let agent = entry.fields.user_agent.as_deref().map(String::from_utf8_lossy);
         Self {
             request_id: entry.request_id.as_str().to_owned(),
             at_ms: i64::try_from(

@@ -286,9 +286,10 @@ impl<H: Handler> Burst<'_, H> {
     ) -> Sent {
         let carried = tokio::select! {
             carried = tunnel.run(socket, buf.split()) => carried,
-            () = self.lifecycle.cut() => Sent { bytes: 0, complete: false },
+            () = self.lifecycle.cut() => Sent::NOTHING,
         };
-        Sent { bytes: head.bytes + carried.bytes, complete: carried.complete }
+        let bytes = head.bytes + carried.bytes;
+        Sent { bytes, head_bytes: head.head_bytes, complete: carried.complete }
     }
 
     /// Answers a message that is no request.

@@ -21,8 +21,15 @@ const ENOUGH_BYTES: usize = 64 << 10;
 pub(crate) struct Sent {
     /// Bytes of the whole answer: head, framing and body.
     pub(crate) bytes: u64,
+    /// What of it was the head, where that went out whole.
+    pub(crate) head_bytes: u64,
     /// Whether that was all of it.
     pub(crate) complete: bool,
+}
+
+impl Sent {
+    /// No byte, although there was more to say.
+    pub(crate) const NOTHING: Self = Self { bytes: 0, head_bytes: 0, complete: false };
 }
 
 /// Why an answer ended early.
@@ -52,7 +59,7 @@ impl Sender<'_> {
     /// Sends an answer; gives its head's buffer back.
     pub(crate) async fn send(&self, answer: Answer) -> (Sent, Vec<u8>) {
         let Answer { mut head, transfer, .. } = answer;
-        let mut bytes = 0;
+        let (mut bytes, head_bytes) = (0, head.len() as u64);
         let outcome = match transfer {
             Transfer::Nothing => self.write(&head, &[], b"", &mut bytes).await,
             Transfer::Whole(body) => self.write(&head, &[body], b"", &mut bytes).await,
@@ -69,7 +76,7 @@ impl Sender<'_> {
                 self.stream(&mut head, stream, None, Framed::Plain, &mut bytes).await
             }
         };
-        (Sent { bytes, complete: outcome.is_ok() }, head)
+        (Sent { bytes, head_bytes, complete: outcome.is_ok() }, head)
     }
 
     /// Sends an answer while `other` runs as far as it comes.

@@ -47,9 +47,9 @@ pub(super) struct Sender<'c> {
 impl Sender<'_> {
     /// Sends an answer; what was handed to the connection, and why that was not all.
     pub(super) async fn send(&self, answer: Answer) -> (Sent, Result<(), Cut>) {
-        let mut bytes = 0;
+        let (mut bytes, head_bytes) = (0, size(&answer.head) as u64);
         let outcome = self.try_send(answer, &mut bytes).await;
-        (Sent { bytes, complete: outcome.is_ok() }, outcome)
+        (Sent { bytes, head_bytes, complete: outcome.is_ok() }, outcome)
     }
 
     async fn try_send(&self, answer: Answer, bytes: &mut u64) -> Result<(), Cut> {

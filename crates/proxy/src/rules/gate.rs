@@ -120,6 +120,11 @@ impl Basic {
     }
 }
 
+/// The name in an `Authorization` field, as it is logged; `None`: there is none.
+pub(crate) fn user_name(value: &[u8]) -> Option<Vec<u8>> {
+    credentials(value).map(|(name, _)| name)
+}
+
 /// Name and password (RFC 7617 §2); `None`: something else was sent.
 fn credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (scheme, encoded) = value.split_at_checked(6)?;

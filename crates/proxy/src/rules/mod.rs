@@ -21,7 +21,7 @@ use self::networks::Networks;
 use crate::route::Site;
 use crate::static_files::Page;
 
-pub(crate) use gate::Visit;
+pub(crate) use gate::{Visit, user_name};
 pub(crate) use headers::HeaderPatch;
 pub(crate) use limits::{Buckets, Permit};
 pub(crate) use passwords::Passwords;

@@ -38,7 +38,7 @@ pub(super) fn head_with(status: u16, headers: &[(&str, &str)]) -> ResponseHead {
 async fn ask(service: &Service, head: &RequestHead, chunks: &[&'static [u8]]) -> Response {
     let mut body = RequestBody::from_chunks(chunks.iter().map(|c| Bytes::from_static(c)));
     let (response, exchange) = service.handle(head, &mut body, &testing::connection()).await;
-    exchange.sent(Sent { bytes: 100, complete: true });
+    exchange.sent(Sent { bytes: 100, head_bytes: 0, complete: true });
     response
 }
 
@@ -336,7 +336,7 @@ async fn a_refused_message_gets_a_page_and_ends_the_connection() {
     let service = service(Vec::new());
     let refusal = Refusal { status: 400, reason: "The request is malformed." };
     let (response, exchange) = service.refuse(&refusal, &testing::connection());
-    exchange.sent(Sent { bytes: 1, complete: true });
+    exchange.sent(Sent { bytes: 1, head_bytes: 0, complete: true });
     assert_eq!((response.status, response.close), (400, true));
     let page = String::from_utf8(testing::body(response).await.unwrap()).unwrap();
     assert!(page.contains("The request is malformed."));

@@ -42,7 +42,7 @@ impl Tunnel {
                 ended = &mut up => ended.is_ok() && down.await.is_ok(),
             }
         };
-        Sent { bytes, complete }
+        Sent { bytes, head_bytes: 0, complete }
     }
 }
 

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use crate::api::{ApiError, Scope};
 use crate::appliance::OperationError;
 use crate::history::HistoryError;
+use crate::logs::BadFilter;
 use crate::store::StoreError;
 
 /// Why a request to the admin API was not served.
@@ -122,6 +123,12 @@ impl AdminError {
 impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
         Self::Operation(error.into())
+    }
+}
+
+impl From<BadFilter> for AdminError {
+    fn from(error: BadFilter) -> Self {
+        Self::Malformed(error.to_string())
     }
 }
 

@@ -439,6 +439,7 @@ impl SiteRelease {
             max_body: self.config.max_body,
             response_buffering: self.config.response_buffering,
             max_temp_file: self.config.max_temp_file,
+            log: self.config.log.clone(),
         }
     }
 }

@@ -10,15 +10,15 @@ use super::change::{Change, OBEDIENCE, Renew, nobody};
 use super::{Appliance, Layout, Running};
 use crate::api::{EventKind, Mode};
 use crate::engine::Generation;
-use crate::logs::Source;
+use crate::logs::{LogRules, Source};
 use crate::workers::{Crew, Load};
 
 /// How long the end of an engine is held against the site that it embedded.
 const MEMORY: Duration = Duration::from_secs(600);
 /// So many ends in that time are too many: the site gets processes of its own.
 const TOO_MANY: usize = 2;
-/// How often the sizes of access logs are looked at.
-const LOG_CHECKS: Duration = Duration::from_secs(60);
+/// How often log files are looked at.
+const LOG_CHECKS: Duration = Duration::from_secs(10);
 
 impl Appliance {
     /// Watches the current engine until it is replaced or the appliance ends.
@@ -129,7 +129,42 @@ impl Appliance {
         self.watch_engine(engine);
     }
 
-    /// Looks now and then whether an access log has become large.
+    /// What holds for log files at this moment.
+    fn log_rules(&self) -> LogRules {
+        let layout = self.layout();
+        let sites = layout.sites().map(|placed| &placed.release);
+        LogRules {
+            sites: sites
+                .map(|release| (release.site.clone(), release.config.log.clone()))
+                .collect(),
+            budget: self.settings().config.log_budget,
+            engine: self.user.clone(),
+        }
+    }
+
+    async fn look_after_logs(&self) {
+        let (logs, rules) = (Arc::clone(&self.logs), self.log_rules());
+        let looked = tokio::task::spawn_blocking(move || logs.look_after(&rules)).await;
+        if let Ok(Err(error)) = looked {
+            tracing::warn!(%error, "log files could not be looked after");
+        }
+    }
+
+    /// Has all log files opened anew, because somebody has put them aside; what else is due for them is done, too.
+    pub(crate) async fn reopen_logs(&self) {
+        if self.in_place {
+            return;
+        }
+        self.logs.reopen();
+        // First, so that an engine of another user finds files that it may write.
+        self.look_after_logs().await;
+        if let Some(engine) = self.generations().first() {
+            engine.reopen_logs();
+        }
+        tracing::info!("the log files were opened anew");
+    }
+
+    /// Looks now and then whether something is due for log files.
     pub(super) fn watch_logs(self: &Arc<Self>) {
         let appliance = Arc::clone(self);
         self.tasks.spawn(async move {
@@ -138,12 +173,7 @@ impl Appliance {
                     () = tokio::time::sleep(LOG_CHECKS) => {}
                     () = appliance.shutdown.cancelled() => return,
                 }
-                let (logs, user) = (Arc::clone(&appliance.logs), appliance.user.clone());
-                let rotate = move || logs.rotate_access_logs(user.as_ref());
-                let rotated = tokio::task::spawn_blocking(rotate).await;
-                if let Ok(Err(error)) = rotated {
-                    tracing::warn!(%error, "an access log could not be put aside");
-                }
+                appliance.look_after_logs().await;
             }
         });
     }

@@ -386,6 +386,12 @@ impl Generation {
         self.heard.borrow().upstreams.get(site).cloned().unwrap_or_default()
     }
 
+    /// Has it open its access logs anew.
+    pub(crate) fn reopen_logs(&self) {
+        // What goes wrong is told, and the engine notices by itself within a second.
+        self.order(&ToEngine::ReopenLogs).ok();
+    }
+
     /// Lets it accept connections on the listeners for sites.
     pub(crate) fn accept(&self) {
         // What goes wrong is told, and there is nobody who could do more.

@@ -345,6 +345,7 @@ impl Engine {
                     tracing::error!(%error, "a listener can't be used");
                 }
             }
+            ToEngine::ReopenLogs => self.access_log.reopen(),
             ToEngine::Tls(data) => data.apply(&self.proxy),
             ToEngine::Start(_) | ToEngine::Drain { .. } => {
                 tracing::warn!("an order came out of its turn");

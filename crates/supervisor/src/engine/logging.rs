@@ -106,7 +106,7 @@ mod tests {
     use onebox_config::Paths;
 
     use super::*;
-    use crate::logs::Destination;
+    use crate::logs::{Destination, LineFilter};
 
     const EVENT: &str = r#"{"timestamp":"t","level":"WARN","fields":{"message":"no answer","site":"blog","method":"GET","age_ms":7}}"#;
 
@@ -122,7 +122,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let logs = Logs::new(Paths::new(state.path()), Destination::Files);
         Told::by_engine(&format!("{MARK}{EVENT}")).unwrap().pass_on(1, &logs);
-        let lines = logs.tail("blog", 10).unwrap();
+        let lines = logs.tail("blog", 10, &LineFilter::default()).unwrap();
         assert_eq!(lines.last().unwrap().text, "no answer age_ms=7 method=GET");
     }
 }

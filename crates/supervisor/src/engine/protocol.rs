@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use onebox_app_server::{AppSpec, Interpreter, Notice};
-use onebox_config::site::{Routing, Upstream};
+use onebox_config::site::{Routing, SiteLog, Upstream};
 use onebox_config::{Clients, Limits};
 use onebox_metrics::Snapshot;
 use onebox_proxy::{Heir, Purge, RequestRecord, ServerHealth};
@@ -51,6 +51,8 @@ pub(crate) enum ToEngine {
         /// Which ones.
         what: Purge,
     },
+    /// Open the access logs anew: somebody has put them aside.
+    ReopenLogs,
     /// Accept connections on the listeners for sites.
     Accept,
     /// Stop accepting, finish what is open, and end. Said again, the end can only come sooner.
@@ -235,6 +237,9 @@ pub(crate) struct SiteData {
     pub(crate) response_buffering: u64,
     /// `max-temp-file`
     pub(crate) max_temp_file: u64,
+    /// `[log]`
+    #[serde(default)]
+    pub(crate) log: SiteLog,
 }
 
 /// A uwsgi socket of a site; the descriptor itself comes over [`SOCKETS_FD`].

@@ -192,6 +192,7 @@ impl Routes {
                 file_bytes: data.max_temp_file,
             },
             https: https(data),
+            log: data.log.clone(),
             metrics: self.metrics.site(&data.name),
         }
     }

@@ -273,6 +273,7 @@ mod tests {
             max_body: 4096,
             response_buffering: 4096,
             max_temp_file: 0,
+            log: onebox_config::site::SiteLog::default(),
         }
     }
 

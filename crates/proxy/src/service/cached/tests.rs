@@ -101,7 +101,7 @@ impl Fixture {
         let mut body = RequestBody::nothing();
         let (response, exchange) =
             self.service.handle(head, &mut body, &testing::connection()).await;
-        exchange.sent(Sent { bytes: 1, complete: true });
+        exchange.sent(Sent { bytes: 1, head_bytes: 0, complete: true });
         response
     }
 
