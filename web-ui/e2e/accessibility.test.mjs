@@ -56,6 +56,11 @@ const PAGES = [
   ['#/sites/nothere', (page) => page.getByRole('heading', { name: 'Not found' })],
   ['#/requests/7m3k9q0x2v5c8b1n', (page) => page.getByTestId('exception').first()],
   ['#/box', (page) => page.locator('.uplot canvas').nth(6)],
+  [
+    '#/sites/blog?from=2026-11-20T10:00:00Z&to=2026-11-20T10:05:00Z',
+    (page) => page.getByLabel('From', { exact: true }),
+  ],
+  ['#/box?from=2026-11-20T10:00:00Z&to=2026-11-20T10:05:00Z', (page) => page.locator('.uplot canvas').nth(6)],
   ['#/access', (page) => page.getByRole('button', { name: 'Show older entries' })],
 ];
 

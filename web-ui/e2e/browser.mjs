@@ -20,7 +20,7 @@ export function launchBrowser() {
 /** Remembers everything the browser complains about: exceptions, blocked resources, policy violations. */
 export function collectComplaints(page) {
   const complaints = [];
-  page.on('pageerror', (error) => complaints.push(String(error)));
+  page.on('pageerror', (error) => complaints.push(error.stack));
   page.on('console', (message) => {
     // A refused login is a 401, and a request that nobody knows or a site that was just removed a 404; the browser reports them too.
     const { url } = message.location();

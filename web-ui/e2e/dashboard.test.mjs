@@ -147,10 +147,58 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await page.keyboard.press('ArrowRight');
     await page.waitForURL(/#\/sites\/.*\?span=1h$/);
     await page.reload();
-    await page.locator('[data-testid=charts][data-span="1h"]').waitFor();
+    await page.locator('[data-testid=charts][data-span="span=1h"]').waitFor();
     assert.equal(await page.getByRole('radio', { name: '1 h' }).isChecked(), true);
     await slider('Memory').waitFor();
     await charts.getByTestId('events').getByRole('listitem').first().waitFor();
+  });
+
+  await step('a time is chosen on a chart by keyboard, and is a link', async () => {
+    await page.getByRole('radio', { name: '5 min' }).check({ force: true });
+    await page.locator('[data-testid=charts][data-span="span=5m"]').waitFor();
+    await slider('Requests per second, by status').focus();
+    await page.keyboard.press('End');
+    for (let back = 0; back < 100; back += 1) await page.keyboard.press('Shift+ArrowLeft');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/\?from=[-0-9T:.]+Z&to=[-0-9T:.]+Z$/);
+    await page.reload();
+    await page.locator('[data-testid=charts][data-span^="from="]').waitFor();
+    await page.getByTestId('requests').getByRole('link').first().waitFor();
+    await page.getByRole('region', { name: 'Log' }).waitFor();
+    await page.getByLabel('Status', { exact: true }).selectOption('2xx');
+    await page.getByTestId('requests').getByText('200', { exact: true }).first().waitFor();
+  });
+
+  await step('a time is chosen by clock, and one where nothing was is empty', async () => {
+    await page.getByLabel('From', { exact: true }).fill('2001-02-03T04:05:06');
+    await page.getByLabel('To', { exact: true }).fill('2001-02-03T04:05:06');
+    await page.getByRole('button', { name: 'Show', exact: true }).click();
+    await page.getByText('The second time must be after the first.').waitFor();
+    await page.getByLabel('To', { exact: true }).fill('2001-02-03T04:15:06');
+    await page.getByRole('button', { name: 'Show', exact: true }).click();
+    await page.waitForURL(/\?from=2001-/);
+    await page.getByText('No request was like this in this time.').waitFor();
+    await page.getByText('Nothing was logged in this time.').waitFor();
+    await page.goBack();
+    await page.getByTestId('requests').getByRole('link').first().waitFor();
+    await page.goBack();
+    await page.locator('[data-testid=charts][data-span="span=5m"]').waitFor();
+  });
+
+  await step('a drag over a chart chooses what was dragged over', async () => {
+    const plot = page.locator('.u-over').first();
+    await plot.scrollIntoViewIfNeeded();
+    const { x, y, width, height } = await plot.boundingBox();
+    await page.mouse.move(x + width / 4, y + height / 2);
+    await page.mouse.down();
+    await page.mouse.move(x + width / 2, y + height / 2, { steps: 5 });
+    await page.mouse.up();
+    await page.waitForURL(/\?from=/);
+    const query = new URLSearchParams(page.url().split('?')[1]);
+    const [from, to] = [query.get('from'), query.get('to')].map((time) => Date.parse(time));
+    assert.ok(to - from > 60_000 && to - from < 90_000, `${from} to ${to} are a quarter of five minutes`);
+    await page.goBack();
+    await page.locator('[data-testid=charts][data-span="span=5m"]').waitFor();
   });
 
   await step('the box shows the machine and its processes', async () => {

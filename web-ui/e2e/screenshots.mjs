@@ -51,9 +51,16 @@ for (const colorScheme of ['light', 'dark']) {
       await page
         .getByRole('radio', { name: span.replace(/(\d+)/, '$1 '), exact: true })
         .check({ force: true });
-      await page.locator(`[data-testid=charts][data-span="${span}"]`).waitFor();
+      await page.locator(`[data-testid=charts][data-span="span=${span}"]`).waitFor();
       await page.locator('.uplot canvas').nth(4).waitFor();
       await shoot(`site-${span}`);
+    }
+    const past = `from=${new Date(Date.now() - 200_000).toISOString()}&to=${new Date(Date.now() - 50_000).toISOString()}`;
+    for (const [name, path] of Object.entries({ site: 'sites/blog', box: 'box' })) {
+      await page.goto(`${full.url}#/${path}?${past}`);
+      await page.getByTestId('log-line').last().waitFor();
+      await page.locator('.uplot canvas').nth(4).waitFor();
+      await shoot(`${name}-past`);
     }
     for (const id of ['7m3k9q0x2v5c8b1n', '0c4d8f2h6k1m5p9r']) {
       await page.goto(`${full.url}#/requests/${id}`);

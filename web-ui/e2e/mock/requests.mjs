@@ -130,3 +130,43 @@ export function autopsy(id, site) {
     log: [{ at_ms, source: 'error', text: `GET ${path} failed (request ${id})` }],
   };
 }
+
+const PATHS = ['/', '/posts/42', '/static/app.css', '/login', '/api/items', '/feed.xml'];
+
+/** Requests that came every seven seconds, to one site after the other, with those that failed among them. */
+function madeUp(appliance, number) {
+  const names = [...appliance.sites.keys()];
+  const site = appliance.sites.get(names[number % names.length]);
+  const failed = number % 13 === 0;
+  const { request } = autopsy('7m3k9q0x2v5c8b1n', site);
+  return {
+    ...request,
+    request_id: failed ? '7m3k9q0x2v5c8b1n' : String(number).padStart(16, '0'),
+    at_ms: number * 7_000,
+    site: site.status.name,
+    path: PATHS[number % PATHS.length],
+    status: failed ? 500 : number % 11 === 0 ? 404 : 200,
+    served_by: site.status.mode === 'static' ? 'static' : 'app',
+    worker: site.status.workers[0]?.name ?? null,
+    error: failed ? request.error : null,
+    total_us: failed ? request.total_us : 900 + ((number * 7_919) % 9_000),
+  };
+}
+
+/** What a query of `GET /api/v1/requests` asks for, the last first. */
+export function search(appliance, query) {
+  if (appliance.sites.size === 0) return [];
+  const last = Math.floor(Math.min(Number(query.get('to_ms') ?? Infinity) - 1, Date.now()) / 7_000);
+  const first = Math.max(Number(query.get('from_ms')), Date.now() - 8 * HOUR_MS) / 7_000;
+  const found = [];
+  for (let number = last; number >= first && found.length < Number(query.get('limit') ?? 100); number -= 1) {
+    const request = madeUp(appliance, number);
+    const wanted =
+      [null, request.site].includes(query.get('site')) &&
+      request.path.includes(query.get('path') ?? '') &&
+      [null, `${String(request.status)[0]}xx`].includes(query.get('status')) &&
+      request.total_us >= 1000 * Number(query.get('slower_ms'));
+    if (wanted && !found.some((known) => known.request_id === request.request_id)) found.push(request);
+  }
+  return found;
+}

@@ -10,10 +10,16 @@ function noise(at_ms, seed) {
   return value - Math.floor(value);
 }
 
+/** The span that a query names: its length, and its end where that is not now. */
+function toSpan(query) {
+  const [from_ms, to_ms] = ['from_ms', 'to_ms'].map((name) => Number(query.get(name)));
+  return from_ms ? { span_ms: to_ms - from_ms, end_ms: to_ms } : { span_ms: Number(query.get('span_ms')) };
+}
+
 /** Calls `value(at_ms)` for each point of a span; what is between 42 and 46 % of it was not measured. */
-function grid(span_ms, value) {
+function grid({ span_ms, end_ms = Date.now() }, value) {
   const step_ms = STEPS_S.map((step_s) => step_s * 1000).find((step) => span_ms / step <= 400);
-  const to_ms = Math.floor(Date.now() / step_ms) * step_ms;
+  const to_ms = Math.floor((end_ms - 1) / step_ms) * step_ms;
   const points = Math.floor(span_ms / step_ms);
   const from_ms = to_ms - (points - 1) * step_ms;
   const curve = (pick) =>
@@ -51,10 +57,12 @@ function processSeries(curve, process, span_ms, { cpu, megabytes, threads }) {
   };
 }
 
-export function siteSeries(site, span_ms) {
+export function siteSeries(site, query) {
+  const span = toSpan(query);
+  const { span_ms } = span;
   const { load, status } = site;
   const running = status.state === 'running';
-  return grid(span_ms, (curve) => {
+  return grid(span, (curve) => {
     const rate = (share, seed) => curve((at) => (running ? load * share * wave(at, span_ms, seed) : 0));
     const rare = (share, seed) => curve((at) => (running && noise(at, seed) < 0.06 ? load * share : 0));
     const ms = (middle, seed) =>
@@ -89,8 +97,10 @@ export function siteSeries(site, span_ms) {
   });
 }
 
-export function boxSeries(span_ms) {
-  return grid(span_ms, (curve) => ({
+export function boxSeries(query) {
+  const span = toSpan(query);
+  const { span_ms } = span;
+  return grid(span, (curve) => ({
     cpu: gauge(curve, (at) => 0.22 * wave(at, span_ms, 1)),
     memory_bytes: gauge(curve, (at) => 2.1e9 * (1 + 0.04 * noise(at, 2))),
     memory_total_bytes: curve(() => 4_110_000_000),

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 
 import { Access, scopesOf } from './access.mjs';
 import { Appliance } from './appliance.mjs';
-import { autopsy, errorGroups } from './requests.mjs';
+import { autopsy, errorGroups, search } from './requests.mjs';
 import { boxSeries, madeUpEvents, siteSeries } from './series.mjs';
 
 const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
@@ -89,7 +89,7 @@ async function handle(context) {
     case 'events':
       return call.route[1] === 'past' ? pastEvents(call) : events(call);
     case 'series':
-      return json(call, boxSeries(Number(call.url.searchParams.get('span_ms'))));
+      return json(call, boxSeries(call.url.searchParams));
     case 'sites':
       return site(call);
     case 'requests':
@@ -138,7 +138,7 @@ async function site(call) {
     case 'logs':
       return call.url.searchParams.get('follow') === 'true'
         ? stream(call, [[`line:${name}`, 'line']])
-        : json(call, known.log.slice(-Number(call.url.searchParams.get('lines') ?? 200)));
+        : json(call, loggedLines(known, call.url.searchParams));
     case 'env':
       return variables(call, known);
     case 'maintenance':
@@ -148,7 +148,7 @@ async function site(call) {
       if (call.request.method === 'DELETE') appliance.remove(name);
       return json(call, known.status);
     case 'series':
-      return json(call, siteSeries(known, Number(call.url.searchParams.get('span_ms'))));
+      return json(call, siteSeries(known, call.url.searchParams));
     case 'stop':
     case 'start':
       appliance.setState(name, action === 'stop' ? 'stopped' : 'running');
@@ -182,8 +182,15 @@ async function variables(call, site) {
   return call.response.writeHead(204).end();
 }
 
+function loggedLines(site, query) {
+  const [since_ms, until_ms] = [Number(query.get('since_ms')), Number(query.get('until_ms') ?? Infinity)];
+  const lines = site.log.filter(({ at_ms }) => at_ms >= since_ms && at_ms <= until_ms);
+  return lines.slice(-Number(query.get('lines') ?? 100));
+}
+
 function request(call) {
   const [, id] = call.route;
+  if (id === undefined) return json(call, search(call.appliance, call.url.searchParams));
   const known = autopsy(id, call.appliance.sites.get('blog'));
   return known
     ? json(call, known)

@@ -2,6 +2,7 @@
 
 import { RequestError } from './error';
 import { readNdjson } from './ndjson';
+import { spanQuery, type PastSpan, type Span } from '../charts/span';
 import type {
   ApiErrorBody,
   ApplianceStatus,
@@ -17,6 +18,8 @@ import type {
   NewToken,
   PastEvent,
   Release,
+  RequestRecord,
+  RequestSearch,
   Role,
   Session,
   SiteSeries,
@@ -116,15 +119,27 @@ export const api = {
   releases: (site: string): Promise<Release[]> => getJson(sitePath(site, 'releases')),
   logs: (site: string, lines: number): Promise<LogLine[]> =>
     getJson(`${sitePath(site, 'logs')}?lines=${lines}`),
+  /** The last lines of a span that is over. */
+  pastLogs: (site: string, span: PastSpan, lines: number): Promise<LogLine[]> =>
+    // `until_ms` is the last moment that is wanted.
+    getJson(`${sitePath(site, 'logs')}?lines=${lines}&since_ms=${span.fromMs}&until_ms=${span.toMs - 1}`),
   /** What its requests fail with, the last seen first. */
   errors: (site: string): Promise<ErrorGroup[]> => getJson(sitePath(site, 'errors')),
   /** Everything that is known of one request. */
   autopsy: (id: string): Promise<Autopsy> => getJson(`${BASE}/requests/${encodeURIComponent(id)}`),
-  /** What a site did in the last `spanMs`, by the appliance's own clock. */
-  siteSeries: (site: string, spanMs: number): Promise<SiteSeries> =>
-    getJson(`${sitePath(site, 'series')}?span_ms=${spanMs}`),
+  /** What a site did. */
+  siteSeries: (site: string, span: Span): Promise<SiteSeries> =>
+    getJson(`${sitePath(site, 'series')}?${new URLSearchParams(spanQuery(span))}`),
   /** What the machine did. */
-  boxSeries: (spanMs: number): Promise<BoxSeries> => getJson(`${BASE}/series?span_ms=${spanMs}`),
+  boxSeries: (span: Span): Promise<BoxSeries> =>
+    getJson(`${BASE}/series?${new URLSearchParams(spanQuery(span))}`),
+  /** Requests one by one, the last first. */
+  requests: (search: RequestSearch): Promise<RequestRecord[]> => {
+    const asked = Object.entries(search).filter(([, value]) => value !== '' && value !== null);
+    return getJson(
+      `${BASE}/requests?${new URLSearchParams(asked.map(([name, value]) => [name, `${value}`]))}`,
+    );
+  },
   /** What happened in a span, to one site and to the whole box, or to all. */
   pastEvents: (fromMs: number, toMs: number, site: string | null): Promise<PastEvent[]> => {
     const query = new URLSearchParams({ from_ms: `${fromMs}`, to_ms: `${toMs}` });

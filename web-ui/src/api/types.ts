@@ -348,6 +348,19 @@ export interface RequestRecord {
   worker: string | null;
 }
 
+/** What requests are looked for; what is empty or `null` is not asked for. */
+export interface RequestSearch {
+  site: string | null;
+  /** A part of the path. */
+  path: string;
+  /** `404`, or a class: `5xx`. */
+  status: string;
+  slower_ms: number | null;
+  from_ms: number | null;
+  to_ms: number | null;
+  limit: number;
+}
+
 /** Everything that is known of one request. */
 export interface Autopsy {
   request_id: string;

@@ -35,6 +35,8 @@ export interface ChartShape {
   leastTop: number;
   /** The moment under the pointer, as an index; `null` when there is none. */
   onhover: (index: number | null) => void;
+  /** A part of the time axis that was dragged over, in seconds. */
+  ondrag: (from_s: number, to_s: number) => void;
 }
 
 const POWERS_OF_TWO = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
@@ -94,13 +96,19 @@ export function chartOptions(root: Element, shape: ChartShape, width: number, he
     ],
     cursor: {
       y: false,
-      drag: { x: false, y: false, setScale: false },
+      drag: { x: true, y: false, setScale: false, dist: 5 },
       points: { size: 7 },
-      // Pointing at one chart marks the same moment in the others.
-      sync: { key: 'onebox', scales: ['x', null] },
+      // Pointing at one chart marks the same moment in the others; what is dragged over is one chart's alone.
+      sync: { key: 'onebox', scales: ['x', null], filters: { pub: (event) => event === 'mousemove' } },
     },
     hooks: {
       setCursor: [(u) => shape.onhover(u.cursor.idx ?? null)],
+      setSelect: [
+        ({ select, posToVal }) => {
+          const [from_s, to_s] = [select.left, select.left + select.width].map((left) => posToVal(left, 'x'));
+          if (from_s !== undefined && to_s !== undefined && from_s < to_s) shape.ondrag(from_s, to_s);
+        },
+      ],
       draw: [(u) => drawMarkers(u, shape.markers(), color)],
     },
   };

@@ -3,9 +3,36 @@
 import type { EventKind, PastEvent, ProcessSeries, Series, SeriesCurve } from '../api/types';
 import type { Value } from './history';
 import type { Curve, Marker } from './options';
+import type { Span } from './span';
 
 /** Colours for as many things as there are; from the ninth on they come again. */
 const PALETTE = [1, 2, 3, 4, 5, 6, 7, 8].map((number) => `--chart-${number}`);
+
+/** What all charts of a page have in common. */
+export interface ChartFrame {
+  /** What the span is called after `in`. */
+  span: string;
+  /** In seconds; `null` while nothing has come yet. */
+  times: number[] | null;
+  /** From one point to the next. */
+  stepMs: number;
+  markers: Marker[];
+}
+
+/** The frame of charts with so many points of a series, which has not come yet where it is `null`. */
+export function chartFrame(
+  span: Span,
+  series: Series | null,
+  points: number,
+  events: readonly PastEvent[],
+): ChartFrame {
+  return {
+    span: span.words,
+    times: series && pointTimes(series, points),
+    stepMs: series?.step_ms ?? 1000,
+    markers: markers(events),
+  };
+}
 
 /** The times of a series' points, in seconds as uPlot wants them. */
 export function pointTimes(series: Series, points: number): number[] {

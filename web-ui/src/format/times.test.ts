@@ -7,6 +7,9 @@ import {
   formatDateTime,
   formatDuration,
   formatMoment,
+  formatTimeOfDay,
+  fromLocalTime,
+  toLocalTime,
 } from './times';
 
 const plain = (text: string) => text.replaceAll('\u00a0', ' ');
@@ -49,4 +52,17 @@ it('names the day where one begins on an axis, and in a moment of a coarse chart
   expect(formatAxisTime(new Date(2026, 10, 20).getTime())).toBe('20 Nov');
   expect(formatMoment(noon, 10_000)).toBe('12:05:07');
   expect(formatMoment(noon, 3_600_000)).toBe('20 Nov, 12:05');
+});
+
+it('goes from a moment to a field by the clock of the viewer, and back', () => {
+  const at = new Date(2026, 10, 20, 4, 3, 7).getTime();
+  expect(toLocalTime(at)).toBe('2026-11-20T04:03:07');
+  expect(fromLocalTime('2026-11-20T04:03:07')).toBe(at);
+  expect(fromLocalTime('')).toBeNaN();
+});
+
+it('names the day of what was not today', () => {
+  const at = new Date(2026, 10, 20, 4, 3, 7).getTime();
+  expect(formatTimeOfDay(at, at + HOUR_MS)).toBe('04:03:07');
+  expect(formatTimeOfDay(at, at + DAY_MS)).toBe('20 Nov, 04:03:07');
 });

@@ -42,6 +42,39 @@ export function formatClock(atMs: number): string {
   return clock.format(atMs);
 }
 
+const dayClock = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric',
+  month: 'short',
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+});
+const zone = new Intl.DateTimeFormat('en-GB', { timeZoneName: 'short' });
+
+/** `14:03:07` today, `20 Nov, 14:03:07` on other days. */
+export function formatTimeOfDay(atMs: number, nowMs: number = Date.now()): string {
+  const isToday = new Date(atMs).toDateString() === new Date(nowMs).toDateString();
+  return (isToday ? clock : dayClock).format(atMs);
+}
+
+/** The name of the viewer's time zone at a moment: `CET`. */
+export function zoneName(atMs: number): string {
+  return zone.formatToParts(atMs).find(({ type }) => type === 'timeZoneName')?.value ?? '';
+}
+
+/** A time as a `datetime-local` field has it: `2026-11-20T14:03:07`, by the viewer's clock. */
+export function toLocalTime(atMs: number): string {
+  const at = new Date(atMs);
+  const two = (value: number) => `${value}`.padStart(2, '0');
+  const day = [`${at.getFullYear()}`.padStart(4, '0'), two(at.getMonth() + 1), two(at.getDate())].join('-');
+  return `${day}T${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(':')}`;
+}
+
+/** The other way round; `NaN` where it is no time. */
+export function fromLocalTime(text: string): number {
+  return new Date(text).getTime();
+}
+
 /** `20 Nov 2026, 14:03:07 CET` */
 export function formatDateTime(atMs: number): string {
   return dateTime.format(atMs);

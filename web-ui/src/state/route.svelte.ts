@@ -1,6 +1,6 @@
 /** Which page is shown, from the address's fragment, so that every page is a link. */
 
-import { toSpan, type Span } from '../charts/span';
+import { atLeastAMinute, formatSpan, parseSpan, type Span } from '../charts/span';
 
 export type Route =
   | { page: 'overview' }
@@ -12,7 +12,7 @@ export type Route =
 
 export function parseRoute(hash: string): Route {
   const [path = '', query] = hash.replace(/^#?\/?/, '').split('?');
-  const span = toSpan(new URLSearchParams(query).get('span'));
+  const span = parseSpan(new URLSearchParams(query));
   const parts = path.split('/');
   if (parts.length === 1 && parts[0] === '') return { page: 'overview' };
   if (parts.length === 1 && parts[0] === 'box') return { page: 'box', span };
@@ -41,10 +41,11 @@ export function requestHref(id: string): string {
   return `#/requests/${encodeURIComponent(id)}`;
 }
 
-/** The address of a page, without its span. */
+/** What tells pages apart: their address, but of all spans up to now only that they are. */
 export function pageKey(route: Route): string {
-  if (route.page === 'site') return siteHref(route.name);
-  return route.page === 'request' ? requestHref(route.id) : route.page;
+  if (route.page === 'request') return requestHref(route.id);
+  const path = route.page === 'site' ? siteHref(route.name) : route.page;
+  return 'span' in route && route.span.kind === 'past' ? hrefWithSpan(path, route.span) : path;
 }
 
 /** The link to the page of the box. */
@@ -55,7 +56,7 @@ export const ACCESS_HREF = '#/access';
 
 /** The same page with another span. */
 export function hrefWithSpan(hash: string, span: Span): string {
-  return `${hash.split('?')[0]}?span=${span.id}`;
+  return `${hash.split('?')[0]}?${formatSpan(span)}`;
 }
 
 class RouteState {
@@ -65,11 +66,23 @@ class RouteState {
     addEventListener('hashchange', () => (this.current = parseRoute(location.hash)));
   }
 
-  /** Shows the same page with another span; the button to go back does not stop at each. */
+  /** Shows the same page with another span; the button to go back stops at those that are over, and not at each up to now. */
   chooseSpan(span: Span): void {
-    history.replaceState(null, '', hrefWithSpan(location.hash, span));
-    this.current = parseRoute(location.hash);
+    const href = hrefWithSpan(location.hash, span);
+    const before = this.current;
+    if (span.kind === 'recent' && 'span' in before && before.span.kind === 'recent') {
+      history.replaceState(null, '', href);
+      this.current = parseRoute(href);
+    } else {
+      location.hash = href;
+    }
   }
 }
 
 export const route = new RouteState();
+
+/** Shows the same page in the past: a part of a chart's time axis, in seconds. */
+export function openTime(from_s: number, to_s: number): void {
+  const span = atLeastAMinute(from_s * 1000, to_s * 1000);
+  if (span) route.chooseSpan(span);
+}

@@ -1,9 +1,10 @@
 import { expect, it } from 'vitest';
 
-import { SPANS, toSpan } from '../charts/span';
+import { SPANS, parseSpan, pastSpan, type PastSpan } from '../charts/span';
 import { BOX_HREF, hrefWithSpan, pageKey, parseRoute, requestHref, siteHref } from './route.svelte';
 
 const [span] = SPANS;
+const toSpan = (id: string) => parseSpan(new URLSearchParams({ span: id }));
 
 it.each([
   ['', { page: 'overview' }],
@@ -12,6 +13,10 @@ it.each([
   ['#/sites/blog?span=7d', { page: 'site', name: 'blog', span: toSpan('7d') }],
   ['#/box', { page: 'box', span }],
   ['#/box?span=30d&more', { page: 'box', span: toSpan('30d') }],
+  [
+    '#/box?from=2026-11-20T08:00:00Z&to=2026-11-20T09:00:00Z',
+    { page: 'box', span: pastSpan(1_795_161_600_000, 1_795_165_200_000) },
+  ],
   ['#/requests/0123456789abcdef', { page: 'request', id: '0123456789abcdef' }],
   ['#/access', { page: 'access' }],
   ['#/access/more', { page: 'unknown' }],
@@ -36,4 +41,11 @@ it('stays on the page when another span is chosen', () => {
     expect(chosen).toMatchObject({ span: day });
     expect(pageKey(chosen)).toBe(pageKey(parseRoute(hash)));
   }
+});
+
+it('is another page in the past', () => {
+  const past = pastSpan(1_000, 2_000) as PastSpan;
+  const chosen = parseRoute(hrefWithSpan(BOX_HREF, past));
+  expect(chosen).toEqual({ page: 'box', span: past });
+  expect(pageKey(chosen)).not.toBe(pageKey(parseRoute(BOX_HREF)));
 });

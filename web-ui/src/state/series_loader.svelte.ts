@@ -1,9 +1,9 @@
-/** One page's series and the events of the same span, asked for anew as often as the span wants it. */
+/** One page's series and the events of the same span, asked for anew as often as a span that goes on wants it. */
 
 import { api } from '../api/client';
 import { toRequestError, type RequestError } from '../api/error';
 import type { PastEvent, Series } from '../api/types';
-import type { Span } from '../charts/span';
+import { formatSpan, type Span } from '../charts/span';
 
 export class SeriesLoader<T extends Series> {
   /** `null` until the first answer for the span. */
@@ -13,21 +13,21 @@ export class SeriesLoader<T extends Series> {
   error = $state.raw<RequestError | null>(null);
   span = $state.raw<Span | null>(null);
 
-  #load: (spanMs: number) => Promise<T>;
+  #load: (span: Span) => Promise<T>;
   #site: string | null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Counts up with each question, so that an answer that was overtaken is left alone. */
   #question = 0;
 
-  constructor(load: (spanMs: number) => Promise<T>, site: string | null) {
+  constructor(load: (span: Span) => Promise<T>, site: string | null) {
     this.#load = load;
     this.#site = site;
     document.addEventListener('visibilitychange', this.#seen);
   }
 
-  /** Asks for a span, now and again and again. */
+  /** Asks for a span; for one that goes on now and again and again. */
   show(span: Span): void {
-    if (this.span?.id !== span.id) {
+    if (this.span === null || formatSpan(this.span) !== formatSpan(span)) {
       this.series = null;
       this.events = [];
       this.error = null;
@@ -43,10 +43,13 @@ export class SeriesLoader<T extends Series> {
     this.#question += 1;
     const question = this.#question;
     try {
-      const series = await this.#load(span.ms);
-      // A second more: what has just happened belongs to it.
-      const to_ms = series.from_ms + span.ms + series.step_ms + 1_000;
-      const events = await api.pastEvents(series.from_ms, to_ms, this.#site);
+      const series = await this.#load(span);
+      // A second more than until now: what has just happened belongs to it.
+      const { fromMs, toMs } =
+        span.kind === 'past'
+          ? span
+          : { fromMs: series.from_ms, toMs: series.from_ms + span.ms + series.step_ms + 1_000 };
+      const events = await api.pastEvents(fromMs, toMs, this.#site);
       if (question !== this.#question) return;
       this.series = series;
       this.events = events;
@@ -56,7 +59,9 @@ export class SeriesLoader<T extends Series> {
       this.error = toRequestError(thrown);
     }
     // A page that nobody sees asks for nothing.
-    if (!document.hidden) this.#timer = setTimeout(() => void this.refresh(), span.refreshMs);
+    if (span.kind === 'recent' && !document.hidden) {
+      this.#timer = setTimeout(() => void this.refresh(), span.refreshMs);
+    }
   }
 
   close(): void {
@@ -67,6 +72,6 @@ export class SeriesLoader<T extends Series> {
   }
 
   #seen = (): void => {
-    if (!document.hidden) void this.refresh();
+    if (!document.hidden && this.span?.kind === 'recent') void this.refresh();
   };
 }

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 
 import type { Series } from '../api/types';
-import { SPANS } from '../charts/span';
+import { SPANS, pastSpan, type PastSpan } from '../charts/span';
 import { SeriesLoader } from './series_loader.svelte';
 
 const [minutes, hour] = SPANS;
@@ -42,7 +42,7 @@ it('asks again as often as the span wants it, until it is closed', async () => {
 it('leaves alone an answer for a span that nobody looks at any more', async () => {
   let answer: (series: Series) => void = () => undefined;
   const slow = new Promise<Series>((resolve) => (answer = resolve));
-  loader = new SeriesLoader((spanMs) => (spanMs === minutes.ms ? slow : Promise.resolve(series(7))), null);
+  loader = new SeriesLoader((span) => (span === minutes ? slow : Promise.resolve(series(7))), null);
   loader.show(minutes);
   loader.show(hour as (typeof SPANS)[0]);
   await vi.advanceTimersByTimeAsync(0);
@@ -62,4 +62,13 @@ it('keeps what it has when an answer fails, and tells why', async () => {
   load.mockRejectedValueOnce(new Error('no'));
   await vi.advanceTimersByTimeAsync(minutes.refreshMs);
   expect([loader.error === null, loader.series]).toEqual([false, series(1)]);
+});
+
+it('asks once for what is over', async () => {
+  const load = vi.fn(async () => series(1_000));
+  loader = new SeriesLoader(load, null);
+  loader.show(pastSpan(500, 61_000) as PastSpan);
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  expect(load).toHaveBeenCalledTimes(1);
+  expect(vi.mocked(fetch).mock.calls[0]?.[0]).toBe('/api/v1/events/past?from_ms=500&to_ms=61000');
 });

@@ -26,6 +26,7 @@ mod routes;
 mod routes_test;
 mod series;
 mod sites;
+mod span;
 mod tokens;
 mod users;
 

@@ -1,9 +1,12 @@
 //! What happened in a span of time.
 
+use std::ops::Range;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 
+use super::span::span;
 use super::{AdminError, AdminState};
 use crate::api::{EventsQuery, PastEvent};
 use crate::clock::now_ms;
@@ -26,9 +29,7 @@ pub(super) async fn past_events(
     let Query(query) = query?;
     let to_ms = query.to_ms.unwrap_or_else(|| now_ms().saturating_add(1));
     let from_ms = query.from_ms.unwrap_or_else(|| to_ms.saturating_sub(DAY_MS));
-    if from_ms > to_ms {
-        return Err(AdminError::Malformed("from_ms is after to_ms".to_owned()));
-    }
+    let Range { start: from_ms, end: to_ms } = span(Some(from_ms), Some(to_ms))?;
     let span = EventSpan { from_ms, to_ms, site: query.site, limit: MOST_EVENTS };
     Ok(Json(state.appliance.store.events(&span).await?))
 }

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 
+use super::span::span;
 use super::{AdminError, AdminState};
 use crate::api::{Autopsy, ErrorGroup, LogLine, RequestRecord, RequestsQuery};
 use crate::store::metrics::Search;
@@ -40,7 +41,7 @@ pub(super) async fn requests(
 }
 
 fn to_search(query: RequestsQuery) -> Result<Search, AdminError> {
-    let RequestsQuery { id, site, path, status, slower_ms, before_ms, limit } = query;
+    let RequestsQuery { id, site, path, status, slower_ms, from_ms, to_ms, limit } = query;
     let status = match &status {
         None => ANY,
         Some(text) => statuses(text).ok_or_else(|| {
@@ -53,7 +54,7 @@ fn to_search(query: RequestsQuery) -> Result<Search, AdminError> {
         path,
         status,
         total_us: slower_ms.unwrap_or(0).saturating_mul(1000),
-        before_ms: before_ms.unwrap_or(i64::MAX),
+        span: span(from_ms, to_ms)?,
         limit: limit.unwrap_or(FEW).min(MOST),
     })
 }

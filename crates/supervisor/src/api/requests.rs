@@ -112,8 +112,10 @@ pub struct RequestsQuery {
     pub status: Option<String>,
     /// It took so many milliseconds at least.
     pub slower_ms: Option<u64>,
-    /// It came before this moment.
-    pub before_ms: Option<i64>,
+    /// It came at this moment or later.
+    pub from_ms: Option<i64>,
+    /// It came before this one.
+    pub to_ms: Option<i64>,
     /// At most so many; else 100, at most 1000.
     pub limit: Option<u32>,
 }

@@ -1,6 +1,6 @@
 //! Requests one by one, and looking for them.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use sqlx::sqlite::SqliteRow;
@@ -23,8 +23,8 @@ pub(crate) struct Search {
     pub(crate) status: RangeInclusive<u16>,
     /// It took so long at least.
     pub(crate) total_us: u64,
-    /// It came before this moment.
-    pub(crate) before_ms: i64,
+    /// It came in this span of time.
+    pub(crate) span: Range<i64>,
     /// At most so many, the last.
     pub(crate) limit: u32,
 }
@@ -114,7 +114,7 @@ pub(crate) async fn search(
     let rows = sqlx::query(
         "SELECT * FROM requests WHERE (?1 IS NULL OR request_id = ?1) AND (?2 IS NULL OR site = ?2) \
          AND (?3 IS NULL OR instr(path, ?3) > 0) AND status BETWEEN ?4 AND ?5 AND total_us >= ?6 \
-         AND at_ms < ?7 ORDER BY at_ms DESC, id DESC LIMIT ?8",
+         AND at_ms >= ?7 AND at_ms < ?8 ORDER BY at_ms DESC, id DESC LIMIT ?9",
     )
     .bind(&search.request_id)
     .bind(&search.site)
@@ -122,7 +122,8 @@ pub(crate) async fn search(
     .bind(search.status.start())
     .bind(search.status.end())
     .bind(stored(search.total_us))
-    .bind(search.before_ms)
+    .bind(search.span.start)
+    .bind(search.span.end)
     .bind(search.limit)
     .fetch_all(&mut connection)
     .await?;
@@ -171,7 +172,7 @@ mod tests {
         path: None,
         status: 0..=999,
         total_us: 0,
-        before_ms: i64::MAX,
+        span: i64::MIN..i64::MAX,
         limit: 10_000,
     };
 
@@ -231,7 +232,8 @@ mod tests {
             std::slice::from_ref(&second)
         );
         assert_eq!(found(Search { total_us: 3, ..EVERYTHING }).await, [third]);
-        assert_eq!(found(Search { before_ms: 2, ..EVERYTHING }).await, [first]);
+        assert_eq!(found(Search { span: 1..2, ..EVERYTHING }).await, [first]);
+        assert_eq!(found(Search { span: 2..3, ..EVERYTHING }).await, [second]);
     }
 
     #[tokio::test]
