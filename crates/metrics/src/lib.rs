@@ -1,6 +1,6 @@
 //! Counters and histograms of the request path, and what they say at one moment.
 //!
-//! Owns [`SiteMetrics`] (atomics only: recording takes no lock and allocates nothing), the [`PhaseClock`] of one
+//! Owns [`SiteMetrics`] (atomics only: recording takes no lock, and allocates nothing but a route that it did not know), the [`PhaseClock`] of one
 //! request, and [`Snapshot`], which is data: it travels from the engine to the supervisor, is subtracted, merged and
 //! stored. Must not know HTTP, files, or who reads it.
 
@@ -9,6 +9,7 @@ mod dropped;
 mod histogram;
 mod phases;
 mod registry;
+mod routes;
 mod site;
 mod snapshot;
 
@@ -17,5 +18,6 @@ pub use dropped::{DropMetrics, DropSnapshot, Dropped};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use phases::{Phase, PhaseClock, PhaseDurations};
 pub use registry::Registry;
+pub use routes::{RouteSnapshot, Routes};
 pub use site::{Finished, InFlight, ServedBy, SiteMetrics};
 pub use snapshot::{SiteSnapshot, Snapshot};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{CacheMetrics, Histogram, PhaseDurations, SiteSnapshot};
+use crate::{CacheMetrics, Histogram, PhaseDurations, Routes, SiteSnapshot};
 
 /// Who made an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct SiteMetrics {
     gil_wait_ms: AtomicU64,
     /// Of stored answers: what requests came to.
     pub cache: CacheMetrics,
+    /// The same by route.
+    pub routes: Routes,
     total: Histogram,
     accept: Histogram,
     queue: Histogram,
@@ -110,6 +112,7 @@ impl SiteMetrics {
             in_flight: load(&self.in_flight),
             gil_wait_ms: load(&self.gil_wait_ms),
             cache: self.cache.snapshot(),
+            routes: self.routes.snapshot(),
             total: self.total.snapshot(),
             accept: self.accept.snapshot(),
             queue: self.queue.snapshot(),

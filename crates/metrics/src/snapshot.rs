@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::routes::{self, RouteSnapshot};
 use crate::{CacheSnapshot, DropSnapshot, HistogramSnapshot};
 
 /// The counters of a process since it started.
@@ -61,6 +62,9 @@ pub struct SiteSnapshot {
     /// What requests came to in the site's cache.
     #[serde(default)]
     pub cache: CacheSnapshot,
+    /// By pattern, or [`Routes::OTHER`](crate::Routes::OTHER); those with an answer.
+    #[serde(default)]
+    pub routes: BTreeMap<String, RouteSnapshot>,
     /// From the first byte to the last.
     pub total: HistogramSnapshot,
     /// [`Phase::Accept`](crate::Phase::Accept)
@@ -104,6 +108,7 @@ impl SiteSnapshot {
             in_flight: self.in_flight,
             gil_wait_ms: self.gil_wait_ms,
             cache: self.cache.delta(&earlier.cache),
+            routes: routes::delta(&self.routes, &earlier.routes),
             total: self.total.delta(&earlier.total),
             accept: self.accept.delta(&earlier.accept),
             queue: self.queue.delta(&earlier.queue),
@@ -127,6 +132,7 @@ impl SiteSnapshot {
         self.in_flight = self.in_flight.saturating_add(other.in_flight);
         self.gil_wait_ms = self.gil_wait_ms.max(other.gil_wait_ms);
         self.cache.merge(&other.cache);
+        routes::merge(&mut self.routes, &other.routes);
         self.total.merge(&other.total);
         self.accept.merge(&other.accept);
         self.queue.merge(&other.queue);
@@ -150,7 +156,11 @@ mod tests {
             let phases = PhaseDurations { total, send: Some(total), ..PhaseDurations::default() };
             let served_by = if status < 300 { ServedBy::App } else { ServedBy::Static };
             let site = registry.site(if us % 2 == 0 { "even" } else { "odd" });
-            site.finish(&Finished { status, served_by, bytes_in: us, bytes_out: 7, phases });
+            let finished = Finished { status, served_by, bytes_in: us, bytes_out: 7, phases };
+            site.finish(&finished);
+            // Which statuses make a route known depends on their order.
+            let found = Finished { status: 200, ..finished };
+            site.routes.count(if us % 3 == 0 { "/a" } else { "/b" }, &found);
         }
         registry.snapshot()
     }

@@ -11,6 +11,7 @@ use crate::access_log::{AccessLog, ClientFields, Entry};
 use crate::error::{Origin, ProxyError};
 use crate::http1::Sent;
 use crate::message::{ConnectionInfo, RequestHead, Version};
+use crate::path_pattern;
 use crate::request_id::RequestId;
 use crate::route::RoutedSite;
 use crate::rules::Permit;
@@ -227,13 +228,16 @@ impl Exchange {
             self.error.get_or_insert_with(|| "the client left before the answer's end".into());
         }
         let Some((routed, _in_flight)) = self.site.take() else { return };
-        routed.site.metrics.finish(&Finished {
+        let finished = Finished {
             status: self.status,
             served_by: self.served_by,
             bytes_in: self.bytes_in,
             bytes_out: outcome.bytes,
             phases: self.clock.durations(),
-        });
+        };
+        let metrics = &routed.site.metrics;
+        metrics.finish(&finished);
+        metrics.routes.count(&path_pattern::of(&self.path, self.served_by), &finished);
         if self.log.is_enabled() {
             let entry = self.entry(routed, outcome);
             self.log.write(entry);

@@ -20,6 +20,7 @@ mod lifecycle;
 mod listener;
 mod message;
 mod path;
+mod path_pattern;
 mod range;
 mod request_body;
 mod request_id;

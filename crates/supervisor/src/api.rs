@@ -5,6 +5,7 @@
 mod access;
 mod events;
 mod requests;
+mod routes;
 mod series;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub use requests::{
     After, Autopsy, ErrorGroup, FailureKind, FailureReport, Frame, Raised, RequestRecord,
     RequestsQuery,
 };
+pub use routes::{PhaseMeans, RouteFigures, RouteReport, RoutesQuery};
 pub use series::{
     BoxSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries, ResponseSeries,
     SeriesQuery, SiteSeries,

@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { Access, scopesOf } from './access.mjs';
 import { Appliance } from './appliance.mjs';
 import { autopsy, errorGroups, search } from './requests.mjs';
-import { boxSeries, madeUpEvents, siteSeries } from './series.mjs';
+import { boxSeries, madeUpEvents, routeReport, siteSeries } from './series.mjs';
 
 const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
@@ -147,6 +147,8 @@ async function site(call) {
     case undefined:
       if (call.request.method === 'DELETE') appliance.remove(name);
       return json(call, known.status);
+    case 'routes':
+      return json(call, routeReport(known, call.url.searchParams));
     case 'series':
       return json(call, siteSeries(known, call.url.searchParams));
     case 'stop':

@@ -21,6 +21,7 @@ import type {
   RequestRecord,
   RequestSearch,
   Role,
+  RouteReport,
   Session,
   SiteSeries,
   Token,
@@ -130,6 +131,9 @@ export const api = {
   /** What a site did. */
   siteSeries: (site: string, span: Span): Promise<SiteSeries> =>
     getJson(`${sitePath(site, 'series')}?${new URLSearchParams(spanQuery(span))}`),
+  /** Where its time went. */
+  routes: (site: string, span: Span): Promise<RouteReport> =>
+    getJson(`${sitePath(site, 'routes')}?${new URLSearchParams(spanQuery(span))}`),
   /** What the machine did. */
   boxSeries: (span: Span): Promise<BoxSeries> =>
     getJson(`${BASE}/series?${new URLSearchParams(spanQuery(span))}`),

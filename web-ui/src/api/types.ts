@@ -211,6 +211,29 @@ export interface SiteSeries extends Series {
   processes: ProcessSeries[];
 }
 
+/** The requests of a site whose paths have a pattern in common. */
+export interface RouteFigures {
+  /** `/posts/*`; `other`: what is not told apart. */
+  route: string;
+  requests: number;
+  errors: number;
+  bytes_out: number;
+  p50_ms: number;
+  p95_ms: number;
+  p99_ms: number;
+  /** Of the time of all requests, 0 to 1. */
+  time_share: number;
+  /** Where the time of a mean request went. */
+  phases_ms: Record<Phase, number>;
+}
+
+/** Where a site's time went, by whole minutes or hours; what took most first. */
+export interface RouteReport {
+  from_ms: number;
+  to_ms: number;
+  routes: RouteFigures[];
+}
+
 /** What the machine did. */
 export interface BoxSeries extends Series {
   /** Busy share of all cores together, 0 to 1. */

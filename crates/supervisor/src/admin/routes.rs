@@ -56,6 +56,7 @@ pub(super) fn table() -> Vec<Route> {
         scope(Read, routes!(sites::explain)),
         scope(Read, routes!(sites::explain_url)),
         scope(Read, routes!(series::site_series)),
+        scope(Read, routes!(series::site_routes)),
         scope(Read, routes!(series::box_series)),
         scope(Read, routes!(events::events)),
         scope(Read, routes!(past_events::past_events)),

@@ -5,7 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 
 use super::{AdminError, AdminState};
-use crate::api::{BoxSeries, Mode, SeriesQuery, SiteSeries};
+use crate::api::{BoxSeries, Mode, RouteReport, RoutesQuery, SeriesQuery, SiteSeries};
 use crate::clock::now_ms;
 use crate::history::resolution::Wanted;
 use crate::store::metrics::Whose;
@@ -38,6 +38,22 @@ pub(super) async fn site_series(
         Mode::Embedded | Mode::Static | Mode::Proxied => Whose::Engines,
     };
     Ok(Json(state.appliance.history.site(&site, processes, wanted).await?))
+}
+
+/// Where the time of a site went, by route
+///
+/// What took most of it first. Minutes of the last three hours, whole hours before.
+#[utoipa::path(get, path = "/api/v1/sites/{site}/routes", operation_id = "site-routes",
+    params(RoutesQuery), responses((status = OK, body = RouteReport)))]
+pub(super) async fn site_routes(
+    State(state): State<AdminState>,
+    Path(site): Path<String>,
+    query: Result<Query<RoutesQuery>, QueryRejection>,
+) -> Result<Json<RouteReport>, AdminError> {
+    let RoutesQuery { from_ms, to_ms, span_ms } = query?.0;
+    let wanted = wanted(SeriesQuery { from_ms, to_ms, span_ms, step_ms: None })?;
+    state.appliance.site_status(&site).await?;
+    Ok(Json(state.appliance.history.routes(&site, wanted).await?))
 }
 
 fn wanted(query: SeriesQuery) -> Result<Wanted, AdminError> {

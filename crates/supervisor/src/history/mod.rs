@@ -7,6 +7,7 @@ mod aside;
 pub(crate) mod figures;
 mod recorder;
 pub(crate) mod resolution;
+mod routes;
 mod series;
 mod totals;
 
@@ -19,11 +20,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::api::{BoxSeries, ErrorGroup, FailureReport, RequestRecord, SiteSeries};
+use crate::api::{BoxSeries, ErrorGroup, FailureReport, RequestRecord, RouteReport, SiteSeries};
 use crate::clock::now_ms;
 use crate::journal::Journal;
 use crate::store::metrics::{
-    self, FiguresRead, MetricsError, MetricsReader, Question, Retention, Search, Whose,
+    self, FiguresRead, MetricsError, MetricsReader, Question, Retention, RouteSpan, Search, Whose,
 };
 use figures::Tick;
 use recorder::{Order, Recorder, Unsaved};
@@ -161,6 +162,21 @@ impl History {
     ) -> Result<SiteSeries, HistoryError> {
         let (grid, read) = self.read(wanted, Question { site: Some(site), processes }).await?;
         Ok(series::site(&grid, &read.the_box, &read.site, &read.processes))
+    }
+
+    /// Where a site's time went, by route.
+    ///
+    /// # Errors
+    /// As [`Self::site`].
+    pub(crate) async fn routes(
+        &self,
+        site: &str,
+        wanted: Wanted,
+    ) -> Result<RouteReport, HistoryError> {
+        let span = RouteSpan::new(wanted, now_ms()).ok_or(HistoryError::Span)?;
+        self.write_down().await;
+        let routes = self.read_or_check(metrics::routes(&self.path, site, &span).await)?;
+        Ok(routes::report(&span, routes))
     }
 
     /// What the machine did, with all processes.

@@ -124,16 +124,16 @@ fn gauge_series(points: impl Iterator<Item = (Gauge, u64)>, unit: f64) -> GaugeS
     series
 }
 
-fn quantile_ms(histogram: &HistogramSnapshot, q: f64) -> Option<f64> {
+pub(super) fn quantile_ms(histogram: &HistogramSnapshot, q: f64) -> Option<f64> {
     (histogram.count > 0).then(|| rounded(histogram.quantile(q).as_secs_f64() * 1000.0))
 }
 
-fn us_to_ms(us: f64) -> f64 {
+pub(super) fn us_to_ms(us: f64) -> f64 {
     rounded(us / 1000.0)
 }
 
 /// A mean; `None` of nothing.
-fn per(sum: u64, count: u64) -> Option<f64> {
+pub(super) fn per(sum: u64, count: u64) -> Option<f64> {
     exactly(sum, count).map(rounded)
 }
 

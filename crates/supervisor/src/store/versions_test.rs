@@ -22,11 +22,12 @@ const STATE: [&str; 6] = [
     include_str!("fixtures/0006_access.sql"),
 ];
 /// The same of `metrics.db`.
-const METRICS: [&str; 4] = [
+const METRICS: [&str; 5] = [
     include_str!("metrics/fixtures/0001_first.sql"),
     include_str!("metrics/fixtures/0002_failures.sql"),
     include_str!("metrics/fixtures/0003_requests.sql"),
     include_str!("metrics/fixtures/0004_worker.sql"),
+    include_str!("metrics/fixtures/0005_routes.sql"),
 ];
 
 /// Every table's columns and rows, as SQL literals.

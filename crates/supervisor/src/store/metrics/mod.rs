@@ -6,6 +6,7 @@ mod failures;
 mod prune;
 mod read;
 mod requests;
+mod routes;
 #[cfg(test)]
 mod size_test;
 mod write;
@@ -26,6 +27,7 @@ pub(crate) use failures::{error_groups, failures_of};
 pub(crate) use prune::Retention;
 pub(crate) use read::{FiguresRead, MetricsReader, Question, Whose};
 pub(crate) use requests::{Search, search};
+pub(crate) use routes::{RouteSpan, routes};
 pub(crate) use write::Batch;
 
 /// The schemas of all versions, in order.

@@ -39,6 +39,7 @@ impl MetricsDb {
             let age_ms = i64::try_from(resolution.keep(keep).as_millis()).unwrap_or(i64::MAX);
             self.forget_before(resolution, now_ms.saturating_sub(age_ms)).await?;
         }
+        self.forget_minutes_of_routes(now_ms).await?;
         let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         self.forget_failures(now_ms.saturating_sub(keep_ms)).await?;
         self.forget_requests(now_ms.saturating_sub(keep_ms)).await?;
@@ -95,10 +96,11 @@ impl MetricsDb {
         let series: Vec<i64> =
             sqlx::query_scalar("SELECT id FROM series").fetch_all(&mut self.connection).await?;
         for id in series {
-            // Two short ranges of the primary keys: nothing else is read.
+            // Short ranges of the primary keys: nothing else is read.
             for statement in [
                 "DELETE FROM site_samples WHERE step_s = ?1 AND series = ?2 AND at_ms < ?3",
                 "DELETE FROM process_samples WHERE step_s = ?1 AND series = ?2 AND at_ms < ?3",
+                "DELETE FROM route_samples WHERE step_s = ?1 AND series = ?2 AND at_ms < ?3",
             ] {
                 sqlx::query(statement)
                     .bind(resolution.step_s())

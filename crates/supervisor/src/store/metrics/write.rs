@@ -8,6 +8,7 @@ use sqlx::{Connection, Row, SqliteConnection};
 
 use onebox_metrics::{CacheSnapshot, HistogramSnapshot, SiteSnapshot};
 
+use super::routes::{has_routes, write_routes};
 use super::{Kind, MetricsDb, MetricsError};
 use crate::history::figures::{BoxFigures, Figures, Gauge, ProcessFigures, SiteFigures, Tick};
 use crate::history::resolution::Resolution;
@@ -93,6 +94,9 @@ impl MetricsDb {
             let Some(series) = self.series.get(&(Kind::Site, name.clone())) else { continue };
             let key = Key { step_s: resolution.step_s(), series: *series, at_ms: *at_ms };
             write_site(&mut transaction, key, figures).await?;
+            if has_routes(*resolution) {
+                write_routes(&mut transaction, key, &figures.counted.routes).await?;
+            }
         }
         for ((resolution, name, at_ms), figures) in &batch.processes {
             let Some(series) = self.series.get(&(Kind::Process, name.clone())) else { continue };
@@ -128,10 +132,10 @@ impl MetricsDb {
 
 /// Which row of a series.
 #[derive(Debug, Clone, Copy)]
-struct Key {
-    step_s: i64,
-    series: i64,
-    at_ms: i64,
+pub(super) struct Key {
+    pub(super) step_s: i64,
+    pub(super) series: i64,
+    pub(super) at_ms: i64,
 }
 
 async fn write_site(
@@ -213,6 +217,8 @@ pub(super) fn to_site(row: &SqliteRow) -> Result<SiteFigures, MetricsError> {
             // What caches came to is told live; the history does not keep it.
             cached: 0,
             cache: CacheSnapshot::default(),
+            // In rows of their own.
+            routes: BTreeMap::new(),
             proxy: count(row, "by_proxy")?,
             bytes_in: count(row, "bytes_in")?,
             bytes_out: count(row, "bytes_out")?,
@@ -359,7 +365,7 @@ pub(super) fn count(row: &SqliteRow, column: &str) -> Result<u64, MetricsError> 
     u64::try_from(value).map_err(|_| MetricsError::Damaged(format!("{column} is {value}")))
 }
 
-fn histogram(row: &SqliteRow, column: &str) -> Result<HistogramSnapshot, MetricsError> {
+pub(super) fn histogram(row: &SqliteRow, column: &str) -> Result<HistogramSnapshot, MetricsError> {
     let bytes: &[u8] = row.try_get(column)?;
     let read = HistogramSnapshot::from_bytes(bytes);
     read.ok_or_else(|| MetricsError::Damaged(format!("{column} is no histogram")))

@@ -1,0 +1,260 @@
+//! Where a site's time went, by route: minutes for some hours, hours for as long as history stays.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use onebox_metrics::{RouteSnapshot, Routes};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+
+use super::write::{Key, count, histogram, stored};
+use super::{MetricsDb, MetricsError, options};
+use crate::history::resolution::{Resolution, Wanted};
+
+/// So many routes of a site have a row of their own for the same time: those that took most.
+const MOST: usize = 20;
+/// How long minutes stay.
+const MINUTES: Duration = Duration::from_secs(3 * 3600);
+
+/// Whether routes are kept at a resolution.
+pub(super) fn has_routes(resolution: Resolution) -> bool {
+    matches!(resolution, Resolution::Minute | Resolution::Hour)
+}
+
+/// Which rows are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RouteSpan {
+    pub(crate) resolution: Resolution,
+    /// The beginning of the first row.
+    pub(crate) from_ms: i64,
+    /// The end of the last row.
+    pub(crate) to_ms: i64,
+}
+
+impl RouteSpan {
+    /// The rows that a span touches: minutes where they are still there. `None` where the span is none.
+    pub(crate) fn new(wanted: Wanted, now_ms: i64) -> Option<Self> {
+        let last_ms = wanted.to_ms.checked_sub(1).filter(|last_ms| *last_ms >= wanted.from_ms)?;
+        let has_minutes = wanted.from_ms >= now_ms.saturating_sub(minutes_ms());
+        let resolution = if has_minutes { Resolution::Minute } else { Resolution::Hour };
+        let to_ms = resolution.begin_ms(last_ms).saturating_add(resolution.step_s() * 1000);
+        Some(Self { resolution, from_ms: resolution.begin_ms(wanted.from_ms), to_ms })
+    }
+}
+
+fn minutes_ms() -> i64 {
+    i64::try_from(MINUTES.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Adds what was counted by route to the rows of a time.
+pub(super) async fn write_routes(
+    connection: &mut SqliteConnection,
+    key: Key,
+    counted: &BTreeMap<String, RouteSnapshot>,
+) -> Result<(), MetricsError> {
+    let known =
+        sqlx::query("SELECT * FROM route_samples WHERE step_s = ?1 AND series = ?2 AND at_ms = ?3")
+            .bind(key.step_s)
+            .bind(key.series)
+            .bind(key.at_ms)
+            .fetch_all(&mut *connection)
+            .await?;
+    let mut whole = counted.clone();
+    for row in &known {
+        merge(&mut whole, row)?;
+    }
+    sqlx::query("DELETE FROM route_samples WHERE step_s = ?1 AND series = ?2 AND at_ms = ?3")
+        .bind(key.step_s)
+        .bind(key.series)
+        .bind(key.at_ms)
+        .execute(&mut *connection)
+        .await?;
+    for (route, figures) in largest(whole) {
+        let mut insert = sqlx::query(
+            "INSERT INTO route_samples (step_s, series, at_ms, route, errors, bytes_out, \
+             accept_us, queue_us, app_us, body_us, send_us, latency) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(key.step_s)
+        .bind(key.series)
+        .bind(key.at_ms)
+        .bind(route)
+        .bind(stored(figures.errors))
+        .bind(stored(figures.bytes_out));
+        for us in figures.phases_us {
+            insert = insert.bind(stored(us));
+        }
+        insert.bind(figures.total.to_bytes()).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The routes that took most time, and all others as one.
+fn largest(routes: BTreeMap<String, RouteSnapshot>) -> BTreeMap<String, RouteSnapshot> {
+    let mut routes: Vec<_> = routes.into_iter().collect();
+    routes.sort_by_key(|(name, route)| {
+        (name == Routes::OTHER, std::cmp::Reverse(route.total.sum_us))
+    });
+    let others = routes.split_off(routes.len().min(MOST));
+    let mut kept: BTreeMap<_, _> = routes.into_iter().collect();
+    for (_, route) in others {
+        kept.entry(Routes::OTHER.to_owned()).or_default().merge(&route);
+    }
+    kept
+}
+
+/// What a site's routes took in a span.
+///
+/// # Errors
+/// [`MetricsError`] where the database can't be opened or read.
+pub(crate) async fn routes(
+    path: &Path,
+    site: &str,
+    span: &RouteSpan,
+) -> Result<BTreeMap<String, RouteSnapshot>, MetricsError> {
+    let mut connection = options(path).read_only(true).create_if_missing(false).connect().await?;
+    let rows = sqlx::query(
+        "SELECT route_samples.* FROM series JOIN route_samples ON series.id = route_samples.series \
+         WHERE series.kind = 'site' AND series.name = ?1 AND step_s = ?2 AND at_ms >= ?3 AND at_ms < ?4",
+    )
+    .bind(site)
+    .bind(span.resolution.step_s())
+    .bind(span.from_ms)
+    .bind(span.to_ms)
+    .fetch_all(&mut connection)
+    .await?;
+    connection.close().await.ok();
+    let mut found = BTreeMap::new();
+    for row in &rows {
+        merge(&mut found, row)?;
+    }
+    Ok(found)
+}
+
+/// Adds what a row says.
+fn merge(
+    routes: &mut BTreeMap<String, RouteSnapshot>,
+    row: &SqliteRow,
+) -> Result<(), MetricsError> {
+    let mut phases_us = [0; 5];
+    for (us, column) in
+        phases_us.iter_mut().zip(["accept_us", "queue_us", "app_us", "body_us", "send_us"])
+    {
+        *us = count(row, column)?;
+    }
+    let figures = RouteSnapshot {
+        errors: count(row, "errors")?,
+        bytes_out: count(row, "bytes_out")?,
+        phases_us,
+        total: histogram(row, "latency")?,
+    };
+    routes.entry(row.try_get("route")?).or_default().merge(&figures);
+    Ok(())
+}
+
+impl MetricsDb {
+    /// Forgets the minutes that hours tell as well.
+    pub(super) async fn forget_minutes_of_routes(
+        &mut self,
+        now_ms: i64,
+    ) -> Result<(), MetricsError> {
+        sqlx::query("DELETE FROM route_samples WHERE step_s = 60 AND at_ms < ?1")
+            .bind(now_ms.saturating_sub(minutes_ms()).saturating_sub(60_000))
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Batch;
+    use super::*;
+    use crate::history::figures::{SiteFigures, Tick};
+    use onebox_metrics::{Finished, PhaseDurations, Registry, ServedBy};
+
+    const NOW_MS: i64 = 1_800_000_000_000 / 3_600_000 * 3_600_000;
+
+    fn tick(at_ms: i64, answers: &[(&str, u64)]) -> Tick {
+        let registry = Registry::new();
+        let blog = registry.site("blog");
+        for (route, ms) in answers {
+            let total = Duration::from_millis(*ms);
+            let phases = PhaseDurations { app: Some(total), total, ..PhaseDurations::default() };
+            let finished = Finished {
+                status: 200,
+                served_by: ServedBy::App,
+                bytes_in: 1,
+                bytes_out: 7,
+                phases,
+            };
+            blog.finish(&finished);
+            blog.routes.count(route, &finished);
+        }
+        let blog = SiteFigures::over(&registry.snapshot().sites["blog"], 1).unwrap();
+        Tick { at_ms, sites: [("blog".to_owned(), blog)].into(), ..Tick::default() }
+    }
+
+    async fn written(ticks: &[Tick]) -> (tempfile::TempDir, MetricsDb) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut db = MetricsDb::open(&folder.path().join("metrics.db")).await.unwrap();
+        for tick in ticks {
+            let mut batch = Batch::default();
+            batch.add(tick);
+            db.write(&batch).await.unwrap();
+        }
+        (folder, db)
+    }
+
+    async fn told(folder: &tempfile::TempDir, from_ms: i64, to_ms: i64) -> Vec<(String, u64, u64)> {
+        let wanted = Wanted { from_ms, to_ms, step_ms: None };
+        let span = RouteSpan::new(wanted, NOW_MS).unwrap();
+        let found = routes(&folder.path().join("metrics.db"), "blog", &span).await.unwrap();
+        let figures = found.into_iter();
+        figures.map(|(name, route)| (name, route.total.count, route.phases_us[2])).collect()
+    }
+
+    #[tokio::test]
+    async fn routes_add_up_over_writes_minutes_and_hours() {
+        let (folder, mut db) = written(&[
+            tick(NOW_MS - 120_000, &[("/a", 4), ("/a", 6)]),
+            tick(NOW_MS - 119_000, &[("/a", 10), ("/b", 1)]),
+            tick(NOW_MS - 60_000, &[("/b", 2)]),
+        ])
+        .await;
+        let first = [("/a".to_owned(), 3, 20_000), ("/b".to_owned(), 1, 1000)];
+        assert_eq!(told(&folder, NOW_MS - 110_000, NOW_MS - 90_000).await, first);
+        let both = [("/a".to_owned(), 3, 20_000), ("/b".to_owned(), 2, 3000)];
+        assert_eq!(told(&folder, NOW_MS - 120_000, NOW_MS).await, both);
+        db.forget_minutes_of_routes(NOW_MS + minutes_ms() + 60_000).await.unwrap();
+        assert_eq!(told(&folder, NOW_MS - 120_000, NOW_MS).await, []);
+        assert_eq!(told(&folder, NOW_MS - 12 * 3_600_000, NOW_MS).await, both, "by the hour");
+    }
+
+    #[tokio::test]
+    async fn those_that_took_least_share_a_row() {
+        let names: Vec<_> = (0..MOST + 3).map(|number| format!("/{number:02}")).collect();
+        let answers: Vec<_> = names.iter().zip(1..).map(|(name, ms)| (name.as_str(), ms)).collect();
+        let (folder, _db) = written(&[tick(NOW_MS, &answers), tick(NOW_MS, &answers)]).await;
+        let told = told(&folder, NOW_MS, NOW_MS + 1).await;
+        assert_eq!(told.len(), MOST + 1);
+        assert_eq!(told.iter().map(|(_, count, _)| count).sum::<u64>(), 2 * (MOST as u64 + 3));
+        assert!(told.iter().any(|(name, count, _)| name == Routes::OTHER && *count == 6));
+    }
+
+    #[test]
+    fn a_span_is_told_by_the_rows_that_it_touches() {
+        let span =
+            |from_ms, to_ms| RouteSpan::new(Wanted { from_ms, to_ms, step_ms: None }, NOW_MS);
+        let minutes = span(NOW_MS - 90_000, NOW_MS - 60_000).unwrap();
+        assert_eq!((minutes.from_ms, minutes.to_ms), (NOW_MS - 120_000, NOW_MS - 60_000));
+        let hours = span(NOW_MS - 4 * 3_600_000 + 1, NOW_MS - 3_600_001).unwrap();
+        assert_eq!((hours.from_ms, hours.to_ms), (NOW_MS - 4 * 3_600_000, NOW_MS - 3_600_000));
+        for (from_ms, to_ms) in [(5, 5), (6, 5), (0, i64::MIN), (i64::MAX, i64::MAX)] {
+            assert_eq!(span(from_ms, to_ms), None);
+        }
+        // Must not overflow.
+        span(i64::MIN, i64::MAX);
+    }
+}
