@@ -5,6 +5,7 @@ mod harness;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -225,6 +226,63 @@ fn requests_that_were_sent_before_sigterm_are_served() {
     }
     assert_eq!(worker.wait().code(), Some(0), "{}", worker.log());
     fs::remove_dir_all(files).unwrap();
+}
+
+#[test]
+fn a_request_that_is_half_there_when_a_thread_looks_for_one_is_served() {
+    let (worker, files) = slow_worker();
+    let mut connections: Vec<_> = (0..4).map(|_| worker.connect().unwrap()).collect();
+    let (busy, halves) = connections.split_at_mut(2);
+    busy.iter_mut().for_each(|connection| connection.write_all(PACKET).unwrap());
+    wait_for(&files.join("started"));
+    // Both threads come back to these.
+    let (first, second) = PACKET.split_at(PACKET.len() / 2);
+    halves.iter_mut().for_each(|connection| connection.write_all(first).unwrap());
+    fs::write(files.join("go"), "").unwrap();
+    let end = b"slow\x03\x00\x00\x00\x00";
+    let read = |connection: &mut UnixStream| {
+        let mut answer = Vec::new();
+        while !answer.ends_with(end) {
+            let mut byte = [0];
+            connection.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+    };
+    busy.iter_mut().for_each(read);
+    halves.iter_mut().for_each(|connection| connection.write_all(second).unwrap());
+    halves.iter_mut().for_each(read);
+    fs::remove_dir_all(files).unwrap();
+}
+
+#[test]
+fn small_pieces_that_nobody_takes_in_arrive_whole() {
+    let mut worker = Worker::start(&newest(), &harness::spec("site_of_fixtures"), &[]);
+    assert_eq!(worker.report(), Some(WorkerReport::Ready), "{}", worker.log());
+    let mut connection = worker.connect().unwrap();
+    let vars = b"\x0e\x00REQUEST_METHOD\x03\x00GET\x09\x00PATH_INFO\x07\x00/pieces\x0b\x00SCRIPT_NAME\x00\x00";
+    connection.write_all(&[0, u8::try_from(vars.len()).unwrap(), 0, 0]).unwrap();
+    connection.write_all(vars).unwrap();
+    // What is not taken in fills the socket, wherever a piece ends.
+    let started = Instant::now();
+    while rustix::io::ioctl_fionread(&connection).unwrap() < 100_000 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{}", worker.log());
+        std::thread::yield_now();
+    }
+    let mut body = Vec::new();
+    loop {
+        let mut header = [0; 5];
+        connection.read_exact(&mut header).unwrap();
+        let [kind, size @ ..] = header;
+        let mut payload = vec![0; usize::try_from(u32::from_le_bytes(size)).unwrap()];
+        connection.read_exact(&mut payload).unwrap();
+        match kind {
+            1 => {}
+            2 => body.extend(payload),
+            kind => break assert_eq!(kind, 3, "{payload:?}"),
+        }
+    }
+    let expected = (0..200).flat_map(|number| vec![number; 9_000 + usize::from(number)]);
+    assert!(body.into_iter().eq(expected));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Source: the uwsgi protocol; `onebox_uwsgi::frame`.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use onebox_uwsgi::frame::{FrameHeader, FrameKind, MAX_PAYLOAD_BYTES};
 use onebox_uwsgi::{FileRange, PacketHeader, Vars, key};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 
-use crate::host::Piece;
+use crate::host::{Piece, Sent};
 
 /// How long the proxy may take between the bytes of a request: it has the whole request when it begins to send.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,6 +22,16 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_DRAINED_BYTES: u64 = 1 << 20;
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 16 << 10;
+/// Larger pieces of an answer are not copied to the kernel while the GIL is held, in bytes.
+const AT_ONCE_BYTES: usize = 32 << 10;
+
+/// Whether the other end may be waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Allowed,
+    /// [`ErrorKind::WouldBlock`] instead.
+    Refused,
+}
 
 /// A connection, and where it stands in its request.
 pub(crate) struct Connection {
@@ -28,12 +40,14 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
     /// How much of the body is still to come, in bytes, those in `buffer` included.
     body_left: u64,
+    /// How much was sent of what could not be sent whole without waiting, in bytes.
+    sent: usize,
 }
 
 impl Connection {
     pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        Ok(Self { stream, buffer: Vec::new(), body_left: 0 })
+        Ok(Self { stream, buffer: Vec::new(), body_left: 0, sent: 0 })
     }
 
     pub(crate) fn stream(&self) -> &UnixStream {
@@ -43,9 +57,10 @@ impl Connection {
     /// Reads the next packet. `None` where the other end closed the connection before it began one.
     ///
     /// # Errors
-    /// Where the connection breaks, is silent for too long, or says something that is no WSGI request.
-    pub(crate) fn read_request(&mut self) -> io::Result<Option<Vars>> {
-        if !self.fill_to(PacketHeader::LEN)? {
+    /// Where the connection breaks, is silent for too long, or says something that is no WSGI request; and where the packet is not
+    /// here yet and waiting was refused: what has come is kept for the next call.
+    pub(crate) fn read_request(&mut self, waiting: Waiting) -> io::Result<Option<Vars>> {
+        if !self.fill_to(PacketHeader::LEN, waiting)? {
             return if self.buffer.is_empty() {
                 Ok(None)
             } else {
@@ -60,7 +75,7 @@ impl Connection {
             return Err(ErrorKind::InvalidData.into());
         }
         let end = PacketHeader::LEN + usize::from(header.datasize);
-        if !self.fill_to(end)? {
+        if !self.fill_to(end, waiting)? {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         let rest = self.buffer.split_off(end);
@@ -116,11 +131,17 @@ impl Connection {
         Ok(true)
     }
 
-    /// Writes a piece of the answer.
+    /// Writes a piece of the answer. Where it would have to wait and that was refused, the next call is for the same piece, and goes on
+    /// with it.
     ///
     /// # Errors
     /// Where the other end is gone.
-    pub(crate) fn write_piece(&mut self, piece: &Piece<'_>) -> io::Result<()> {
+    pub(crate) fn write_piece(&mut self, piece: &Piece<'_>, waiting: Waiting) -> io::Result<Sent> {
+        // What the application left unread of the request is read behind its answer.
+        let may_wait = piece.data.len() > AT_ONCE_BYTES || piece.last && self.body_left > 0;
+        if may_wait && waiting == Waiting::Refused {
+            return Ok(Sent::WouldWait);
+        }
         let limit = usize::try_from(MAX_PAYLOAD_BYTES).unwrap_or(usize::MAX);
         let mut frames: Vec<([u8; 5], &[u8])> = Vec::with_capacity(3);
         if let Some(head) = piece.head {
@@ -132,7 +153,7 @@ impl Connection {
         if piece.last {
             frames.push((header(FrameKind::End, b"")?, b""));
         }
-        self.write_frames(&frames, None)
+        self.write_frames(&frames, None, waiting)
     }
 
     /// Writes the head of the answer, and the file that is its body.
@@ -144,67 +165,68 @@ impl Connection {
         head: &[u8],
         file: &OwnedFd,
         range: FileRange,
-    ) -> io::Result<()> {
+    ) -> io::Result<Sent> {
         let range = range.encode();
         let frames = [
             (header(FrameKind::Head, head)?, head),
             (header(FrameKind::File, &range)?, &range[..]),
         ];
-        self.write_frames(&frames, Some(file))
+        self.write_frames(&frames, Some(file), Waiting::Allowed)
     }
 
     /// Writes that the answer will never be complete.
     ///
     /// # Errors
     /// Where the other end is gone.
-    pub(crate) fn write_abort(&mut self, reason: &str) -> io::Result<()> {
+    pub(crate) fn write_abort(&mut self, reason: &str) -> io::Result<Sent> {
         let limit = usize::try_from(MAX_PAYLOAD_BYTES).unwrap_or(usize::MAX);
         let reason = reason.as_bytes().get(..limit).unwrap_or(reason.as_bytes());
-        self.write_frames(&[(header(FrameKind::Abort, reason)?, reason)], None)
+        let frames = [(header(FrameKind::Abort, reason)?, reason)];
+        self.write_frames(&frames, None, Waiting::Allowed)
     }
 
-    /// Writes frames; a descriptor goes with their first byte.
+    /// Writes frames, but for what was sent of them before; a descriptor goes with their first byte.
     fn write_frames(
         &mut self,
         frames: &[([u8; 5], &[u8])],
         mut descriptor: Option<&OwnedFd>,
-    ) -> io::Result<()> {
+        waiting: Waiting,
+    ) -> io::Result<Sent> {
         let mut slices: Vec<IoSlice<'_>> = frames
             .iter()
             .flat_map(|(header, payload)| [IoSlice::new(header), IoSlice::new(payload)])
             .collect();
         let mut slices = slices.as_mut_slice();
-        IoSlice::advance_slices(&mut slices, 0);
+        IoSlice::advance_slices(&mut slices, self.sent);
         while !slices.is_empty() {
-            let written = match descriptor {
-                None => self.stream.write_vectored(slices),
-                Some(descriptor) => send_with(&self.stream, slices, descriptor),
-            };
-            match written {
+            match send_with(&self.stream, slices, descriptor, waiting) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     descriptor = None;
+                    self.sent += written;
                     IoSlice::advance_slices(&mut slices, written);
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if waiting == Waiting::Refused => return Ok(Sent::WouldWait),
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        self.sent = 0;
+        Ok(Sent::Taken)
     }
 
     /// Reads until `buffer` holds `size` bytes; false where the connection ends before.
-    fn fill_to(&mut self, size: usize) -> io::Result<bool> {
+    fn fill_to(&mut self, size: usize, waiting: Waiting) -> io::Result<bool> {
+        let flags = match waiting {
+            Waiting::Allowed => RecvFlags::empty(),
+            Waiting::Refused => RecvFlags::DONTWAIT,
+        };
         while self.buffer.len() < size {
-            let filled = self.buffer.len();
-            self.buffer.resize(filled + READ_BYTES, 0);
-            let read = self.stream.read(self.buffer.get_mut(filled..).unwrap_or_default());
-            self.buffer.truncate(filled + read.as_ref().copied().unwrap_or(0));
-            match read {
-                Ok(0) => return Ok(false),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            self.buffer.reserve(READ_BYTES);
+            match recv(&self.stream, spare_capacity(&mut self.buffer), flags) {
+                Ok((0, _)) => return Ok(false),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(true)
@@ -215,13 +237,18 @@ impl Connection {
 fn send_with(
     stream: &UnixStream,
     parts: &[IoSlice<'_>],
-    descriptor: &OwnedFd,
-) -> io::Result<usize> {
+    descriptor: Option<&OwnedFd>,
+    waiting: Waiting,
+) -> rustix::io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [descriptor.as_fd()];
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    Ok(sendmsg(stream, parts, &mut control, SendFlags::NOSIGNAL)?)
+    let descriptors = descriptor.map(|descriptor| [descriptor.as_fd()]);
+    if let Some(descriptors) = &descriptors {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    let mut flags = SendFlags::NOSIGNAL;
+    flags.set(SendFlags::DONTWAIT, waiting == Waiting::Refused);
+    sendmsg(stream, parts, &mut control, flags)
 }
 
 /// A socket with a timeout is interrupted by signals.

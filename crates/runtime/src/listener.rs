@@ -11,11 +11,11 @@ use std::time::Duration;
 use onebox_uwsgi::{FileRange, Vars, key};
 use pyo3::Python;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Waiting};
 use crate::errors::write_to_stderr;
 use crate::host::{Answer, Body, Gone, Host, Incoming, Piece, Sent};
 
@@ -92,16 +92,21 @@ impl Server {
         }
     }
 
-    /// Waits for one event and says what it is about.
-    fn wait(&self) -> io::Result<u64> {
+    /// Takes one event and says what it is about; `None`: there is none now.
+    fn event(&self, waiting: Waiting) -> io::Result<Option<u64>> {
+        let limit = match waiting {
+            Waiting::Allowed => None,
+            Waiting::Refused => Some(&Timespec { tv_sec: 0, tv_nsec: 0 }),
+        };
         let mut events: [Event; 1] =
             [Event { flags: EventFlags::empty(), data: EventData::new_u64(OVER) }];
         loop {
-            match epoll::wait(&self.epoll, &mut events, None) {
+            match epoll::wait(&self.epoll, &mut events, limit) {
+                Ok(0) if waiting == Waiting::Refused => return Ok(None),
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => {
                     let [event] = events;
-                    return Ok(event.data.u64());
+                    return Ok(Some(event.data.u64()));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -180,43 +185,62 @@ enum Known {
 }
 
 impl Host for Arc<Server> {
+    /// The GIL is kept where the next request is here already: to give it up between two requests would hand it to another thread
+    /// that has one, and cost a change of threads for each.
     fn receive(&self, py: Python<'_>) -> Option<Incoming> {
-        py.detach(|| self.next_request())
+        let event = self.event(Waiting::Refused).ok().flatten();
+        let incoming = event.and_then(|event| self.request_of(event, Waiting::Refused));
+        incoming.or_else(|| py.detach(|| self.next_request(event)))
     }
 }
 
 impl Server {
-    fn next_request(self: &Arc<Self>) -> Option<Incoming> {
+    /// Waits for the next request; an event that was taken already comes first.
+    fn next_request(self: &Arc<Self>, mut taken: Option<u64>) -> Option<Incoming> {
         loop {
-            match self.wait().ok()? {
+            let event = match taken.take() {
+                Some(event) => event,
+                None => self.event(Waiting::Allowed).ok()??,
+            };
+            match event {
                 OVER => return None,
                 LISTENER => self.accept(),
                 token => {
-                    let taken = self.state().idle.remove(&token);
-                    let request = taken.and_then(|mut connection| {
-                        // What is wrong with a connection ends it; the proxy sees that.
-                        let vars = connection.read_request().ok().flatten()?;
-                        Some((vars, connection))
-                    });
-                    let Some((vars, connection)) = request else {
-                        let state = self.state();
-                        self.end_when_empty(&state);
-                        continue;
-                    };
-                    let exchange = Arc::new(Exchange {
-                        server: Arc::clone(self),
-                        token,
-                        connection: Mutex::new(Some(connection)),
-                    });
-                    return Some(Incoming {
-                        time_left: time_left(&vars),
-                        vars: Arc::new(vars),
-                        body: Box::new(SocketBody(Arc::clone(&exchange))),
-                        answer: Box::new(SocketAnswer(exchange)),
-                    });
+                    let incoming = self.request_of(token, Waiting::Allowed);
+                    if incoming.is_some() {
+                        return incoming;
+                    }
+                    let state = self.state();
+                    self.end_when_empty(&state);
                 }
             }
         }
+    }
+
+    /// The request of an idle connection; `None` where it has none. What is wrong with a connection ends it, and the proxy sees that;
+    /// one whose request is still to come stays where waiting was refused.
+    fn request_of(self: &Arc<Self>, token: u64, waiting: Waiting) -> Option<Incoming> {
+        let mut connection = self.state().idle.remove(&token)?;
+        let vars = match connection.read_request(waiting) {
+            Err(error)
+                if waiting == Waiting::Refused && error.kind() == io::ErrorKind::WouldBlock =>
+            {
+                self.state().idle.insert(token, connection);
+                return None;
+            }
+            read => read.ok().flatten()?,
+        };
+        let exchange = Arc::new(Exchange {
+            server: Arc::clone(self),
+            token,
+            connection: Mutex::new(Some(connection)),
+        });
+        Some(Incoming {
+            time_left: time_left(&vars),
+            vars: Arc::new(vars),
+            body: Box::new(SocketBody(Arc::clone(&exchange))),
+            answer: Box::new(SocketAnswer(exchange)),
+        })
     }
 }
 
@@ -245,20 +269,20 @@ impl Exchange {
     fn write(
         &self,
         last: bool,
-        write: impl FnOnce(&mut Connection) -> io::Result<()>,
-    ) -> Result<(), Gone> {
+        write: impl FnOnce(&mut Connection) -> io::Result<Sent>,
+    ) -> Result<Sent, Gone> {
         let mut guard = self.connection();
         let mut connection = guard.take().ok_or(Gone)?;
-        write(&mut connection).map_err(|_| Gone)?;
-        if !last {
+        let sent = write(&mut connection).map_err(|_| Gone)?;
+        if !last || sent == Sent::WouldWait {
             *guard = Some(connection);
-            return Ok(());
+            return Ok(sent);
         }
         drop(guard);
         if let Ok(true) = connection.drain_body() {
             self.server.watch(connection, Known::As(self.token));
         }
-        Ok(())
+        Ok(sent)
     }
 }
 
@@ -276,16 +300,17 @@ impl Body for SocketBody {
 }
 
 impl Answer for SocketAnswer {
-    fn try_send(&mut self, _: &Piece<'_>) -> Result<Sent, Gone> {
-        Ok(Sent::WouldWait)
+    fn try_send(&mut self, piece: &Piece<'_>) -> Result<Sent, Gone> {
+        self.0.write(piece.last, |connection| connection.write_piece(piece, Waiting::Refused))
     }
 
     fn send(&mut self, piece: &Piece<'_>) -> Result<(), Gone> {
-        self.0.write(piece.last, |connection| connection.write_piece(piece))
+        let write = |connection: &mut Connection| connection.write_piece(piece, Waiting::Allowed);
+        self.0.write(piece.last, write).map(drop)
     }
 
     fn send_file(&mut self, head: &[u8], file: OwnedFd, range: FileRange) -> Result<(), Gone> {
-        self.0.write(false, |connection| connection.write_file(head, &file, range))
+        self.0.write(false, |connection| connection.write_file(head, &file, range)).map(drop)
     }
 
     fn abort(&mut self, reason: &str) {
