@@ -1,8 +1,9 @@
 //! Files that become shorter while they are sent.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 
 use crate::harness::{DEADLINE, SiteFolder, TestBox};
 
@@ -31,10 +32,25 @@ fn read_while_emptied(address: SocketAddr, path: &str, file: &File) -> u64 {
     }
 }
 
+/// The same with curl, which has to see that the answer is not whole.
+fn fetch_while_emptied(arguments: &[&str], url: &str, file: &File) -> u64 {
+    file.set_len(SIZE).unwrap();
+    let mut command = Command::new("curl");
+    command.args(["-sSfkN", "--max-time", "60"]).args(arguments).arg(url);
+    let mut client = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut body = client.stdout.take().unwrap();
+    let mut seen = vec![0; 100_000];
+    body.read_exact(&mut seen).unwrap();
+    file.set_len(0).unwrap();
+    let count = seen.len() as u64 + io::copy(&mut body, &mut io::sink()).unwrap();
+    assert!(!client.wait().unwrap().success(), "{url} {arguments:?}: {count} bytes are no error");
+    count
+}
+
 #[test]
 fn an_answer_is_cut_where_its_file_became_shorter() {
     for isolation in ["embedded", "process"] {
-        let appliance = TestBox::start();
+        let appliance = TestBox::start_with_tls();
         let site = SiteFolder::fixture("shrinking");
         let settings = "persist = ['kept']\n[static]\n'/static' = 'kept'\n";
         site.write("onebox.toml", &format!("isolation = '{isolation}'\n{settings}"));
@@ -45,6 +61,16 @@ fn an_answer_is_cut_where_its_file_became_shorter() {
         for path in ["/static/large.bin", "/file"] {
             let count = read_while_emptied(appliance.http, path, &file);
             assert!(count < SIZE, "{path} ({isolation}): {count} bytes");
+            let plain = format!("http://localhost:{}{path}", appliance.http.port());
+            let encrypted = format!("https://localhost:{}{path}", appliance.https.unwrap().port());
+            for (version, url) in [
+                ("--http2-prior-knowledge", &plain),
+                ("--http1.1", &encrypted),
+                ("--http2", &encrypted),
+            ] {
+                let count = fetch_while_emptied(&[version], url, &file);
+                assert!(count < SIZE, "{url} {version} ({isolation}): {count} bytes");
+            }
         }
     }
 }

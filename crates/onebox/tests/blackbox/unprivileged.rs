@@ -258,14 +258,26 @@ fn a_strict_mask_closes_no_release_and_stays_the_sites_own() {
     command.args(["serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     as_it_comes(&mut command);
     let appliance = TestBox::start_as(command, None);
+    let ours = json!([user().uid, user().gid]);
     let site = SiteFolder::fixture("properties");
     site.write("static/a.txt", "a file");
     site.write("onebox.toml", "persist = ['kept']\n[static]\n'/static' = 'static'\n");
     appliance.deploy(site.path()).ok();
-    let held = asked(&appliance, "at=kept");
-    assert_eq!((&held["umask"], &held["written"]), (&json!("077"), &json!(["written"])), "{held}");
-    assert_eq!(held["user"], json!([user().uid, user().gid]), "{held}");
-    assert_eq!(get(appliance.http, "localhost", "/static/a.txt").text(), "a file");
+    let is_well = || {
+        let held = asked(&appliance, "at=kept");
+        assert_eq!(held["written"], json!(["written"]), "{held}");
+        assert_eq!((&held["umask"], &held["user"]), (&json!("077"), &ours), "{held}");
+        assert_eq!(get(appliance.http, "localhost", "/static/a.txt").text(), "a file");
+    };
+    is_well();
+    // The program that it becomes has the mask as it was given too: what lives on, and what is made from then on.
+    appliance.signal(Signal::USR2);
+    appliance.wait_for_line(" upgraded");
+    is_well();
+    appliance.deploy(site.path()).ok();
+    is_well();
+    let umask = fs::read_to_string(format!("/proc/{}/status", appliance.engine_pid())).unwrap();
+    assert!(umask.contains("\nUmask:\t0077\n"), "{umask}");
 }
 
 #[test]
