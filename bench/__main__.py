@@ -8,13 +8,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import adapting, footprint, home_lab, idle, machine, neighbours, report
+from bench import adapting, footprint, home_lab, idle, machine, neighbours, report, watched
 from bench.load import Load
 from bench.rounds import measure
 from bench.servers import Tools
 from bench.workloads import WORKLOADS, Workload
 
 IDLE = "idle"
+WATCHED = "watched"
+GROWTH = "growth"
+OTHERS = (IDLE, WATCHED, GROWTH)
 
 
 def main() -> None:
@@ -41,11 +44,18 @@ def main() -> None:
             parts.append(report.neighbours_table(disturbed))
             targets += report.neighbours_targets(disturbed)
             say(parts[-1])
+        if not asked.workload or WATCHED in asked.workload:
+            seen = watched.measure_watched(tools, folder, load, asked.rounds)
+            parts.append(report.watched_text(seen))
+            targets += report.watched_targets(seen)
+            say(parts[-1])
+        if not asked.workload or GROWTH in asked.workload:
             adapted = adapting.measure_adapting(tools, folder, load, asked.rounds)
             at_home = home_lab.measure_home_lab(tools, folder)
             parts.append(report.growth_and_sleep(adapted, at_home))
             targets += report.growth_and_sleep_targets(adapted, at_home)
             say(parts[-1])
+        if not asked.workload:
             rests = footprint.servers_at_rest(tools, folder, asked.rounds)
             appliance = footprint.appliance_with_flask(tools, folder, asked.rounds)
             parts.append(report.footprint_tables(rests, appliance))
@@ -64,7 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=3, help="of load in each turn [3]")
     parser.add_argument("--connections", type=int, default=32, help="at the same time [32]")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
-    parser.add_argument("workload", nargs="*", help=f"parts of the names of some workloads only, or {IDLE}")
+    parser.add_argument("workload", nargs="*", help=f"parts of the names of some workloads only, or {', '.join(OTHERS)}")
     asked = parser.parse_args()
     if asked.write and asked.workload:
         parser.error("--write takes the whole run: name no workloads")
@@ -76,8 +86,8 @@ def chosen(words: list[str]) -> list[Workload]:
     if not words:
         return list(WORKLOADS)
     named = [one for one in WORKLOADS if any(word.lower() in one.name.lower() for word in words)]
-    if not named and IDLE not in words:
-        sys.exit(f"no such workload; there are: {IDLE}, {', '.join(one.name for one in WORKLOADS)}")
+    if not named and not any(word in OTHERS for word in words):
+        sys.exit(f"no such workload; there are: {', '.join([*OTHERS, *(one.name for one in WORKLOADS)])}")
     return named
 
 
