@@ -60,14 +60,20 @@ pub enum Notice {
 }
 
 /// What a process does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Requests that were begun since it started.
     pub requests: u64,
     /// Requests that its threads serve now.
     pub running: u64,
+    /// The one of these that was begun first.
+    #[serde(default)]
+    pub oldest: Option<ToldRequest>,
     /// How long a thread waits for the GIL, in microseconds: the mean of what was tried since the last time.
     pub gil_wait_us: u64,
+    /// How much of the time a thread that serves requests wants the interpreter, in percent.
+    #[serde(default)]
+    pub busy_percent: u64,
 }
 
 /// One exception.
@@ -161,9 +167,17 @@ mod tests {
         assert_eq!(Notice::parse(&freed), Some(Notice::Freed(request())));
         let stalled = Notice::Stalled { waited_ms: 500 };
         assert_eq!(Notice::parse(r#"{"notice":"stalled","waited_ms":500}"#), Some(stalled));
-        let usage = Usage { requests: 7, running: 2, gil_wait_us: 5000 };
-        let line = r#"{"notice":"usage","requests":7,"running":2,"gil_wait_us":5000}"#;
-        assert_eq!(Notice::parse(line), Some(Notice::Usage(usage)));
+        let usage = Usage {
+            requests: 7,
+            running: 2,
+            oldest: Some(request()),
+            gil_wait_us: 5000,
+            busy_percent: 93,
+        };
+        let line = format!(
+            r#"{{"notice":"usage","requests":7,"running":2,"oldest":{{{members}}},"gil_wait_us":5000,"busy_percent":93}}"#
+        );
+        assert_eq!(Notice::parse(&line), Some(Notice::Usage(usage)));
         assert_eq!(Notice::parse(r#"{"ready":true}"#), None);
     }
 }

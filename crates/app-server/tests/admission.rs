@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use harness::{Play, Scene, get};
+use onebox_app_server::Notice;
 
 const SCENES: [(&str, Play); 1] = [("crowd", a_saturated_interpreter_is_left_to_few)];
 const THREADS: u16 = 6;
@@ -33,7 +34,7 @@ fn threads_rest_while_they_would_only_fight_for_the_gil() {
     harness::play_both(&harness::pythons().pop().unwrap(), &spec, scene);
 }
 
-fn a_saturated_interpreter_is_left_to_few(scene: Scene) {
+fn a_saturated_interpreter_is_left_to_few(mut scene: Scene) {
     let all = usize::from(THREADS);
     // On a machine with much else to do more than one of them is let in now and then.
     let few = 1..=all / 2;
@@ -45,6 +46,9 @@ fn a_saturated_interpreter_is_left_to_few(scene: Scene) {
     // They run beside each other, so that more than one is let in, however many processors there are.
     let seen = counts_under_load(&scene, "/digest", |(most, _)| *most >= 2);
     assert!(seen.last().is_some_and(|(most, _)| *most >= 2), "{seen:?}");
+    // `processes = "auto"` goes by this.
+    scene.wait_for(|told| matches!(told, Notice::Usage(usage) if usage.busy_percent >= 90));
+    scene.wait_for(|told| matches!(told, Notice::Usage(usage) if usage.busy_percent == 0));
 }
 
 /// Counts of how many were served at once at most, and how many at all, under load and until there is one like that.

@@ -207,7 +207,7 @@ pub enum IsolationChoice {
 pub enum Processes {
     /// So many.
     Fixed(u16),
-    /// One, and up to one for each core while requests wait for the GIL.
+    /// One, and up to one for each core while the interpreters have no more to give.
     Auto,
 }
 

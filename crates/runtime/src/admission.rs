@@ -132,6 +132,8 @@ pub(crate) struct Gatekeeper {
     running: f64,
     demand: f64,
     duration: Duration,
+    /// How many served when it was last looked.
+    serving: usize,
     try_at: Instant,
 }
 
@@ -146,6 +148,7 @@ impl Gatekeeper {
             running: 0.0,
             demand: 0.0,
             duration: Duration::ZERO,
+            serving: 0,
             try_at: now,
         }
     }
@@ -181,10 +184,17 @@ impl Gatekeeper {
         now + CALM_TICK
     }
 
+    /// How much of its time somebody wants the interpreter, in percent. Threads that run beside each other do without it.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
+    pub(crate) fn busy_percent(&self) -> u64 {
+        let is_parallel = self.serving > 1 && self.runs_beside(self.serving);
+        if is_parallel { 0 } else { (100.0 * self.demand.min(1.0)) as u64 }
+    }
+
     /// No request runs: all may serve the next ones.
     pub(crate) fn rest(&mut self) {
         self.admission.set_limit(self.admission.threads);
-        (self.running, self.demand, self.duration) = (0.0, 0.0, Duration::ZERO);
+        (self.running, self.demand, self.duration, self.serving) = (0.0, 0.0, Duration::ZERO, 0);
     }
 
     fn measure(&mut self, elapsed: Duration, inside: &[&Arc<Seat>], serving: usize, begun: u64) {
@@ -201,6 +211,7 @@ impl Gatekeeper {
         self.running = self.running.midpoint(share(ran));
         self.demand = self.demand.midpoint(share(ran + waited));
         let requests = u32::try_from(begun - self.begun).unwrap_or(u32::MAX).max(1);
+        self.serving = serving;
         let serving = u32::try_from(serving).unwrap_or(u32::MAX);
         self.duration = (self.duration + elapsed * serving / requests) / 2;
         (self.before, self.begun) = (now, begun);
@@ -217,7 +228,7 @@ impl Gatekeeper {
             (limit as f64 * (1.0 - self.demand)).ceil() as usize
         } else if self.demand < SATURATED {
             0
-        } else if self.running < PARALLEL * serving as f64 {
+        } else if !self.runs_beside(serving) {
             self.try_at = now + TRY_EVERY;
             let limit = limit.min(serving);
             return (limit - (limit / 8).max(1)).max(1);
@@ -225,6 +236,12 @@ impl Gatekeeper {
             usize::from(serving > 1 || now >= self.try_at)
         };
         (limit + more).min(self.admission.threads)
+    }
+
+    /// Whether so many threads run beside each other.
+    #[expect(clippy::cast_precision_loss, reason = "a number of threads")]
+    fn runs_beside(&self, serving: usize) -> bool {
+        self.running >= PARALLEL * serving as f64
     }
 }
 

@@ -26,8 +26,22 @@ pub(crate) enum Notice {
     Unstalled { waited: Duration },
     /// Only a fresh process helps.
     Wedged { reason: String },
-    /// So many requests were begun and so many run; threads wait so long for the GIL.
-    Usage { requests: u64, running: u64, gil_wait: Duration },
+    /// What the process does.
+    Usage(Usage),
+}
+
+/// What the process does.
+pub(crate) struct Usage {
+    /// Requests that were begun.
+    pub(crate) requests: u64,
+    /// Those that run.
+    pub(crate) running: u64,
+    /// The one of these that was begun first.
+    pub(crate) oldest: Option<Task>,
+    /// How long threads wait for the GIL.
+    pub(crate) gil_wait: Duration,
+    /// How much of the time somebody wants the interpreter.
+    pub(crate) busy_percent: u64,
 }
 
 /// A request whose application raised an exception, or answered with a status of 500 or above.
@@ -67,13 +81,20 @@ impl Notice {
             Self::Wedged { reason } => {
                 format!("{{\"notice\":\"wedged\",\"reason\":{}}}\n", json_string(reason))
             }
-            Self::Usage { requests, running, gil_wait } => {
-                let gil_wait_us = gil_wait.as_micros();
-                format!(
-                    "{{\"notice\":\"usage\",\"requests\":{requests},\"running\":{running},\"gil_wait_us\":{gil_wait_us}}}\n"
-                )
-            }
+            Self::Usage(usage) => usage.to_json(),
         }
+    }
+}
+
+impl Usage {
+    fn to_json(&self) -> String {
+        let Self { requests, running, oldest, gil_wait, busy_percent } = self;
+        let gil_wait_us = gil_wait.as_micros();
+        let oldest = oldest.as_ref().map(|task| format!("{{{}}}", members(task)));
+        let oldest = oldest.unwrap_or_else(|| "null".to_owned());
+        format!(
+            "{{\"notice\":\"usage\",\"requests\":{requests},\"running\":{running},\"oldest\":{oldest},\"gil_wait_us\":{gil_wait_us},\"busy_percent\":{busy_percent}}}\n"
+        )
     }
 }
 

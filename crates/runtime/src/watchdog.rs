@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use crate::admission::{Admission, Gatekeeper};
 use crate::blocked;
 use crate::heart::{Heart, Look, Order};
-use crate::notice::Notice;
+use crate::notice::{self, Notice};
 use crate::seats::{Seat, Seats, Task};
 use crate::spec::Deadlines;
 use crate::stack::{Stacks, place};
@@ -69,8 +69,8 @@ struct Watchdog {
 
 /// What was told of what the process does.
 struct Usage {
-    /// Requests that were begun, and that ran.
-    told: (u64, u64),
+    /// Requests that were begun, and that ran; how busy the interpreter was.
+    told: (u64, u64, u64),
     at: Instant,
 }
 
@@ -94,7 +94,7 @@ struct Stall {
 /// Starts the watchdog of this process.
 pub(crate) fn start(py: Python<'_>, parts: Parts) -> PyResult<()> {
     let stacks = Stacks::install(py)?;
-    let usage = Usage { told: (0, 0), at: Instant::now() };
+    let usage = Usage { told: (0, 0, 0), at: Instant::now() };
     let gatekeeper = Gatekeeper::new(Arc::clone(&parts.admission));
     let watchdog = Watchdog {
         parts,
@@ -119,9 +119,11 @@ impl Watchdog {
             let now = Instant::now();
             let next = self.look(now);
             let rests = begun == begun_before && next.is_none();
-            self.tell_usage(now, begun, rests);
             if rests {
                 self.gatekeeper.rest();
+            }
+            self.tell_usage(now, begun, rests);
+            if rests {
                 seats.wait_for_work(begun);
             } else {
                 // Who serves a request now and then is not woken for each.
@@ -163,14 +165,17 @@ impl Watchdog {
         if !is_due {
             return;
         }
-        let busy = self.parts.seats.all().iter().filter(|seat| seat.task().is_some()).count();
-        let running = u64::try_from(busy).unwrap_or(u64::MAX);
+        let tasks: Vec<_> = self.parts.seats.all().iter().filter_map(|seat| seat.task()).collect();
+        let running = u64::try_from(tasks.len()).unwrap_or(u64::MAX);
+        let oldest = tasks.into_iter().min_by_key(|task| task.began);
         let gil_wait = self.parts.heart.mean_wait(now);
-        if running == 0 && self.usage.told == (requests, running) {
+        let busy_percent = self.gatekeeper.busy_percent();
+        if running == 0 && self.usage.told == (requests, running, busy_percent) {
             return;
         }
-        self.parts.teller.tell(Notice::Usage { requests, running, gil_wait });
-        self.usage = Usage { told: (requests, running), at: now };
+        let usage = notice::Usage { requests, running, oldest, gil_wait, busy_percent };
+        self.parts.teller.tell(Notice::Usage(usage));
+        self.usage = Usage { told: (requests, running, busy_percent), at: now };
     }
 
     /// A process that was stopped, or a machine that was, is not to blame the application for it.

@@ -171,8 +171,8 @@ fn a_site_without_requests_sleeps_and_the_next_one_wakes_it() {
     assert_eq!(get(appliance.http, "localhost", "/").status, 200);
 }
 
-#[test]
-fn processes_come_while_requests_wait_for_the_gil_and_go_again() {
+/// Processes come while many ask for `path`, and go again.
+fn grows_by(path: &str) {
     if available_parallelism().unwrap().get() < 2 {
         eprintln!("SKIPPED: `processes = \"auto\"` stays at one on a machine with one core");
         return;
@@ -187,9 +187,19 @@ fn processes_come_while_requests_wait_for_the_gil_and_go_again() {
     assert_eq!(count(&appliance.site("recycled")), 1);
     let visitors = visitors(&appliance);
     let busy: Vec<_> =
-        (0..6).map(|_| Poller::keep_alive(appliance.http, "localhost", "/burn")).collect();
+        (0..6).map(|_| Poller::keep_alive(appliance.http, "localhost", path)).collect();
     appliance.wait_for_site("recycled", |site| count(site) >= 2);
     assert!(are_well(busy) >= 1);
     appliance.wait_for_site("recycled", |site| count(site) == 1);
     assert!(are_well(visitors) >= 2, "both processes served");
+}
+
+#[test]
+fn processes_come_while_requests_wait_for_the_gil_and_go_again() {
+    grows_by("/burn");
+}
+
+#[test]
+fn processes_come_while_short_requests_wait_for_each_other_and_go_again() {
+    grows_by("/short");
 }

@@ -378,7 +378,7 @@ impl Generation {
 
     /// What its application does, as it told last.
     pub(crate) fn usage(&self) -> Usage {
-        self.heard.borrow().usage
+        self.heard.borrow().usage.clone()
     }
 
     /// How the servers of a site's upstreams are, as it told last.

@@ -253,16 +253,18 @@ impl Crew {
             running: 0,
             in_flight: load.in_flight,
             gil_wait: Duration::ZERO,
+            busy_percent: 0,
             has_room: true,
         };
         let mut largest = 0;
         for worker in &workers {
             let now = worker.now.lock();
             let Some(about) = &now.process else { continue };
-            let usage = about.heard.borrow().usage;
+            let usage = &about.heard.borrow().usage;
             second.begun += usage.requests;
             second.running += usage.running;
             second.gil_wait += Duration::from_micros(usage.gil_wait_us);
+            second.busy_percent += usage.busy_percent;
             largest = largest.max(resident_bytes(about.process.pid()).unwrap_or(0));
         }
         second.gil_wait =
@@ -275,7 +277,7 @@ impl Crew {
         self.log(&match wanted {
             0 => "the site sleeps until the next request".to_owned(),
             more if more > second.processes => {
-                format!("requests wait for the GIL: {more} processes from now on")
+                format!("its interpreters have no more to give: {more} processes from now on")
             }
             1 => "one process is enough from now on".to_owned(),
             fewer => format!("{fewer} processes are enough from now on"),

@@ -165,7 +165,7 @@ impl Life {
 
     /// What it said last of what it does.
     pub(super) fn usage(&self) -> Usage {
-        self.heard.borrow().usage
+        self.heard.borrow().usage.clone()
     }
 
     /// After its end: waits until what it wrote last is written down.

@@ -1,5 +1,5 @@
-//! How many processes a site shall have: between one and the cores while requests wait for the GIL (`processes = "auto"`), none
-//! while nobody asks for anything (`idle`).
+//! How many processes a site shall have: between one and the cores while its interpreters have no more to give
+//! (`processes = "auto"`), none while nobody asks for anything (`idle`).
 //!
 //! Pure: it is told once a second what happens.
 
@@ -11,6 +11,11 @@ use onebox_config::site::Processes;
 const CONTENDED: Duration = Duration::from_millis(2);
 /// Below this there is room for what another process does: far enough from the other bound that one does not bring the other.
 const CALM: Duration = Duration::from_micros(500);
+/// From so busy on, in percent, an interpreter has no more to give. Requests that are short wait for each other then, and none of
+/// them for the GIL for long: threads that would fight for it are kept from it (`runtime/admission`).
+const FULL: u64 = 80;
+/// Where those that stay would be no busier than this they can do what all of them do now.
+const ROOMY: u64 = 60;
 /// So many contended seconds in a row are another process.
 const GROW_AFTER: u32 = 3;
 /// So many calm seconds in a row are one less.
@@ -43,6 +48,8 @@ pub(super) struct Second {
     pub(super) in_flight: u64,
     /// How long its threads wait for the GIL.
     pub(super) gil_wait: Duration,
+    /// How busy its interpreters are, all in all, in percent of one.
+    pub(super) busy_percent: u64,
     /// Whether the machine has memory for one more process.
     pub(super) has_room: bool,
 }
@@ -100,9 +107,11 @@ impl Scale {
     fn adapted(&mut self, second: &Second) -> u16 {
         let now = second.processes;
         // One request alone holds the GIL and waits for nobody.
-        let is_contended =
-            second.in_flight > u64::from(now) && second.running > 0 && second.gil_wait >= CONTENDED;
-        let is_calm = second.running == 0 || second.gil_wait <= CALM;
+        let waits_for_gil = second.running > 0 && second.gil_wait >= CONTENDED;
+        let is_full = second.busy_percent >= FULL * u64::from(now);
+        let is_contended = second.in_flight > u64::from(now) && (waits_for_gil || is_full);
+        let fits = second.busy_percent <= ROOMY * u64::from(now.saturating_sub(1));
+        let is_calm = fits && (second.running == 0 || second.gil_wait <= CALM);
         self.contended = if is_contended { self.contended + 1 } else { 0 };
         self.calm = if is_calm { self.calm + 1 } else { 0 };
         if self.contended >= GROW_AFTER && now < self.cores && second.has_room {
@@ -135,11 +144,18 @@ mod tests {
             let scale = Scale::new(processes, idle, 4, at);
             let processes = scale.at_start();
             let gil_wait = Duration::ZERO;
-            let (begun, running, in_flight, has_room) = (0, 0, 0, true);
-            Self {
-                scale,
-                second: Second { at, processes, begun, running, in_flight, gil_wait, has_room },
-            }
+            let (begun, running, in_flight, busy_percent, has_room) = (0, 0, 0, 0, true);
+            let second = Second {
+                at,
+                processes,
+                begun,
+                running,
+                in_flight,
+                gil_wait,
+                busy_percent,
+                has_room,
+            };
+            Self { scale, second }
         }
 
         fn run(&mut self, seconds: u32, change: impl Fn(&mut Second)) -> u16 {
@@ -191,6 +207,26 @@ mod tests {
             second.gil_wait = Duration::from_millis(1);
         };
         assert_eq!(site.run(1000, between), 2);
+    }
+
+    #[test]
+    fn a_full_interpreter_is_a_reason_and_what_fits_into_fewer_is_one_to_go_back() {
+        let mut site = Site::new(Processes::Auto, None);
+        // Short requests: nobody waits for the GIL for long.
+        let busy = |percent: u64| {
+            move |second: &mut Second| {
+                (second.running, second.in_flight) = (2, 8);
+                second.gil_wait = Duration::from_micros(200);
+                second.busy_percent = percent;
+            }
+        };
+        assert_eq!(site.run(100, busy(79)), 1);
+        assert_eq!(site.run(3, busy(80)), 2);
+        // The same work, by two.
+        assert_eq!(site.run(1000, busy(100)), 2);
+        assert_eq!(site.run(3, busy(190)), 3);
+        assert_eq!([site.run(20, busy(120)), site.run(1000, busy(61))], [2, 2]);
+        assert_eq!(site.run(20, busy(60)), 1);
     }
 
     #[test]

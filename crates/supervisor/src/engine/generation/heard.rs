@@ -73,7 +73,7 @@ impl Heard {
         loaded: Loaded::Waiting,
         draining: false,
         wedged: None,
-        usage: Usage { requests: 0, running: 0, gil_wait_us: 0 },
+        usage: Usage { requests: 0, running: 0, oldest: None, gil_wait_us: 0, busy_percent: 0 },
         upstreams: UpstreamHealth::new(),
         purged: (0, 0),
     };
