@@ -55,6 +55,8 @@ pub(crate) enum Verb {
     Serve(ServeArgs),
     /// Show the appliance and its sites
     Status(StatusArgs),
+    /// Watch the appliance and its sites, second by second
+    Top(TopArgs),
     /// Show which certificate answers to which host, and what is wrong with it; order one anew
     Cert(CertArgs),
     /// Have this machine believe the certificates of the box's own authority
@@ -196,6 +198,14 @@ pub(crate) struct StatusArgs {
     #[arg(value_name = "SITE")]
     pub(crate) site: Option<String>,
     /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `onebox top`
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// What there is to see now, as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -10,6 +10,7 @@ mod client;
 mod cmd;
 mod print;
 mod report;
+mod top;
 
 use std::process::ExitCode;
 

@@ -74,6 +74,12 @@ pub(crate) enum Failure {
     /// The command's own runtime.
     #[error("the command could not start")]
     Runtime(#[source] std::io::Error),
+    /// What is watched needs a terminal, and this is none.
+    #[error("there is no terminal to show it on")]
+    NoTerminal,
+    /// The terminal can't be had as it is needed.
+    #[error("the terminal can't be used")]
+    Terminal(#[source] std::io::Error),
     /// A password can't be read or hashed.
     #[error("no password: {0}")]
     Password(#[source] std::io::Error),
@@ -136,6 +142,7 @@ impl Failure {
             Self::Unconfirmed { site } => {
                 format!("`onebox rm {site} --yes` removes it without asking")
             }
+            Self::NoTerminal => "`onebox top --json` prints what there is to see".into(),
             Self::BrokenOff { .. } => "`onebox status` says what is live".into(),
             _ => return None,
         };

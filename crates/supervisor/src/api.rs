@@ -6,6 +6,7 @@ mod access;
 mod events;
 mod requests;
 mod routes;
+mod samples;
 mod series;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ pub use requests::{
     RequestsQuery,
 };
 pub use routes::{PhaseMeans, RouteFigures, RouteReport, RoutesQuery};
+pub use samples::{CurrentRequest, MachineSample, ProcessSample, Sample, SiteSample};
 pub use series::{
     BoxSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries, ResponseSeries,
     SeriesQuery, SiteSeries,
@@ -51,6 +53,9 @@ pub struct ApplianceStatus {
     /// Who got to no site since the supervisor started.
     #[serde(default)]
     pub dropped: DroppedClients,
+    /// What it did in the last second that was measured; `None` before the first one was.
+    #[serde(default)]
+    pub sample: Option<Sample>,
 }
 
 /// Clients that were sent away before they got to a site, by reason.
@@ -251,6 +256,12 @@ pub struct WorkerStatus {
     pub state: WorkerState,
     /// Requests that it began, as it told within the last second.
     pub requests: u64,
+    /// Those that it serves, as it told within the last second.
+    #[serde(default)]
+    pub running: u64,
+    /// The one of these that was begun first.
+    #[serde(default)]
+    pub current: Option<CurrentRequest>,
     /// How often a fresh process took the place of one under this name, since the release runs.
     pub recycles: u64,
     /// Why that happened last.
@@ -397,40 +408,6 @@ pub struct UrlExplanation {
     pub other_routes: Vec<String>,
     /// What is done, a step each, in order.
     pub steps: Vec<String>,
-}
-
-/// One `sample` event of `GET /api/v1/events` (server-sent events), each second.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-pub struct Sample {
-    /// When it was taken.
-    pub at_ms: i64,
-    /// Every site's share, by name.
-    pub sites: Vec<SiteSample>,
-    /// Memory of supervisor, engine and workers (PSS, else RSS).
-    pub memory_bytes: u64,
-    /// CPU of the same, as a share of one core.
-    pub cpu: f64,
-}
-
-/// One site's share of a [`Sample`], over the second before it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-pub struct SiteSample {
-    /// The site.
-    pub site: String,
-    /// Answers a second.
-    pub requests_per_s: f64,
-    /// Of these, served without Python.
-    pub static_per_s: f64,
-    /// Answers with a status of 500 or above, a second.
-    pub errors_per_s: f64,
-    /// The latency that half of the answers stayed under; 0 without any.
-    pub p50_ms: f64,
-    /// The same for 99 of 100.
-    pub p99_ms: f64,
-    /// Requests being served now.
-    pub in_flight: u64,
-    /// How long the threads of an embedded application have been waiting for the GIL, in milliseconds; 0: they are not.
-    pub gil_wait_ms: u64,
 }
 
 /// `GET /api/v1/sites/{name}/logs`: one line; with `follow`, each is a `line` event.

@@ -20,6 +20,7 @@ mod run;
 mod serve;
 mod status;
 pub(crate) mod token;
+mod top;
 mod trust;
 mod user;
 mod version;
@@ -64,6 +65,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
         match verb {
             Verb::Deploy(arguments) => deploy::deploy(&client, &config, arguments).await,
             Verb::Status(arguments) => status::status(&client, arguments).await,
+            Verb::Top(arguments) => top::top(&client, arguments).await,
             Verb::Cert(arguments) => cert::cert(&client, arguments).await,
             Verb::Autopsy(arguments) => autopsy::autopsy(&client, arguments).await,
             Verb::Logs(arguments) => logs::logs(&client, arguments).await,

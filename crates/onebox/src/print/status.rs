@@ -61,7 +61,7 @@ pub(crate) fn appliance(status: &ApplianceStatus, now_ms: i64) -> String {
 }
 
 /// Who got to no site; `None`: everybody did.
-fn dropped(clients: &DroppedClients) -> Option<String> {
+pub(crate) fn dropped(clients: &DroppedClients) -> Option<String> {
     let reasons = [
         (clients.malformed, "sent what is no request"),
         (clients.slow, "were too slow with it"),
@@ -192,7 +192,8 @@ pub(crate) fn certificate_line(certificate: &CertificateStatus) -> String {
     text
 }
 
-fn state(state: SiteState) -> &'static str {
+/// `running` and the like, of a site.
+pub(crate) fn state(state: SiteState) -> &'static str {
     match state {
         SiteState::Starting => "starting",
         SiteState::Running => "running",
@@ -203,7 +204,7 @@ fn state(state: SiteState) -> &'static str {
 }
 
 /// `running` and the like, of a worker.
-fn worker_state(state: WorkerState) -> &'static str {
+pub(crate) fn worker_state(state: WorkerState) -> &'static str {
     match state {
         WorkerState::Starting => "starting",
         WorkerState::Running => "running",
@@ -297,6 +298,8 @@ mod tests {
             threads: 4,
             state: WorkerState::Running,
             requests: 12,
+            running: 1,
+            current: None,
             recycles: 3,
             last_recycle: Some("it has served 5000 requests (`max-requests`)".into()),
         }
@@ -319,6 +322,7 @@ mod tests {
             engine: Some(EngineStatus { generation: 2, pid: 8, started_ms: 0, crashes: 0 }),
             sites: vec![blog()],
             dropped: DroppedClients { malformed: 12, flood: 2, ..DroppedClients::default() },
+            sample: None,
         };
         insta::assert_snapshot!(plain(&appliance(&status, 30_000)));
     }

@@ -62,6 +62,7 @@ mod signals;
 mod static_files;
 mod switching;
 mod tls;
+mod top;
 mod trust;
 mod under_systemd;
 mod unprivileged;

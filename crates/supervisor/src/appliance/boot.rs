@@ -127,6 +127,7 @@ impl Appliance {
             history,
             journal,
             events: broadcast::channel(EVENTS).0,
+            last_sample: Mutex::default(),
             shutdown: CancellationToken::new(),
             adopted: setup.fleet.map_or(0, |fleet| fleet.generations),
             started_ms: setup.fleet.map_or_else(now_ms, |fleet| fleet.started_ms),

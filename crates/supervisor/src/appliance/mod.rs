@@ -83,6 +83,8 @@ pub(crate) struct Appliance {
     pub(crate) journal: Arc<Journal>,
     pub(crate) history: Arc<History>,
     pub(crate) events: broadcast::Sender<Event>,
+    /// What the last second came to.
+    pub(crate) last_sample: Mutex<Option<Arc<Sample>>>,
     /// Cancelled when the appliance is to end.
     pub(crate) shutdown: CancellationToken,
     /// Whether it serves one folder in place and has no state.

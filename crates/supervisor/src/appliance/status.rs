@@ -5,8 +5,8 @@ use onebox_config::Hosts;
 use super::fallback::fallback_of;
 use super::{Appliance, OperationError, Running, Settings, SiteRelease};
 use crate::api::{
-    ApplianceStatus, CacheStatus, DroppedClients, EngineStatus, Explanation, Mode, Release,
-    SiteState, SiteStatus, UpstreamRoute, WorkerState, WorkerStatus,
+    ApplianceStatus, CacheStatus, CurrentRequest, DroppedClients, EngineStatus, Explanation, Mode,
+    Release, SiteState, SiteStatus, UpstreamRoute, WorkerState, WorkerStatus,
 };
 use crate::engine::{Generation, Loaded};
 use crate::listeners::ListenerSet;
@@ -43,6 +43,7 @@ impl Appliance {
             }),
             sites,
             dropped: self.dropped(),
+            sample: self.last_sample.lock().as_deref().cloned(),
         })
     }
 
@@ -263,19 +264,24 @@ fn workers(running: &Running, release: &SiteRelease, mode: Mode) -> Vec<WorkerSt
         engine.embedded.as_ref().is_some_and(|embedded| embedded.site == release.site)
     };
     let engine = running.engine.iter().find(embeds);
-    let worker = engine.map(|engine| WorkerStatus {
-        name: format!("engine.{}", engine.number),
-        pid: engine.pid(),
-        release: release.release.clone(),
-        started_ms: engine.started_ms,
-        threads: release.config.threads,
-        state: match engine.load_state() {
-            Loaded::Ready => WorkerState::Running,
-            Loaded::Waiting | Loaded::Failed(_) => WorkerState::Starting,
-        },
-        requests: engine.usage().requests,
-        recycles: 0,
-        last_recycle: None,
+    let worker = engine.map(|engine| {
+        let usage = engine.usage();
+        WorkerStatus {
+            name: format!("engine.{}", engine.number),
+            pid: engine.pid(),
+            release: release.release.clone(),
+            started_ms: engine.started_ms,
+            threads: release.config.threads,
+            state: match engine.load_state() {
+                Loaded::Ready => WorkerState::Running,
+                Loaded::Waiting | Loaded::Failed(_) => WorkerState::Starting,
+            },
+            requests: usage.requests,
+            running: usage.running,
+            current: usage.oldest.map(CurrentRequest::from),
+            recycles: 0,
+            last_recycle: None,
+        }
     });
     worker.into_iter().collect()
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use onebox_metrics::{HistogramSnapshot, SiteSnapshot, Snapshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::api::{Sample, SiteSample};
+use crate::api::{MachineSample, ProcessSample, Sample, SiteSample};
 use crate::appliance::{Appliance, Event};
 use crate::clock::now_ms;
 use crate::history::figures::{BoxFigures, ProcessFigures, SiteFigures, Tick};
@@ -50,8 +50,10 @@ pub(crate) async fn run(appliance: Arc<Appliance>) {
         let Ok((returned, taken)) = measured.await else { return };
         meters = returned;
         appliance.adapt_crews(&counted, taken.memory_available());
+        let sample = Arc::new(sample(&counted, &taken, lasted));
+        *appliance.last_sample.lock() = Some(Arc::clone(&sample));
         // Without a dashboard nobody listens, which is no error.
-        appliance.events.send(Event::Sample(Arc::new(sample(&counted, &taken, lasted)))).ok();
+        appliance.events.send(Event::Sample(sample)).ok();
         appliance.history.take(tick(&counted, taken, lasted));
     }
 }
@@ -115,12 +117,29 @@ fn tick(counted: &Snapshot, taken: Taken, lasted: Duration) -> Tick {
 
 fn sample(counted: &Snapshot, taken: &Taken, lasted: Duration) -> Sample {
     let seconds = lasted.as_secs_f64().max(0.001);
-    let cpu_us: u64 = taken.processes.values().map(|process| process.cpu_us).sum();
+    let share = |cpu_us| Duration::from_micros(cpu_us).as_secs_f64() / seconds;
+    let process = |(name, figures): (&String, &ProcessFigures)| ProcessSample {
+        process: name.clone(),
+        cpu: share(figures.cpu_us),
+        memory_bytes: figures.pss.max,
+    };
     Sample {
         at_ms: now_ms(),
         sites: counted.sites.iter().map(|(name, site)| site_sample(name, site, seconds)).collect(),
         memory_bytes: taken.processes.values().map(|process| process.pss.max).sum(),
-        cpu: Duration::from_micros(cpu_us).as_secs_f64() / seconds,
+        cpu: share(taken.processes.values().map(|process| process.cpu_us).sum()),
+        processes: taken.processes.iter().map(process).collect(),
+        machine: machine_sample(&taken.the_box),
+    }
+}
+
+/// What the history keeps as integers.
+fn machine_sample(figures: &BoxFigures) -> MachineSample {
+    MachineSample {
+        cpu: figures.cpu_ppm.max as f64 / 1e6,
+        memory_bytes: figures.memory.max,
+        memory_total_bytes: figures.memory_total,
+        load: figures.load.max as f64 / 1e3,
     }
 }
 
@@ -133,6 +152,7 @@ fn site_sample(name: &str, site: &SiteSnapshot, seconds: f64) -> SiteSample {
         static_per_s: rate(site.r#static),
         errors_per_s: rate(site.errors()),
         p50_ms: quantile_ms(&site.total, 0.5),
+        p95_ms: quantile_ms(&site.total, 0.95),
         p99_ms: quantile_ms(&site.total, 0.99),
         in_flight: site.in_flight,
         gil_wait_ms: site.gil_wait_ms,
@@ -166,12 +186,29 @@ mod tests {
         };
         let processes = [("engine", process(300_000, 7)), ("supervisor", process(100_000, 5))];
         let processes = processes.map(|(name, figures)| (name.to_owned(), figures)).into();
-        let taken = Taken { processes, the_box: BoxFigures::default() };
+        let gauge = |value| crate::history::figures::Gauge::over(value, 2);
+        let the_box = BoxFigures {
+            cpu_ppm: gauge(250_000),
+            memory: gauge(7),
+            memory_total: 9,
+            load: gauge(1_500),
+            ..BoxFigures::default()
+        };
+        let taken = Taken { processes, the_box };
         let site = SiteSnapshot { by_class: [0, 0, 6, 0, 0, 2], ..SiteSnapshot::default() };
         let drops = DropSnapshot { flood: 3, ..DropSnapshot::default() };
         let counted = Snapshot { sites: [("blog".to_owned(), site)].into(), drops };
         let sample = sample(&counted, &taken, Duration::from_secs(2));
         assert_eq!((sample.memory_bytes, sample.cpu), (12, 0.2));
+        let process = |process: &str, cpu, memory_bytes| ProcessSample {
+            process: process.to_owned(),
+            cpu,
+            memory_bytes,
+        };
+        assert_eq!(sample.processes, [process("engine", 0.15, 7), process("supervisor", 0.05, 5)]);
+        let machine =
+            MachineSample { cpu: 0.25, memory_bytes: 7, memory_total_bytes: 9, load: 1.5 };
+        assert_eq!(sample.machine, machine);
         assert_eq!((sample.sites[0].requests_per_s, sample.sites[0].errors_per_s), (4.0, 1.0));
         let tick = tick(&counted, taken, Duration::from_secs(2));
         let blog = &tick.sites["blog"];

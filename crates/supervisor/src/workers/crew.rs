@@ -16,7 +16,7 @@ use super::life::About;
 use super::memory::resident_bytes;
 use super::scale::{Scale, Second};
 use super::{CrewSpec, Past, VeteranData, WorkerContext};
-use crate::api::{WorkerState, WorkerStatus};
+use crate::api::{CurrentRequest, WorkerState, WorkerStatus};
 use crate::engine::protocol::WorkerData;
 use crate::engine::{LoadFailure, Loaded};
 use crate::logs::Source;
@@ -188,16 +188,21 @@ impl Crew {
                 Loaded::Waiting | Loaded::Failed(_) => WorkerState::Starting,
             };
             let now = worker.now.lock();
-            let status = |about: &About, state| WorkerStatus {
-                name: worker.name.clone(),
-                pid: about.process.pid(),
-                release: self.spec.release.clone(),
-                started_ms: about.started_ms,
-                threads: self.spec.spec.threads,
-                state,
-                requests: about.heard.borrow().usage.requests,
-                recycles: now.recycles,
-                last_recycle: now.last_recycle.clone(),
+            let status = |about: &About, state| {
+                let usage = about.heard.borrow().usage.clone();
+                WorkerStatus {
+                    name: worker.name.clone(),
+                    pid: about.process.pid(),
+                    release: self.spec.release.clone(),
+                    started_ms: about.started_ms,
+                    threads: self.spec.spec.threads,
+                    state,
+                    requests: usage.requests,
+                    running: usage.running,
+                    current: usage.oldest.map(CurrentRequest::from),
+                    recycles: now.recycles,
+                    last_recycle: now.last_recycle.clone(),
+                }
             };
             serving.extend(now.process.iter().map(|about| status(about, state)));
             let left = now.left.iter();
