@@ -44,11 +44,10 @@ fn did(site: &str, requests_per_s: f64, p95_ms: f64, errors_per_s: f64) -> Value
 fn snapshot() -> Snapshot {
     let current = json!({"method": "GET", "path": "/reports/\u{1b}[2J2026", "age_ms": 3_200});
     let process = |process: &str, cpu: f64, mb: u64| json!({"process": process, "cpu": cpu, "memory_bytes": mb << 20});
-    serde_json::from_value(json!({
+    let mut snapshot: Snapshot = serde_json::from_value(json!({
         "version": "0.1.0", "pid": 7, "started_ms": 0, "state_dir": "/var/lib/onebox",
         "http": ["0.0.0.0:80"], "https": ["0.0.0.0:443"], "admin": ["127.0.0.1:8081"],
         "engine": {"generation": 2, "pid": 8, "started_ms": 0, "crashes": 0},
-        "dropped": {"malformed": 3, "slow": 0, "handshake": 0, "flood": 0},
         "sites": [
             site("blog", "isolated", &[worker("blog.1", 4, current), worker("blog.2", 1, Value::Null)]),
             site("files", "static", &[]),
@@ -65,7 +64,9 @@ fn snapshot() -> Snapshot {
             {"at_ms": 7_100_000, "kind": "worker-crash", "site": "shop", "release": null, "text": "shop.1 ended:\nsignal 11"},
         ],
     }))
-    .unwrap()
+    .unwrap();
+    snapshot.status.dropped.malformed = 3;
+    snapshot
 }
 
 fn press(screen: &mut Screen, keys: &[KeyCode]) -> Next {
