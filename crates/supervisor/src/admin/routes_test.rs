@@ -174,7 +174,6 @@ async fn past_events_are_told_by_span_and_site() {
 #[tokio::test]
 async fn a_span_of_requests_that_is_none_is_refused() {
     let api = Api::new().await;
-    assert_eq!(api.get("/api/v1/requests?from_ms=1&to_ms=2").await.unwrap(), json!([]));
     for wrong in ["from_ms=2&to_ms=1", "from_ms=x", "before_ms=1"] {
         let refused = api.get(&format!("/api/v1/requests?{wrong}")).await.unwrap_err();
         assert_eq!(refused, StatusCode::BAD_REQUEST, "{wrong}");
