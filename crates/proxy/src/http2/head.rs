@@ -96,6 +96,8 @@ pub(super) fn read(
         framed = Fields { framing: Framing::Length(0), expects_continue: false, ..framed };
     }
     let content_length = match framed.framing {
+        // What follows has to be seen to be nothing: frames can say otherwise (RFC 9113 §8.1.1).
+        Framing::Length(0) if follows == Follows::Body => None,
         Framing::Length(size) => Some(size),
         Framing::Chunked => None,
     };
