@@ -18,8 +18,8 @@ use onebox_config::site::{
     SiteTls, SocketAddress, SocketOwner, Upstream, UwsgiSockets,
 };
 use onebox_config::{
-    Account, AcmeSettings, BoxConfig, BoxFlags, Clients, ConfigError, SiteConfig, group_number,
-    load_box, parse_site,
+    Account, AcmeSettings, BoxConfig, BoxFlags, Clients, ConfigError, Limits, SiteConfig,
+    group_number, load_box, parse_site,
 };
 
 fn annotated(name: &str) -> String {
@@ -299,8 +299,10 @@ fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
         ..default.acme
     };
     assert_eq!(shown.acme, expected);
+    let limits = Limits { max_connections_per_client: Some(200), ..default.limits };
+    assert_eq!(shown.limits, limits);
     assert_eq!(
-        (shown.admin, shown.limits, shown.keep_releases, shown.metrics, shown.log_budget),
-        (default.admin, default.limits, default.keep_releases, default.metrics, default.log_budget)
+        (shown.admin, shown.keep_releases, shown.metrics, shown.log_budget),
+        (default.admin, default.keep_releases, default.metrics, default.log_budget)
     );
 }
