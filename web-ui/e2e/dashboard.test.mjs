@@ -293,6 +293,22 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await page.getByText('create-token').first().waitFor();
   });
 
+  await step('an address is denied after it was tried out, and the rule removed', async () => {
+    await page.getByRole('link', { name: 'Box', exact: true }).click();
+    await page.getByRole('button', { name: 'Who looks for holes?' }).click();
+    await page.getByTestId('suggestions').waitFor();
+    await page.getByLabel('Address or network to deny').fill('203.0.113.9');
+    await page.getByLabel('Why it is denied').fill('scans');
+    await page.getByRole('button', { name: 'Deny…' }).click();
+    assert.match(await page.getByTestId('trial').innerText(), /would have refused \d+ requests?/);
+    await page.getByRole('button', { name: 'Deny', exact: true }).click();
+    const rule = page.locator('[data-rule="203.0.113.9"]');
+    assert.match(await rule.innerText(), /deny 203\.0\.113\.9\s+on all sites: scans/);
+    await page.getByRole('button', { name: 'Remove deny 203.0.113.9' }).click();
+    await page.getByRole('button', { name: 'Remove rule' }).click();
+    await rule.waitFor({ state: 'detached' });
+  });
+
   await step('a folder is put on line, and its site removed', async () => {
     const folder = join(await mkdtemp(join(tmpdir(), 'drop-')), 'dropped');
     await mkdir(join(folder, '.git'), { recursive: true });

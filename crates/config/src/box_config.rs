@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use self::sources::Surroundings;
 use crate::{Account, ConfigError};
 
+/// The file in the configuration folder.
+pub const BOX_FILE: &str = "box.toml";
+
 /// The configuration of the whole appliance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoxConfig {
@@ -33,6 +36,8 @@ pub struct BoxConfig {
     pub admin_hosts: Vec<String>,
     /// `listen.trusted-proxies` and its companions.
     pub clients: Clients,
+    /// `[access]`
+    pub access: AccessLists,
     /// `[acme]`
     pub acme: AcmeSettings,
     /// `[limits]`
@@ -58,6 +63,15 @@ pub struct Clients {
     pub header: ClientHeader,
     /// `proxy-protocol`: whether their connections begin with it.
     pub proxy_protocol: bool,
+}
+
+/// Addresses that are refused, and those that are let in all the same: `[access]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLists {
+    /// `allow`: they are never refused by a `deny` of the box
+    pub allow: Vec<IpNet>,
+    /// `deny`: they get 403
+    pub deny: Vec<IpNet>,
 }
 
 /// `client-header`

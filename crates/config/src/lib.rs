@@ -18,12 +18,14 @@ mod value;
 
 pub use accounts::{Account, group_number, user_number};
 pub use box_config::{
-    AcmeSettings, BoxConfig, BoxFlags, ClientHeader, Clients, Limits, MetricsSettings, load_box,
+    AccessLists, AcmeSettings, BOX_FILE, BoxConfig, BoxFlags, ClientHeader, Clients, Limits,
+    MetricsSettings, load_box,
 };
 pub use error::{ConfigError, Origin, Problem};
 pub use hosts::{Hosts, Nobody, Places, below};
 pub use paths::Paths;
 pub use site::{PRIVATE_FILES, SITE_FILE, SiteConfig, load_site, parse_site};
+pub use types::network as parse_network;
 pub use types::{HostName, Invalid, SiteName};
 
 /// The cookie of a login to the dashboard. Cookies know no ports: browsers send it to sites of the same host too.

@@ -18,8 +18,8 @@ use onebox_config::site::{
     SiteTls, SocketAddress, SocketOwner, Upstream, UwsgiSockets,
 };
 use onebox_config::{
-    Account, AcmeSettings, BoxConfig, BoxFlags, Clients, ConfigError, Limits, SiteConfig,
-    group_number, load_box, parse_site,
+    AccessLists, Account, AcmeSettings, BoxConfig, BoxFlags, Clients, ConfigError, Limits,
+    SiteConfig, group_number, load_box, parse_site,
 };
 
 fn annotated(name: &str) -> String {
@@ -280,7 +280,7 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
 #[test]
 fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
     let text = annotated("box.toml");
-    let unknown = "[listen]\n0123456789 = 1\n[acme]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n[metrics]\n0123456789 = 1\n[process]\n0123456789 = 1\n[tls]\n0123456789 = 1\n[log]\n0123456789 = 1\n";
+    let unknown = "[listen]\n0123456789 = 1\n[acme]\n0123456789 = 1\n[limits]\n0123456789 = 1\n[releases]\n0123456789 = 1\n[metrics]\n0123456789 = 1\n[process]\n0123456789 = 1\n[tls]\n0123456789 = 1\n[log]\n0123456789 = 1\n[access]\n0123456789 = 1\n";
     assert_eq!(keys(&text), known(&load(unknown).unwrap_err()));
     let (default, shown) = (load(&text).unwrap(), load(&switched_on(&text)).unwrap());
     // The defaults that depend on who asks: root's ports are 80 and 443.
@@ -293,6 +293,11 @@ fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
         ..default.clients
     };
     assert_eq!(shown.clients, clients);
+    let access = AccessLists {
+        allow: vec!["203.0.113.7/32".parse().unwrap()],
+        deny: vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()],
+    };
+    assert_eq!(shown.access, access);
     let expected = AcmeSettings {
         email: Some("me@example.com".to_owned()),
         ca_file: Some("/etc/onebox/ca.pem".into()),

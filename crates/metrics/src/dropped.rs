@@ -21,6 +21,8 @@ pub enum Dropped {
     InTheWay,
     /// There was no place for it.
     NoRoom,
+    /// A rule of the box refuses its address: counted for each request.
+    Refused,
 }
 
 /// The live counters of one process.
@@ -33,6 +35,7 @@ pub struct DropMetrics {
     crowd: AtomicU64,
     in_the_way: AtomicU64,
     no_room: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// The same at one moment.
@@ -53,6 +56,8 @@ pub struct DropSnapshot {
     pub in_the_way: u64,
     /// [`Dropped::NoRoom`]
     pub no_room: u64,
+    /// [`Dropped::Refused`]
+    pub refused: u64,
 }
 
 impl DropMetrics {
@@ -66,6 +71,7 @@ impl DropMetrics {
             Dropped::Crowd => &self.crowd,
             Dropped::InTheWay => &self.in_the_way,
             Dropped::NoRoom => &self.no_room,
+            Dropped::Refused => &self.refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -80,13 +86,14 @@ impl DropMetrics {
             crowd: load(&self.crowd),
             in_the_way: load(&self.in_the_way),
             no_room: load(&self.no_room),
+            refused: load(&self.refused),
         }
     }
 }
 
 impl DropSnapshot {
     /// Each reason by the name that people read, and its count.
-    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 8] {
         [
             ("malformed", self.malformed),
             ("slow", self.slow),
@@ -95,6 +102,7 @@ impl DropSnapshot {
             ("crowd", self.crowd),
             ("in-the-way", self.in_the_way),
             ("no-room", self.no_room),
+            ("refused", self.refused),
         ]
     }
 
@@ -117,6 +125,7 @@ impl DropSnapshot {
             crowd: combine(self.crowd, other.crowd),
             in_the_way: combine(self.in_the_way, other.in_the_way),
             no_room: combine(self.no_room, other.no_room),
+            refused: combine(self.refused, other.refused),
         }
     }
 }
@@ -138,12 +147,13 @@ mod tests {
             Dropped::Crowd,
             Dropped::InTheWay,
             Dropped::NoRoom,
+            Dropped::Refused,
         ];
         for (index, why) in reasons.into_iter().enumerate() {
             (0..=index).for_each(|_| drops.count(why));
         }
         let mut since = drops.snapshot().delta(&before);
-        assert_eq!(since.by_reason().map(|(_, count)| count), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(since.by_reason().map(|(_, count)| count), [1, 2, 3, 4, 5, 6, 7, 8]);
         since.merge(&before);
         assert_eq!(since, drops.snapshot());
     }

@@ -1,14 +1,18 @@
 //! The command line as types: verbs, flags and their help. What they do is in [`crate::cmd`].
 
 mod access;
+mod address_rules;
 mod logs;
-mod time;
+pub(crate) mod time;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub(crate) use access::{AuditArgs, TokenAction, TokenArgs, UserAction, UserArgs};
+pub(crate) use address_rules::{
+    AllowAction, AllowArgs, DenyAction, DenyArgs, ListArgs, RemoveArgs, RuleArgs,
+};
 pub(crate) use logs::LogsArgs;
 
 /// One binary that puts Python sites on line.
@@ -85,6 +89,10 @@ pub(crate) enum Verb {
     Maintenance(MaintenanceArgs),
     /// Take stored answers out of a site's cache
     Purge(PurgeArgs),
+    /// Refuse an address at once, on all sites or on one, for a while; list such rules, and who looks for holes
+    Deny(DenyArgs),
+    /// Let an address in whatever denies it; list such rules
+    Allow(AllowArgs),
     /// Hash a password for `[auth]` in onebox.toml
     HashPassword,
     /// Check onebox.toml, or box.toml, and list every problem

@@ -65,6 +65,9 @@ pub(crate) enum Failure {
     /// A folder cannot be served in place.
     #[error("{reason}")]
     InPlace { reason: String, hint: String },
+    /// A rule for an address that is not there, or not here.
+    #[error("{reason}")]
+    NoRule { reason: String, hint: String },
     /// `rm` without a terminal to ask on.
     #[error("removing {site} with its releases and its data needs a confirmation")]
     Unconfirmed { site: String },
@@ -120,10 +123,16 @@ impl Failure {
     fn advice(&self) -> Option<String> {
         let advice = match self {
             Self::Client(error) => return client_advice(error),
-            Self::Operation { hint, .. } | Self::InPlace { hint, .. } if hint.is_empty() => {
+            Self::Operation { hint, .. }
+            | Self::InPlace { hint, .. }
+            | Self::NoRule { hint, .. }
+                if hint.is_empty() =>
+            {
                 return None;
             }
-            Self::Operation { hint, .. } | Self::InPlace { hint, .. } => hint.clone(),
+            Self::Operation { hint, .. }
+            | Self::InPlace { hint, .. }
+            | Self::NoRule { hint, .. } => hint.clone(),
             Self::NotAFolder(_) => "name the folder that holds the site".into(),
             Self::Exists(_) => "onebox never overwrites it; edit it, and see `onebox check`".into(),
             Self::Start { log, .. } | Self::Silent { log, .. } => {

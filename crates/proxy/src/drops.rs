@@ -66,7 +66,11 @@ impl Drops {
                     );
                 }
             }
-            Dropped::Malformed | Dropped::Slow | Dropped::Handshake | Dropped::InTheWay => {}
+            Dropped::Malformed
+            | Dropped::Slow
+            | Dropped::Handshake
+            | Dropped::InTheWay
+            | Dropped::Refused => {}
         }
     }
 }

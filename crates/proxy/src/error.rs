@@ -30,6 +30,9 @@ pub(crate) enum ProxyError {
     /// The configuration lets nothing but this status out.
     #[error("answered with {0} by the configuration")]
     Configured(u16),
+    /// A rule of the box refuses the client's address.
+    #[error("the address is refused by a rule of the box")]
+    Refused,
     /// A name and a password are needed.
     #[error("no right name and password for {realm:?}")]
     Unauthorized {
@@ -133,6 +136,7 @@ impl ProxyError {
             | Self::Packet(PacketRefusal::Truncated | PacketRefusal::Malformed(_))
             | Self::Body(BodyError::Malformed | BodyError::ClientGone) => 400,
             Self::NotFound => 404,
+            Self::Refused => 403,
             Self::Configured(status) | Self::Collapsed { status, .. } => *status,
             Self::Unauthorized { .. } => 401,
             Self::Body(BodyError::TimedOut) | Self::Packet(PacketRefusal::TooSlow) => 408,
@@ -192,7 +196,7 @@ impl ProxyError {
             Self::BadPacket(_) => "The request is not complete.".into(),
             Self::Packet(refusal) => format!("What came over uwsgi can't be served: {refusal}."),
             Self::NotFound => "There is no page at this address.".into(),
-            Self::Configured(403) => "This page is not for you.".into(),
+            Self::Refused | Self::Configured(403) => "This page is not for you.".into(),
             Self::Configured(404) => "There is no page at this address.".into(),
             Self::Configured(410) => "This page is gone for good.".into(),
             Self::Configured(_) => "This page is not shown.".into(),
@@ -319,6 +323,7 @@ mod tests {
             (ProxyError::Replaced(Duration::from_secs(1)), 503, Origin::Upstream),
             (ProxyError::TaskLost, 500, Origin::Internal),
             (ProxyError::Configured(403), 403, Origin::Downstream),
+            (ProxyError::Refused, 403, Origin::Downstream),
             (ProxyError::Unauthorized { realm: "x".into() }, 401, Origin::Downstream),
             (ProxyError::TooManyChecks, 503, Origin::Upstream),
             (ProxyError::TooMany { retry_after_s: 1 }, 429, Origin::Downstream),

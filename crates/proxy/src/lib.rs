@@ -59,6 +59,7 @@ pub use lifecycle::Heir;
 pub use listener::let_nobody_in;
 pub use path::decode_path;
 pub use route::{Backend, Https, Redirect, RouteTable, Site, StaticMount};
+pub use rules::Guard;
 pub use tls::{Roots, TicketKey, TlsCertificate, TlsError, TlsTable};
 pub use upstream::{ServerHealth, ServerState, UpstreamGroup, WorkerAddress, WorkerGroup};
 #[cfg(feature = "fuzzing")]

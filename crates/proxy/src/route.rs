@@ -15,7 +15,7 @@ use onebox_metrics::SiteMetrics;
 use onebox_uwsgi::{BufferLimits, Connector};
 
 use crate::cache::{Cache, Cached, Settings};
-use crate::rules::Ruled;
+use crate::rules::{Guard, Ruled};
 use crate::static_files::Mount;
 use crate::upstream::{UpstreamGroup, WorkerGroup};
 
@@ -60,6 +60,8 @@ pub struct Site {
     pub response: BufferLimits,
     /// What it says to clients without TLS, and about TLS.
     pub https: Https,
+    /// Whom the box refuses in its place; `None`: nobody.
+    pub guard: Option<Arc<Guard>>,
     /// How its requests are written down.
     pub log: SiteLog,
     /// Its counters.

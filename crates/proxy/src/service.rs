@@ -160,6 +160,7 @@ impl Service {
         let path = path::decode(&head.path);
         let site = self.site(head, path.as_deref().unwrap_or(b"/"), connection)?;
         exchange.belongs_to(&site);
+        self.let_in(&site.site, connection)?;
         if let Some(redirect) = secure::redirect(self, &site.site, head, connection, exchange) {
             return Ok(redirect);
         }
@@ -252,6 +253,20 @@ impl Service {
             Nobody::Host => ProxyError::UnknownHost,
             Nobody::Path => ProxyError::NotFound,
         })
+    }
+
+    /// Whether the box has nothing against the client's address; health checks have none.
+    fn let_in(&self, site: &Site, connection: &ConnectionInfo) -> Result<(), ProxyError> {
+        let Some(guard) = site.guard.as_ref().filter(|_| connection.entrance == Entrance::Public)
+        else {
+            return Ok(());
+        };
+        let client = connection.client();
+        if !guard.refuses(client) {
+            return Ok(());
+        }
+        self.drops.count(Dropped::Refused, Some(client));
+        Err(ProxyError::Refused)
     }
 
     async fn read_body(

@@ -40,6 +40,7 @@ pub(crate) fn site(name: &str) -> Site {
         max_body: 1 << 20,
         response: BufferLimits::default(),
         https: Https::default(),
+        guard: None,
         log: SiteLog::default(),
         metrics: Arc::new(SiteMetrics::new()),
     }

@@ -57,6 +57,7 @@ fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
         max_body: 1 << 20,
         response: BufferLimits::default(),
         https: Https::default(),
+        guard: None,
         log: SiteLog::default(),
         metrics: registry.site(name),
     }

@@ -90,6 +90,7 @@ impl Front {
             log: SiteLog::default(),
             upstreams: groups.map(|settings| UpstreamGroup::new(settings, "localhost")).collect(),
             cache: None,
+            guard: None,
             backend,
             harakiri: DEADLINE,
             reload_mercy: DEADLINE,

@@ -69,6 +69,7 @@ fn front(config: &str, statics: Vec<StaticMount>) -> Front {
         max_body: 4 << 20,
         response: BufferLimits::default(),
         https: Https::default(),
+        guard: None,
         log: SiteLog::default(),
         metrics: registry.site("site"),
     };

@@ -3,6 +3,7 @@
 //! All times are milliseconds since the Unix epoch (`_ms`), all sizes bytes.
 
 mod access;
+mod address_rules;
 mod events;
 mod requests;
 mod routes;
@@ -15,6 +16,10 @@ use utoipa::{IntoParams, ToSchema};
 pub use access::{
     AuditEntry, AuditQuery, CreatedToken, Login, NewPassword, NewToken, NewUser, OwnPassword,
     PasswordChange, Role, RoleChange, Scope, Session, Token, UnknownName, User,
+};
+pub use address_rules::{
+    AddedAddressRule, AddressRule, NewAddressRule, RuleAction, RuleSource, RuleSuggestion,
+    RuleSuggestions, RuleTrial, RuleTrialQuery, SiteRequests, TriedRequest,
 };
 pub use events::{EventKind, EventsQuery, PastEvent};
 pub use onebox_proxy::{Purge, ServerHealth, ServerState};
@@ -75,6 +80,8 @@ pub struct DroppedClients {
     pub in_the_way: u64,
     /// There was no place for them.
     pub no_room: u64,
+    /// Their address is refused by a rule; each request counts.
+    pub refused: u64,
 }
 
 /// One generation of the engine.

@@ -2,6 +2,7 @@
 
 mod access_follower;
 mod activation;
+mod address_rules;
 mod admin;
 pub mod api;
 mod appliance;

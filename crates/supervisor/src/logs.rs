@@ -172,6 +172,22 @@ impl Logs {
         })
     }
 
+    /// Every line of a site's access log since a moment, in no order. Blocks on the disk.
+    pub(crate) fn each_access(
+        &self,
+        site: &str,
+        since_ms: i64,
+        mut visit: impl FnMut(&AccessLine<'_>),
+    ) -> io::Result<()> {
+        let folder = self.paths.logs(site);
+        let log = WholeLog { folder: &folder, name: ACCESS, since_ms: Some(since_ms) };
+        log.each_line(|text| {
+            if let Some(line) = AccessLine::parse(text).filter(|line| line.at_ms >= since_ms) {
+                visit(&line);
+            }
+        })
+    }
+
     /// The last lines of a site's application log that contain a text, the oldest first. Blocks on the disk.
     pub(crate) fn naming(&self, site: &str, text: &str) -> io::Result<Vec<LogLine>> {
         let folder = self.paths.logs(site);

@@ -1,5 +1,6 @@
 //! The supervisor as a process: the state directory and its lock, the sockets, the servers, signals, the end.
 
+mod box_file;
 mod develop;
 mod in_place;
 mod servers;
@@ -29,6 +30,7 @@ use crate::store::StoreError;
 use crate::takeover::{Program, Takeover, UpgradeError};
 use crate::users::another;
 use crate::{mask, sampler};
+use box_file::BoxFile;
 pub use in_place::{Folder, develop, run_in_place};
 use servers::Servers;
 
@@ -279,9 +281,14 @@ async fn run(start: Start, on_ready: impl FnOnce(Ready)) -> Result<(), ServeErro
     let signs_of_life =
         tokio::spawn(give_signs_of_life(Arc::clone(&manager), Arc::clone(&appliance)));
     manager.ready(SERVING);
+    let mut box_file = BoxFile::new(&appliance.settings().config.config_dir);
     loop {
         let order = tokio::select! {
             order = signals.next() => order,
+            () = box_file.changed() => {
+                take_in_access(&appliance, &read_again).await;
+                continue;
+            }
             () = appliance.shutdown.cancelled() => Order::End,
         };
         match order {
@@ -391,6 +398,24 @@ async fn reload(
     match changed {
         true => tracing::info!("the configuration was reloaded"),
         false => tracing::info!("the configuration has not changed"),
+    }
+}
+
+/// Takes in what box.toml says of addresses; the rest of it waits for a reload.
+async fn take_in_access(appliance: &Appliance, read: impl Fn() -> Result<BoxConfig, ConfigError>) {
+    match read() {
+        Ok(config) => match appliance.set_access_lists(config.access).await {
+            Ok(true) => tracing::info!("the addresses of box.toml were taken in"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "the addresses of box.toml could not be taken in")
+            }
+        },
+        Err(error) => {
+            for problem in &error.problems {
+                tracing::error!(%problem, "the changed box.toml is wrong, the one before goes on");
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Access, scopesOf } from './access.mjs';
+import { AddressRules } from './address_rules.mjs';
 import { Appliance } from './appliance.mjs';
 import { autopsy, errorGroups, search } from './requests.mjs';
 import { boxSeries, madeUpEvents, routeReport, siteSeries } from './series.mjs';
@@ -40,11 +41,12 @@ export async function startMock({
   const appliance = new Appliance(scenario, `http://127.0.0.1:${visitors.address().port}/`, { quiet });
 
   const access = new Access();
+  const rules = new AddressRules();
   const sessions = new Map();
   const server = createServer((request, response) => {
     response.setHeader('Content-Security-Policy', POLICY);
     response.setHeader('X-Content-Type-Options', 'nosniff');
-    handle({ request, response, appliance, access, role, sessions, pastSamples }).catch((error) => {
+    handle({ request, response, appliance, access, rules, role, sessions, pastSamples }).catch((error) => {
       response.statusCode = 500;
       response.end(JSON.stringify({ error: String(error), hint: '' }));
     });
@@ -81,6 +83,8 @@ async function handle(context) {
     case 'tokens':
     case 'audit':
       return access(call);
+    case 'address-rules':
+      return addressRules(call);
     case 'logout':
       context.sessions.clear();
       return call.response.writeHead(204).end();
@@ -123,6 +127,12 @@ async function access(call) {
   const body = call.request.method === 'GET' ? {} : await readJson(call.request);
   const answer = call.access.answer(call.request.method, call.route, body, call.url);
   return answer ? json(call, answer) : fail(call, 404, 'There is nobody of this name.', '');
+}
+
+async function addressRules(call) {
+  const body = call.request.method === 'POST' ? await readJson(call.request) : {};
+  const answer = call.rules.answer(call.request.method, call.route, body, call.url);
+  return answer ? json(call, answer) : fail(call, 404, 'There is no such rule.', '');
 }
 
 async function site(call) {

@@ -4,6 +4,8 @@ import { RequestError } from './error';
 import { readNdjson } from './ndjson';
 import { spanQuery, type PastSpan, type Span } from '../charts/span';
 import type {
+  AddedAddressRule,
+  AddressRule,
   ApiErrorBody,
   ApplianceStatus,
   AuditEntry,
@@ -14,6 +16,7 @@ import type {
   EnvVariable,
   ErrorGroup,
   LogLine,
+  NewAddressRule,
   NewPassword,
   NewToken,
   PastEvent,
@@ -22,6 +25,8 @@ import type {
   RequestSearch,
   Role,
   RouteReport,
+  RuleSuggestions,
+  RuleTrial,
   Session,
   SiteSeries,
   Token,
@@ -182,6 +187,19 @@ export const api = {
   createToken: (token: NewToken): Promise<CreatedToken> => sendJson('POST', `${BASE}/tokens`, token),
   revokeToken: async (name: string): Promise<void> =>
     void (await authorized('DELETE', named('tokens', name))),
+  addressRules: (): Promise<AddressRule[]> => getJson(`${BASE}/address-rules`),
+  addAddressRule: (rule: NewAddressRule): Promise<AddedAddressRule> =>
+    sendJson('POST', `${BASE}/address-rules`, rule),
+  removeAddressRule: async (id: number): Promise<void> =>
+    void (await authorized('DELETE', `${BASE}/address-rules/${id}`)),
+  /** What a rule would have done within the last hour. */
+  tryAddressRule: (rule: Pick<NewAddressRule, 'action' | 'network' | 'site'>): Promise<RuleTrial> => {
+    const query = new URLSearchParams({ action: rule.action, network: rule.network });
+    if (rule.site !== null) query.set('site', rule.site);
+    return getJson(`${BASE}/address-rules/trial?${query}`);
+  },
+  /** Who looked for holes within the last hour. */
+  suggestAddressRules: (): Promise<RuleSuggestions> => getJson(`${BASE}/address-rules/suggestions`),
   /** Who asked for which change, the newest first; `beforeId` asks for older ones. */
   audit: (beforeId: number | null): Promise<AuditEntry[]> =>
     getJson(`${BASE}/audit${beforeId === null ? '' : `?before_id=${beforeId}`}`),

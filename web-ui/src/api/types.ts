@@ -53,6 +53,69 @@ export interface CreatedToken {
   expires_ms: number | null;
 }
 
+export type RuleAction = 'allow' | 'deny';
+
+export interface AddressRule {
+  /** `null`: it stands in box.toml. */
+  id: number | null;
+  source: 'live' | 'file';
+  action: RuleAction;
+  network: string;
+  site: string | null;
+  reason: string | null;
+  who: string;
+  created_ms: number;
+  expires_ms: number | null;
+}
+
+export interface NewAddressRule {
+  action: RuleAction;
+  network: string;
+  site: string | null;
+  reason: string | null;
+  lasts_s: number | null;
+}
+
+export interface AddedAddressRule {
+  rule: AddressRule;
+  warnings: string[];
+}
+
+export interface TriedRequest {
+  at_ms: number;
+  site: string;
+  client: string;
+  method: string;
+  path: string;
+  status: number;
+}
+
+/** What a rule would have done within the last hour. */
+export interface RuleTrial {
+  from_ms: number;
+  requests: number;
+  addresses: number;
+  sites: { site: string; requests: number }[];
+  examples: TriedRequest[];
+  is_own_address: boolean;
+}
+
+export interface RuleSuggestion {
+  network: string;
+  requests: number;
+  probes: number;
+  examples: string[];
+  sites: string[];
+  last_ms: number;
+}
+
+export interface RuleSuggestions {
+  from_ms: number;
+  least_probes: number;
+  least_percent: number;
+  found: RuleSuggestion[];
+}
+
 export interface AuditEntry {
   id: number;
   at_ms: number;

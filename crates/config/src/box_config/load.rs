@@ -8,16 +8,16 @@ use ipnet::IpNet;
 
 use super::merge::merge;
 use super::sources::{Surroundings, User, flag_settings};
-use super::{AcmeSettings, BoxConfig, BoxFlags, ClientHeader, Clients, Limits, MetricsSettings};
+use super::{
+    AccessLists, AcmeSettings, BOX_FILE, BoxConfig, BoxFlags, ClientHeader, Clients, Limits,
+    MetricsSettings,
+};
 use crate::section::{NONE, Section, Unsupported};
 use crate::types::{
     HostName, Invalid, addresses, duration, network, number, size, text, truth, user,
 };
 use crate::value::{Table, Value};
 use crate::{Account, ConfigError, Problem, document};
-
-/// The file in the configuration folder.
-const BOX_FILE: &str = "box.toml";
 
 const KB: u64 = 1 << 10;
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,6 +43,7 @@ pub(super) fn load(flags: BoxFlags, surroundings: &Surroundings) -> Result<BoxCo
         admin: listen.admin,
         admin_hosts: listen.admin_hosts,
         clients: listen.clients,
+        access: read_access(top.section("access"), &mut problems),
         acme: read_acme(top.section("acme"), &mut problems),
         limits: Limits { http2: listen.http2, ..read_limits(top.section("limits"), &mut problems) },
         metrics: read_metrics(top.section("metrics"), &mut problems),
@@ -111,10 +112,9 @@ fn read_clients(section: &mut Section) -> Clients {
     let default = Clients::default();
     let details = ["client-header", "proxy-protocol"]
         .map(|key| section.origin_of(key).map(|origin| (key, origin)));
-    let networks = |text: &str| text.split(',').map(|part| network(part.trim())).collect();
-    let lists: Option<Vec<Vec<IpNet>>> = section.read_texts("trusted-proxies", networks);
+    let trusted_proxies = read_networks(section, "trusted-proxies");
     let clients = Clients {
-        trusted_proxies: lists.unwrap_or_default().concat(),
+        trusted_proxies,
         header: section.read("client-header", text(client_header)).unwrap_or(default.header),
         proxy_protocol: section.read("proxy-protocol", switch).unwrap_or(default.proxy_protocol),
     };
@@ -125,6 +125,21 @@ fn read_clients(section: &mut Section) -> Clients {
         }
     }
     clients
+}
+
+fn read_networks(section: &mut Section, key: &'static str) -> Vec<IpNet> {
+    let networks = |text: &str| text.split(',').map(|part| network(part.trim())).collect();
+    let lists: Option<Vec<Vec<IpNet>>> = section.read_texts(key, networks);
+    lists.unwrap_or_default().concat()
+}
+
+fn read_access(mut section: Section, problems: &mut Vec<Problem>) -> AccessLists {
+    let access = AccessLists {
+        allow: read_networks(&mut section, "allow"),
+        deny: read_networks(&mut section, "deny"),
+    };
+    section.finish(NONE, problems);
+    access
 }
 
 /// `true` or `false`; a variable of the environment can only be a text.

@@ -85,9 +85,12 @@ pub(crate) fn owner(text: &str) -> Result<SocketOwner, Invalid> {
     }
 }
 
-/// One entry of `socket-allow`: a network, or one address.
-pub(crate) fn network(text: &str) -> Result<IpNet, Invalid> {
-    let one = || text.parse::<IpAddr>().map(IpNet::from);
+/// A network, or one address.
+///
+/// # Errors
+/// [`Invalid`] where it is neither.
+pub fn network(text: &str) -> Result<IpNet, Invalid> {
+    let one = || text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
     text.parse().or_else(|_| one()).map_err(|_| {
         Invalid::new(format!("\"{text}\" is not a network"))
             .hint("write an address, or a network with its prefix: \"10.0.0.0/8\"")

@@ -1,5 +1,6 @@
 //! The verbs, one file each, and the one place that chooses between them.
 
+mod address_rules;
 mod audit;
 mod autopsy;
 mod cert;
@@ -77,6 +78,8 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             Verb::Rm(arguments) => rm::rm(&client, arguments).await,
             Verb::Env(arguments) => env::env(&client, arguments.action).await,
             Verb::Explain(arguments) => explain::explain(&client, arguments).await,
+            Verb::Deny(arguments) => address_rules::deny(&client, arguments).await,
+            Verb::Allow(arguments) => address_rules::allow(&client, arguments).await,
             Verb::Purge(arguments) => lifecycle::purge(&client, arguments).await,
             Verb::Maintenance(arguments) => lifecycle::maintenance(&client, arguments).await,
             Verb::User(arguments) => user::user(&client, arguments.action).await,

@@ -7,6 +7,7 @@ use onebox_supervisor::api::{CreatedToken, NewToken, Token};
 use serde::de::IgnoredAny;
 
 use crate::cli::TokenAction;
+use crate::cli::time::span;
 use crate::client::{Client, segment};
 use crate::print::{self, clock, done, style, table::Columns};
 use crate::report::Failure;
@@ -78,13 +79,9 @@ impl std::str::FromStr for Expiry {
         if text == "never" {
             return Ok(Self(None));
         }
-        let parsed =
-            text.parse::<jiff::SignedDuration>().ok().and_then(|lasts| lasts.try_into().ok());
-        let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
-        let lasts = days.map(|days| Duration::from_secs(u64::from(days) * 86_400)).or(parsed);
-        match lasts.filter(|lasts| !lasts.is_zero()) {
-            Some(lasts) => Ok(Self(Some(lasts))),
-            None => Err("write it as 90d, 12h, or never".to_owned()),
+        match span(text) {
+            Ok(lasts) => Ok(Self(Some(lasts))),
+            Err(_) => Err("write it as 90d, 12h, or never".to_owned()),
         }
     }
 }

@@ -16,6 +16,7 @@ mod harness;
 
 mod access;
 mod acme;
+mod address_rules;
 mod autopsy;
 mod background;
 mod behind_nginx;

@@ -1,10 +1,11 @@
 //! What the configuration says about a request besides who serves it, in the form in which requests need it.
 //!
 //! Compiled once for each site and route; a site that says nothing has none of it ([`crate::route::RoutedSite::ruled`]).
-//! `gate` answers in place of the site, `limits` says who asks too much, `headers` alters what passes, `passwords` checks
+//! `guard` is the box's, over all sites; `gate` answers in place of the site, `limits` says who asks too much, `headers` alters what passes, `passwords` checks
 //! credentials.
 
 mod gate;
+mod guard;
 mod headers;
 mod limits;
 mod networks;
@@ -22,6 +23,7 @@ use crate::route::Site;
 use crate::static_files::Page;
 
 pub(crate) use gate::{Visit, user_name};
+pub use guard::Guard;
 pub(crate) use headers::HeaderPatch;
 pub(crate) use limits::{Buckets, Permit};
 pub(crate) use passwords::Passwords;

@@ -37,6 +37,7 @@ impl Service {
         }
         let site = self.routes.load().site_named(site).cloned().ok_or(ProxyError::Stopped)?;
         exchange.belongs_to(&site);
+        self.let_in(&site.site, &request.connection)?;
         if let Some(own) = own_answer(&request.head, exchange) {
             return Ok(own);
         }

@@ -18,6 +18,7 @@ fn routes() -> Vec<(Needs, Method, String)> {
         let path = route.path().replace("{site}", "nowhere").replace("{user}", "nobody");
         let path =
             path.replace("{token}", "none").replace("{variable}", "NAME").replace("{id}", "0");
+        let path = path.replace("{rule}", "0");
         (route.needs, route.operation().unwrap().0, path)
     });
     let routes: Vec<_> = routes.collect();

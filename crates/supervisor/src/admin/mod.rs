@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod access_test;
+mod address_rules;
 mod assets;
 mod audit;
 mod auth;

@@ -110,6 +110,7 @@ fn path_parameter(name: &str) -> Parameter {
         "user" => "The user's name.",
         "token" => "The token's name.",
         "variable" => "The variable's name.",
+        "rule" => "The rule's id.",
         _ => "Its identity in logs and error pages.",
     };
     ParameterBuilder::new()

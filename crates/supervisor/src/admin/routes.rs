@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::auth::{self, Door, Guard};
 use super::{
-    AdminState, audit, deploy, events, login, logs, openapi, past_events, prometheus, requests,
-    series, sites, tokens, users,
+    AdminState, address_rules, audit, deploy, events, login, logs, openapi, past_events,
+    prometheus, requests, series, sites, tokens, users,
 };
 use crate::api::Scope;
 
@@ -64,6 +64,9 @@ pub(super) fn table() -> Vec<Route> {
         scope(Read, routes!(requests::requests)),
         scope(Read, routes!(requests::autopsy)),
         scope(Read, routes!(logs::logs)),
+        scope(Read, routes!(address_rules::address_rules)),
+        scope(Read, routes!(address_rules::try_address_rule)),
+        scope(Read, routes!(address_rules::suggest_address_rules)),
         scope(Deploy, routes!(deploy::deploy)),
         scope(Operate, routes!(deploy::restart)),
         scope(Operate, routes!(deploy::rollback)),
@@ -73,6 +76,8 @@ pub(super) fn table() -> Vec<Route> {
         scope(Operate, routes!(sites::end_maintenance)),
         scope(Operate, routes!(sites::purge)),
         scope(Operate, routes!(sites::renew_certificate)),
+        scope(Operate, routes!(address_rules::add_address_rule)),
+        scope(Operate, routes!(address_rules::remove_address_rule)),
         scope(Admin, routes!(sites::remove_site)),
         scope(Admin, routes!(sites::variables)),
         scope(Admin, routes!(sites::set_variables)),

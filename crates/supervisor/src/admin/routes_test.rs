@@ -44,6 +44,7 @@ impl Api {
             limits: Limits::default(),
             user: None,
             tls_folders: Vec::new(),
+            access: onebox_config::AccessLists::default(),
             log_budget: 1 << 30,
             keep_releases: 5,
             metrics: MetricsSettings::default(),

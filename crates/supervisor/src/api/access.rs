@@ -16,7 +16,7 @@ pub enum Scope {
     Read,
     /// A new release, of a known site or of a new one.
     Deploy,
-    /// Restart, stop, start, rollback, maintenance, renewal of certificates.
+    /// Restart, stop, start, rollback, maintenance, renewal of certificates, rules for addresses.
     Operate,
     /// Users, tokens, the audit log, variables of sites, the removal of sites, the end of the appliance.
     Admin,
@@ -83,7 +83,11 @@ pub struct UnknownName {
     known: String,
 }
 
-fn named<T: Copy>(given: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, UnknownName> {
+pub(super) fn named<T: Copy>(
+    given: &str,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> Result<T, UnknownName> {
     all.iter().copied().find(|one| name(*one) == given).ok_or_else(|| {
         let known: Vec<_> = all.iter().map(|one| name(*one)).collect();
         UnknownName { given: given.to_owned(), known: known.join(", ") }

@@ -10,9 +10,11 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::address_rules::HeldRules;
 use super::layout::Crews;
 use super::live_since::LiveSince;
 use super::{Appliance, EVENTS, Fleet, Layout, Running, Settings, SiteRelease, Unsteady};
+use crate::address_rules::RuleBook;
 use crate::api::EventKind;
 use crate::certificates::Certificates;
 use crate::clock::{EvenClock, now_ms};
@@ -75,6 +77,7 @@ impl Appliance {
         let config = Arc::clone(&setup.settings.config);
         let paths = Paths::new(&config.state_dir);
         let store = Store::open(&paths.state_db()).await?;
+        let rule_book = RuleBook::new(store.address_rules(now_ms()).await?, &config.access);
         let known = store.release_ids().await?;
         let release_ids = Arc::new(ReleaseIds::behind(known.iter().map(String::as_str)));
         let runtime_dir = paths.runtime_dir();
@@ -136,6 +139,7 @@ impl Appliance {
             settings: Mutex::new(setup.settings),
             live_since: Mutex::new(LiveSince::new(EvenClock::set(Instant::now(), now_ms()))),
             release_ids,
+            rules: HeldRules::new(rule_book),
             running: Mutex::new(Running::default()),
         }))
     }
@@ -199,6 +203,7 @@ impl Appliance {
         self.watch_store();
         self.watch_certificates();
         self.watch_orders();
+        self.watch_address_rules();
         Ok(())
     }
 

@@ -132,6 +132,7 @@ impl Appliance {
         self.watch_store();
         self.watch_certificates();
         self.watch_orders();
+        self.watch_address_rules();
         self.dismiss_veterans(engine, veterans);
         Ok(())
     }

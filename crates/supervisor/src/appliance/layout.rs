@@ -12,7 +12,7 @@ use super::release::{SiteRelease, Unsteady};
 use crate::api::Mode;
 use crate::engine::EmbeddedSite;
 use crate::engine::Loaded;
-use crate::engine::protocol::{BackendData, EngineConfig, SiteData};
+use crate::engine::protocol::{AccessData, BackendData, EngineConfig, SiteData};
 use crate::isolation::{CannotEmbed, Facts, derive};
 use crate::site_sockets::Wanted;
 use crate::workers::Crew;
@@ -127,7 +127,8 @@ impl Layout {
         let candidates = candidate
             .map(|candidate| candidate.placed.site_data(candidate.crew.as_deref(), library))
             .into_iter();
-        EngineConfig { sites: sites.collect(), candidates: candidates.collect() }
+        let (sites, candidates) = (sites.collect(), candidates.collect());
+        EngineConfig { sites, candidates, access: AccessData::default() }
     }
 }
 

@@ -4,6 +4,7 @@
 //! to at once. `state.db` alone decides what is live: [`Running`] is rebuilt from it at start.
 
 mod acme;
+mod address_rules;
 mod boot;
 mod certificates;
 mod change;
@@ -48,6 +49,8 @@ use crate::store::Store;
 use crate::users::SiteDefaults;
 use crate::workers::{Crew, Recycles, Veteran, WorkerContext};
 
+pub(crate) use address_rules::Asking;
+use address_rules::HeldRules;
 pub use boot::BootError;
 pub(crate) use boot::{Purpose, Setup};
 pub(crate) use failure::{OperationError, OperationFailure};
@@ -104,6 +107,7 @@ pub(crate) struct Appliance {
     settings: Mutex<Settings>,
     live_since: Mutex<LiveSince>,
     release_ids: Arc<ReleaseIds>,
+    rules: HeldRules,
     running: Mutex<Running>,
 }
 
@@ -170,7 +174,8 @@ impl Appliance {
             running.generations
         };
         let Settings { config, http, https, .. } = self.settings();
-        let engine_config = layout.engine_config(crews, &self.library, None);
+        let mut engine_config = layout.engine_config(crews, &self.library, None);
+        engine_config.access = self.access_data(&engine_config);
         self.make_access_logs(&engine_config);
         let spec = GenerationSpec {
             number,
@@ -196,7 +201,8 @@ impl Appliance {
     fn publish(&self) -> io::Result<Option<(Arc<Generation>, u64)>> {
         let running = self.running.lock();
         let Some(engine) = running.engine.clone() else { return Ok(None) };
-        let config = running.engine_config(&self.library);
+        let mut config = running.engine_config(&self.library);
+        config.access = self.access_data(&config);
         self.make_access_logs(&config);
         let sequence = engine.configure(config, &self.sockets.all())?;
         drop(running);

@@ -211,6 +211,8 @@ impl Appliance {
         self.journal.site(EventKind::Remove, site, None, "removed");
         self.running.lock().unreadable.remove(site);
         self.logs.forget(site);
+        // Those that held for it are gone with it.
+        self.take_in_rules().await?;
         let (paths, site) = (self.paths.clone(), site.to_owned());
         let certificates = Arc::clone(&self.certificates);
         let discarded = tokio::task::spawn_blocking(move || {

@@ -76,6 +76,11 @@ impl Appliance {
             *self.settings.lock() = old;
             return Err(error);
         }
+        if next.config.access != old.config.access
+            && let Err(error) = self.take_in_rules().await
+        {
+            tracing::error!(%error, "the rules for addresses of before hold");
+        }
         self.workers.set_drain_timeout(next.config.limits.drain_timeout);
         self.history.set_retention(Retention::from(&next.config.metrics));
         self.journal

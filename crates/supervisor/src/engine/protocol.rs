@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use onebox_app_server::{AppSpec, Interpreter, Notice};
 use onebox_config::site::{Routing, SiteLog, Upstream};
-use onebox_config::{Clients, Limits};
+use onebox_config::{AccessLists, Clients, Limits};
 use onebox_metrics::Snapshot;
 use onebox_proxy::{Heir, Purge, RequestRecord, ServerHealth};
 use serde::{Deserialize, Serialize};
@@ -180,6 +180,18 @@ pub(crate) struct EngineConfig {
     pub(crate) sites: Vec<SiteData>,
     /// Releases that only health checks see, in place of the live ones.
     pub(crate) candidates: Vec<SiteData>,
+    /// Who is refused.
+    #[serde(default)]
+    pub(crate) access: AccessData,
+}
+
+/// Rules for addresses.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct AccessData {
+    /// On all sites.
+    pub(crate) everywhere: AccessLists,
+    /// On one alone.
+    pub(crate) sites: BTreeMap<String, AccessLists>,
 }
 
 impl EngineConfig {

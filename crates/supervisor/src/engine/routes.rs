@@ -8,13 +8,15 @@ use std::time::Duration;
 use onebox_config::site::{Routing, Upstream};
 use onebox_metrics::Registry;
 use onebox_proxy::{
-    Backend, Cache, Https, Purge, Redirect, RouteTable, Site, StaticMount, UpstreamGroup,
+    Backend, Cache, Guard, Https, Purge, Redirect, RouteTable, Site, StaticMount, UpstreamGroup,
     WorkerAddress, WorkerGroup,
 };
 use onebox_uwsgi::{Backlog, BufferLimits, Connector, channel};
 use tokio::sync::Notify;
 
-use super::protocol::{BackendData, EmbeddedData, EngineConfig, SiteData, UpstreamHealth};
+use super::protocol::{
+    AccessData, BackendData, EmbeddedData, EngineConfig, SiteData, UpstreamHealth,
+};
 
 /// The embedded application's state.
 enum Embedded {
@@ -151,8 +153,11 @@ impl Routes {
     /// The public table, and the one for health checks. Needs a tokio runtime.
     pub(super) fn tables(&mut self) -> (RouteTable, RouteTable) {
         let config = std::mem::take(&mut self.config);
-        let live: Vec<Site> =
-            config.sites.iter().map(|site| self.site(site, Entrance::Public)).collect();
+        let live = config.sites.iter().map(|site| Site {
+            guard: guard(&config.access, &site.name),
+            ..self.site(site, Entrance::Public)
+        });
+        let live: Vec<Site> = live.collect();
         let candidates: Vec<Site> =
             config.candidates.iter().map(|site| self.site(site, Entrance::Probe)).collect();
         let used: Vec<_> =
@@ -192,6 +197,7 @@ impl Routes {
                 file_bytes: data.max_temp_file,
             },
             https: https(data),
+            guard: None,
             log: data.log.clone(),
             metrics: self.metrics.site(&data.name),
         }
@@ -283,6 +289,12 @@ impl Routes {
             }
         }
     }
+}
+
+/// Whom the box refuses in the place of a site.
+fn guard(access: &AccessData, site: &str) -> Option<Arc<Guard>> {
+    let lists: Vec<_> = std::iter::once(&access.everywhere).chain(access.sites.get(site)).collect();
+    Guard::of(&lists)
 }
 
 /// The host that active checks ask for.

@@ -286,7 +286,8 @@ mod tests {
         sockets.open(&Wanted { site: "blog", sockets: &config, folder: None }).unwrap();
         let (giver, channel) = Giver::new().unwrap();
         giver.give(&sockets.all(), &EngineConfig::default(), 1);
-        let named = EngineConfig { sites: vec![site("blog", &address)], candidates: Vec::new() };
+        let sites = vec![site("blog", &address)];
+        let named = EngineConfig { sites, ..EngineConfig::default() };
         giver.give(&sockets.all(), &named, 2);
         giver.give(&sockets.all(), &named, 3);
         drop(giver);

@@ -1,9 +1,9 @@
 //! Which lines of a site's logs somebody looks for.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
+use onebox_config::parse_network;
 
 use super::access_line::AccessLine;
 use crate::api::{LogLine, LogsQuery};
@@ -43,8 +43,8 @@ impl TryFrom<&LogsQuery> for LineFilter {
         let status =
             status.map(|text| statuses(text).ok_or_else(|| BadFilter::Status(text.to_owned())));
         let address = query.address.as_deref();
-        let address =
-            address.map(|text| network(text).ok_or_else(|| BadFilter::Address(text.to_owned())));
+        let address = address
+            .map(|text| parse_network(text).map_err(|_| BadFilter::Address(text.to_owned())));
         Ok(Self {
             since_ms: query.since_ms,
             until_ms: query.until_ms,
@@ -104,12 +104,6 @@ fn statuses(text: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
     (first <= last && last <= 599).then_some(first..=last)
-}
-
-/// A network; an address is one of its own.
-pub(crate) fn network(text: &str) -> Option<IpNet> {
-    let address = |text: &str| text.parse::<IpAddr>().ok().map(|ip| IpNet::from(ip.to_canonical()));
-    text.parse().ok().map(|network: IpNet| network.trunc()).or_else(|| address(text))
 }
 
 /// Whether a text is what a pattern says, in which `*` is anything.

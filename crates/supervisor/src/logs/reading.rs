@@ -44,6 +44,14 @@ impl WholeLog<'_> {
         Ok(found)
     }
 
+    /// Every line, in no order.
+    pub(super) fn each_line(self, mut visit: impl FnMut(&str)) -> io::Result<()> {
+        for file in self.newest_first()? {
+            each_line(lines_of(file)?, &mut visit);
+        }
+        Ok(())
+    }
+
     fn newest_first(self) -> io::Result<impl Iterator<Item = File>> {
         let since = self.since_ms.and_then(|ms| u64::try_from(ms).ok());
         let since = since.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
@@ -181,6 +189,9 @@ mod tests {
         assert_eq!(last(27), (8..35).collect::<Vec<_>>());
         let recent = WholeLog { since_ms: Some(25), ..log };
         assert_eq!(times(&recent.last_lines(100, parse).unwrap()), (20..35).collect::<Vec<_>>());
+        let mut count = 0;
+        log.each_line(|_| count += 1).unwrap();
+        assert_eq!(count, 35);
         let even = |text: &str| parse(text).filter(|line| line.at_ms % 10 == 0);
         assert_eq!(times(&log.last_lines(3, even).unwrap()), [10, 20, 30]);
     }

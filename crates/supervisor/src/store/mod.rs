@@ -2,6 +2,7 @@
 //!
 //! A transaction here alone decides which release of a site is live; routes are derived from it. Must not know processes or HTTP.
 
+mod address_rules;
 mod audit;
 mod copy;
 mod error;

@@ -168,9 +168,15 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the site with all its releases, hosts and variables.
+    /// Forgets the site with all its releases, hosts and variables, and the rules for addresses that held for it.
     pub(crate) async fn remove_site(&self, name: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM sites WHERE name = ?1").bind(name).execute(&self.pool).await?;
+        let mut transaction = self.pool.begin().await?;
+        for statement in
+            ["DELETE FROM sites WHERE name = ?1", "DELETE FROM address_rules WHERE site = ?1"]
+        {
+            sqlx::query(statement).bind(name).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
         self.note_change();
         Ok(())
     }

@@ -13,13 +13,14 @@ use super::metrics::MetricsDb;
 use super::{Store, StoreError};
 
 /// Rows for what each migration of `state.db` adds, in order.
-const STATE: [&str; 6] = [
+const STATE: [&str; 7] = [
     include_str!("fixtures/0001_first.sql"),
     include_str!("fixtures/0002_events.sql"),
     include_str!("fixtures/0003_fallbacks.sql"),
     include_str!("fixtures/0004_maintenance.sql"),
     include_str!("fixtures/0005_paths.sql"),
     include_str!("fixtures/0006_access.sql"),
+    include_str!("fixtures/0007_address_rules.sql"),
 ];
 /// The same of `metrics.db`.
 const METRICS: [&str; 5] = [
