@@ -264,6 +264,14 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await variable.waitFor({ state: 'detached', timeout: 60_000 });
   });
 
+  await step('the slowest routes are listed with their phases', async () => {
+    const table = page.getByTestId('routes');
+    await table.getByRole('row').nth(1).waitFor();
+    const first = table.getByRole('row').nth(1);
+    assert.match(await first.getByRole('rowheader').innerText(), /^\/|^other$/);
+    assert.match(await first.getByRole('img').getAttribute('aria-label'), /Application [\d.,]+\sm?s/);
+  });
+
   await step('maintenance begins and ends', async () => {
     await page.getByRole('button', { name: 'Maintenance', exact: true }).click();
     await page.getByRole('button', { name: 'End maintenance' }).click({ timeout: 60_000 });

@@ -2,6 +2,7 @@ import './styles/tokens.css';
 import './styles/base.css';
 import './styles/controls.css';
 import './styles/charts.css';
+import './styles/lists.css';
 
 import { mount } from 'svelte';
 

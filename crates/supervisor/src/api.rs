@@ -21,7 +21,7 @@ pub use address_rules::{
     AddedAddressRule, AddressRule, NewAddressRule, RuleAction, RuleSource, RuleSuggestion,
     RuleSuggestions, RuleTrial, RuleTrialQuery, SiteRequests, TriedRequest,
 };
-pub use events::{EventKind, EventsQuery, PastEvent};
+pub use events::{EventKind, EventsQuery, PastEvent, WatchQuery};
 pub use onebox_proxy::{Purge, ServerHealth, ServerState};
 pub use requests::{
     After, Autopsy, ErrorGroup, FailureKind, FailureReport, Frame, Raised, RequestRecord,
@@ -30,8 +30,8 @@ pub use requests::{
 pub use routes::{PhaseMeans, RouteFigures, RouteReport, RoutesQuery};
 pub use samples::{CurrentRequest, MachineSample, ProcessSample, Sample, SiteSample};
 pub use series::{
-    BoxSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries, ResponseSeries,
-    SeriesQuery, SiteSeries,
+    BoxSeries, CacheSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries,
+    ResponseSeries, SeriesQuery, SiteSeries,
 };
 
 /// `GET /api/v1/status`: the whole appliance.

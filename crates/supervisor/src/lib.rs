@@ -14,6 +14,7 @@ mod deploy;
 mod engine;
 mod environment;
 mod failures;
+mod feed;
 mod first_process;
 mod history;
 mod holders;

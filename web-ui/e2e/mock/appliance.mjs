@@ -25,6 +25,19 @@ function makeReleases(count, problemOfNewest) {
   return releases;
 }
 
+function makeCache() {
+  return {
+    hits: 8_120,
+    stale: 14,
+    revalidated: 310,
+    misses: 2_207,
+    bypassed: 96,
+    hit_ratio: 0.793,
+    saved_bytes: 412_000_000,
+    stored_bytes: 9_300_000,
+  };
+}
+
 /** One site with its traffic: `load` is the mean number of requests a second that visitors make. */
 function makeSite({
   name,
@@ -70,6 +83,7 @@ function makeSite({
     workers,
     upstreams: [],
     certificates: makeCertificates(name, new URL(url).hostname),
+    cache: mode === 'static' ? undefined : makeCache(),
   };
   const variables = new Map([['SECRET_KEY', 'hush']]);
   return { status, releases, variables, log: [], load, visits: 0 };
@@ -127,8 +141,18 @@ export class Appliance extends EventEmitter {
     this.sites = new Map(makeSites(scenario, address).map((site) => [site.status.name, site]));
     if (quiet) for (const site of this.sites.values()) site.load = 0;
     this.phase = 0;
+    /** Events that were sent, and the ids that those named who came back. */
+    this.told = 0;
+    this.heard = [];
+    this.isAway = false;
     for (const site of this.sites.values()) this.#pretendPast(site);
     this.timer = setInterval(() => this.#tick(), 1_000);
+  }
+
+  /** Whether it can be reached by those who watch; all who do are cut off. */
+  setAway(isAway) {
+    this.isAway = isAway;
+    if (isAway) this.emit('away');
   }
 
   close() {
@@ -163,6 +187,21 @@ export class Appliance extends EventEmitter {
   setState(name, state) {
     this.sites.get(name).status.state = state;
     this.emit('changed', {});
+  }
+
+  /** Everything but a tag that nothing has. */
+  purge(name, what) {
+    const { cache } = this.sites.get(name).status;
+    const answers = what.tag === undefined ? 42 : 0;
+    if (answers > 0) cache.stored_bytes = 0;
+    return answers;
+  }
+
+  renew(name) {
+    const { certificates } = this.sites.get(name).status;
+    const ordered = certificates.find(({ source }) => source === 'acme');
+    ordered.is_ordering = true;
+    return ordered.names;
   }
 
   async *deploy(name, bytes) {

@@ -82,6 +82,14 @@ export function siteSeries(site, query) {
       bytes_in_per_s: rate(700, 7),
       bytes_out_per_s: rate(24_000, 8),
       in_flight: rate(0.03, 9),
+      cache_per_s: {
+        hit: rate(0.3, 21),
+        stale: rate(0.01, 22),
+        revalidated: rate(0.04, 23),
+        miss: rate(0.12, 24),
+        bypass: rate(0.05, 25),
+      },
+      hit_ratio: curve((at) => (running && load > 0 ? 0.74 + 0.1 * noise(at, 26) : null)),
       latency_ms: { p50: ms(3.1, 10), p95: ms(11, 11), p99: ms(24, 12) },
       phases_ms: {
         accept: ms(0.2, 13),
@@ -161,7 +169,7 @@ export function routeReport(site, query) {
   const routes = Object.entries({ ...weights, '/static/*': 3, other: 2, '/about': 1 });
   const figures = routes.map(([route, weight], index) => ({
     route,
-    requests: Math.round((site.load * span_ms) / 100_000 / (index + 1)),
+    requests: Math.ceil(((site.load || 1) * span_ms) / 100_000 / (index + 1)),
     errors: index === 0 ? 12 : 0,
     bytes_out: 40_000 * weight,
     p50_ms: 0.4 * weight,
@@ -170,5 +178,5 @@ export function routeReport(site, query) {
     time_share: weight / 100,
     phases_ms: { accept: 0.2, queue: 0.02 * weight, app: 0.35 * weight, body: 0.6, send: 0.3 },
   }));
-  return { from_ms, to_ms, routes: site.load > 0 ? figures : [] };
+  return { from_ms, to_ms, routes: site.status.state === 'running' ? figures : [] };
 }

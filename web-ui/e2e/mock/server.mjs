@@ -165,6 +165,10 @@ async function site(call) {
     case 'start':
       appliance.setState(name, action === 'stop' ? 'stopped' : 'running');
       return json(call, known.status);
+    case 'purge':
+      return json(call, { answers: appliance.purge(name, await readJson(call.request)) });
+    case 'certificate':
+      return json(call, { hosts: appliance.renew(name) });
     case 'restart':
       return ndjson(call, appliance.restart(name));
     case 'rollback':
@@ -215,6 +219,8 @@ function pastEvents(call) {
 }
 
 function events(call) {
+  if (call.appliance.isAway) return call.request.socket.destroy();
+  call.appliance.heard.push(call.url.searchParams.get('last_event_id'));
   const send = stream(call, [
     ['sample', 'sample'],
     ['changed', 'changed'],
@@ -229,7 +235,11 @@ function events(call) {
 function stream(call, names) {
   call.response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
   call.response.write(': hello\n\n');
-  const send = (name, payload) => call.response.write(`event: ${name}\ndata: ${JSON.stringify(payload)}\n\n`);
+  const send = (name, payload) => {
+    call.appliance.told += 1;
+    call.response.write(`id: 1-${call.appliance.told}\nevent: ${name}\ndata: ${JSON.stringify(payload)}\n\n`);
+  };
+  call.appliance.once('away', () => call.request.socket.destroy());
   for (const [emitted, sent] of names) {
     const listener = (payload) => send(sent, payload);
     call.appliance.on(emitted, listener);

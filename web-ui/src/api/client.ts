@@ -20,6 +20,7 @@ import type {
   NewPassword,
   NewToken,
   PastEvent,
+  Purge,
   Release,
   RequestRecord,
   RequestSearch,
@@ -160,6 +161,12 @@ export const api = {
   /** Whether everybody gets the maintenance page. */
   setMaintenance: async (site: string, on: boolean): Promise<void> =>
     void (await authorized(on ? 'POST' : 'DELETE', sitePath(site, 'maintenance'))),
+  /** Takes stored answers out, and tells how many there were. */
+  purge: async (site: string, what: Purge): Promise<number> =>
+    (await sendJson<{ answers: number }>('POST', sitePath(site, 'purge'), what)).answers,
+  /** Orders a certificate now, and tells for which hosts. */
+  renewCertificate: async (site: string): Promise<string[]> =>
+    (await sendJson<{ hosts: string[] }>('POST', sitePath(site, 'certificate/renew'), undefined)).hosts,
   remove: async (site: string): Promise<void> =>
     void (await authorized('DELETE', `${BASE}/sites/${encodeURIComponent(site)}`)),
   variables: (site: string): Promise<EnvVariable[]> => getJson(sitePath(site, 'env')),

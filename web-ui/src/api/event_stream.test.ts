@@ -18,8 +18,8 @@ class FakeEventSource extends EventTarget {
     this.closed = true;
   }
 
-  send(name: string, payload: unknown): void {
-    this.dispatchEvent(new MessageEvent(name, { data: JSON.stringify(payload) }));
+  send(name: string, payload: unknown, lastEventId = ''): void {
+    this.dispatchEvent(new MessageEvent(name, { data: JSON.stringify(payload), lastEventId }));
   }
 }
 
@@ -87,4 +87,12 @@ it('stays closed once closed', () => {
   stream.close();
   vi.advanceTimersByTime(60_000);
   expect(FakeEventSource.made).toHaveLength(1);
+});
+
+it('names the last event that it heard when it comes back', () => {
+  latest().send('sample', {}, '7-41');
+  latest().send('sample', {}, '7-42');
+  latest().onerror?.();
+  vi.advanceTimersByTime(1_000);
+  expect(latest().url).toBe('/events?last_event_id=7-42');
 });

@@ -1,6 +1,6 @@
 /**
  * Server-sent events that come back by themselves: after an error answer (which ends a plain `EventSource`
- * for good) and, where `stallMs` is set, after silence, as a laptop leaves behind that slept.
+ * for good), from the last event on where events have ids, and, where `stallMs` is set, after silence, as a laptop leaves behind that slept.
  */
 
 export type StreamState = 'connecting' | 'open' | 'lost';
@@ -23,6 +23,8 @@ export class EventStream {
   #retryMs = FIRST_RETRY_MS;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Of the last event; empty while none had one. */
+  #lastId = '';
 
   constructor(options: EventStreamOptions) {
     this.#options = options;
@@ -37,7 +39,11 @@ export class EventStream {
   }
 
   #connect(): void {
-    const source = new EventSource(this.#options.url);
+    const { url } = this.#options;
+    // A browser names the last event only where it comes back by itself, and not for a new `EventSource`.
+    const source = new EventSource(
+      this.#lastId === '' ? url : `${url}?last_event_id=${encodeURIComponent(this.#lastId)}`,
+    );
     this.#source = source;
     this.#options.onState('connecting');
     source.onopen = () => {
@@ -49,6 +55,7 @@ export class EventStream {
     for (const [name, handle] of Object.entries(this.#options.handlers)) {
       source.addEventListener(name, (event) => {
         this.#expectEvent();
+        this.#lastId = (event as MessageEvent<string>).lastEventId;
         handle(JSON.parse((event as MessageEvent<string>).data) as never);
       });
     }

@@ -180,7 +180,27 @@ export interface SiteStatus {
   upstreams: UpstreamRoute[];
   certificates: CertificateStatus[];
   workers: WorkerStatus[];
+  /** Missing where nothing is stored. */
+  cache?: CacheStatus;
 }
+
+/** What requests came to in a site's cache since the appliance started. */
+export interface CacheStatus {
+  hits: number;
+  stale: number;
+  revalidated: number;
+  misses: number;
+  /** They went past it. */
+  bypassed: number;
+  /** 0 to 1; `null`: there was none that could. */
+  hit_ratio: number | null;
+  /** Of bodies that did not come from their source. */
+  saved_bytes: number;
+  stored_bytes: number;
+}
+
+/** Which stored answers are taken out. */
+export type Purge = 'all' | { url: string } | { prefix: string } | { tag: string };
 
 export interface CertificateStatus {
   source: 'own' | 'acme' | 'internal';
@@ -258,6 +278,7 @@ export interface Series {
 }
 
 export type StatusClass = 'none' | '1xx' | '2xx' | '3xx' | '4xx' | '5xx';
+export type CacheOutcome = 'hit' | 'stale' | 'revalidated' | 'miss' | 'bypass';
 export type Phase = 'accept' | 'queue' | 'app' | 'body' | 'send';
 
 /** What a site did. */
@@ -268,6 +289,10 @@ export interface SiteSeries extends Series {
   bytes_in_per_s: SeriesCurve;
   bytes_out_per_s: SeriesCurve;
   in_flight: SeriesCurve;
+  /** What requests came to in the cache. */
+  cache_per_s: Record<CacheOutcome, SeriesCurve>;
+  /** Of those that the cache could answer, 0 to 1. */
+  hit_ratio: SeriesCurve;
   latency_ms: Record<'p50' | 'p95' | 'p99', SeriesCurve>;
   /** Each phase's share of the mean latency. */
   phases_ms: Record<Phase, SeriesCurve>;

@@ -5,6 +5,8 @@ export interface FolderFile {
   path: string;
   body: Blob;
   modifiedMs: number;
+  /** Whether it is a program; a browser knows that of a zip's files alone. */
+  executable?: boolean;
 }
 
 export interface Folder {

@@ -1,6 +1,6 @@
 // @vitest-environment node
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -30,6 +30,7 @@ it('makes an archive that tar unpacks, with names of any length and language', a
     file(long),
     file('static/grün.css'),
     file('x'.repeat(600)),
+    { ...file('bin/run'), executable: true },
   ];
   files[4] = { ...file('last.bin', 'x'.repeat(600)) };
   const archive = Buffer.from(await tar(files).arrayBuffer());
@@ -39,6 +40,7 @@ it('makes an archive that tar unpacks, with names of any length and language', a
     for (const { path } of files) {
       const expected = path === 'empty' ? '' : path === 'last.bin' ? 'x'.repeat(600) : path;
       expect(readFileSync(join(folder, path), 'utf8')).toBe(expected);
+      expect((statSync(join(folder, path)).mode & 0o111) !== 0, path).toBe(path === 'bin/run');
     }
   });
 });
@@ -74,6 +76,9 @@ with zipfile.ZipFile(sys.argv[1], "w") as archive:
     archive.writestr("shop/app.py", "print()" * 100, zipfile.ZIP_DEFLATED)
     archive.writestr("shop/raw.txt", "as it is", zipfile.ZIP_STORED)
     archive.writestr("shop/empty/", "")
+    program = zipfile.ZipInfo("shop/bin/run")
+    program.external_attr = 0o100755 << 16
+    archive.writestr(program, "#!/bin/sh")
 `;
 
 it('reads what was stored and what was deflated in a zip', async () => {
@@ -89,7 +94,9 @@ it('reads what was stored and what was deflated in a zip', async () => {
   expect(texts).toEqual([
     ['app.py', 'print()'.repeat(100)],
     ['raw.txt', 'as it is'],
+    ['bin/run', '#!/bin/sh'],
   ]);
+  expect(folder.files.map(({ executable }) => executable)).toEqual([false, false, true]);
   for (const damaged of [
     packed.subarray(0, 40),
     packed.subarray(20),

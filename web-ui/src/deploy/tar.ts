@@ -16,17 +16,22 @@ const encoder = new TextEncoder();
 /** The archive of these files. */
 export function tar(files: FolderFile[]): Blob {
   const parts: BlobPart[] = [];
-  for (const { path, body, modifiedMs } of files) {
+  for (const { path, body, modifiedMs, executable = false } of files) {
     const name = encoder.encode(path);
     const records = [];
     if (name.length > LONGEST_NAME || name.some((byte) => byte > 0x7e)) records.push(record('path', path));
     if (body.size > LARGEST) records.push(record('size', String(body.size)));
     if (records.length > 0) {
       const extended = encoder.encode(records.join(''));
-      parts.push(header(encoder.encode('pax'), 'x', extended.length, 0), extended, padding(extended.length));
+      parts.push(
+        header(encoder.encode('pax'), { kind: 'x', size: extended.length, modifiedMs: 0, mode: 0o644 }),
+        extended,
+        padding(extended.length),
+      );
     }
     const size = Math.min(body.size, LARGEST);
-    parts.push(header(name.subarray(0, LONGEST_NAME), '0', size, modifiedMs), body, padding(body.size));
+    const facts = { kind: '0', size, modifiedMs, mode: executable ? 0o755 : 0o644 };
+    parts.push(header(name.subarray(0, LONGEST_NAME), facts), body, padding(body.size));
   }
   parts.push(new Uint8Array(2 * BLOCK));
   return new Blob(parts, { type: 'application/x-tar' });
@@ -40,12 +45,19 @@ export function record(key: string, value: string): string {
   return `${length} ${key}=${value}\n`;
 }
 
-function header(name: Uint8Array, kind: string, size: number, modifiedMs: number): Uint8Array<ArrayBuffer> {
+interface Facts {
+  kind: string;
+  size: number;
+  modifiedMs: number;
+  mode: number;
+}
+
+function header(name: Uint8Array, { kind, size, modifiedMs, mode }: Facts): Uint8Array<ArrayBuffer> {
   const block = new Uint8Array(BLOCK);
   const write = (offset: number, text: string) => block.set(encoder.encode(text), offset);
   const octal = (value: number, digits: number) => value.toString(8).padStart(digits, '0');
   block.set(name, 0);
-  write(100, `${octal(0o644, 7)}\0`);
+  write(100, `${octal(mode, 7)}\0`);
   write(108, `${octal(0, 7)}\0${octal(0, 7)}\0`);
   write(124, `${octal(size, 11)}\0`);
   write(136, `${octal(Math.max(0, Math.floor(modifiedMs / 1000)), 11)}\0`);

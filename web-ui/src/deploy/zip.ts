@@ -11,6 +11,7 @@ const ENTRY = 0x02014b50;
 const LOCAL = 0x04034b50;
 const END_BYTES = 22;
 const LONGEST_COMMENT = 0xffff;
+const UNIX = 3;
 
 async function view(blob: Blob): Promise<DataView> {
   return new DataView(await blob.arrayBuffer());
@@ -37,12 +38,23 @@ export async function unzip(file: File): Promise<Folder> {
       new Uint8Array(directory.buffer, offset + 46, Math.min(nameLength, directory.byteLength - offset - 46)),
     );
     if (!path.endsWith('/')) {
-      files.push({ path, body: await body(file, directory, offset, path), modifiedMs: file.lastModified });
+      files.push({
+        path,
+        body: await body(file, directory, offset, path),
+        modifiedMs: file.lastModified,
+        executable: isExecutable(directory, offset),
+      });
     }
     offset +=
       46 + nameLength + directory.getUint16(offset + 30, true) + directory.getUint16(offset + 32, true);
   }
   return rooted(files, file.name.replace(/\.zip$/i, ''));
+}
+
+/** Whether the owner may run it, where the archive was made on Unix (host 3): the mode is in the upper half then. */
+function isExecutable(directory: DataView, offset: number): boolean {
+  const madeOn = directory.getUint8(offset + 5);
+  return madeOn === UNIX && (directory.getUint16(offset + 40, true) & 0o100) !== 0;
 }
 
 async function body(file: File, directory: DataView, offset: number, path: string): Promise<Blob> {

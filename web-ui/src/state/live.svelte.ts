@@ -34,6 +34,8 @@ class LiveState {
           this.history = appendSample(this.history, sample);
         },
         changed: () => void appliance.refresh(),
+        // Some are missing: what they said is asked for, and the samples stay a gap.
+        reset: () => void appliance.refresh(),
       },
     });
   }

@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::response::Response;
+use tokio::sync::watch;
 
 use super::auth::{Caller, Credential};
 use super::{AdminError, AdminState};
@@ -19,6 +21,10 @@ const LONGEST: usize = 200;
 /// What a handler adds to the entry of its request; an extension of its answer. Never a secret.
 #[derive(Debug, Clone)]
 pub(super) struct Detail(pub(super) String);
+
+/// An operation that goes on after its answer has begun: the status that it ends with. An extension of that answer.
+#[derive(Debug, Clone)]
+pub(super) struct Ending(pub(super) watch::Receiver<Option<StatusCode>>);
 
 /// The entry of a change that is under way.
 #[must_use]
@@ -63,10 +69,22 @@ async fn write(state: &AdminState, asked: Asked) -> Entry {
 }
 
 impl Entry {
-    /// Adds what came of it.
+    /// Adds what came of it; where that is not known before its end, then.
     pub(super) async fn finish(self, state: &AdminState, response: &mut Response) {
         let detail = response.extensions_mut().remove::<Detail>().map(|detail| cut(detail.0));
-        let status = response.status().as_u16();
+        let Some(Ending(mut ending)) = response.extensions_mut().remove::<Ending>() else {
+            return self.end(state, response.status(), detail).await;
+        };
+        let state = state.clone();
+        tokio::spawn(async move {
+            let status = ending.wait_for(Option::is_some).await.ok().and_then(|status| *status);
+            let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            self.end(&state, status, detail).await;
+        });
+    }
+
+    async fn end(self, state: &AdminState, status: StatusCode, detail: Option<String>) {
+        let status = status.as_u16();
         let Asked { who, client, action, target, .. } = &self.asked;
         tracing::info!(who, client, action, target, status, "a change was asked for");
         let Some(id) = self.id else { return };

@@ -4,13 +4,13 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::audit::Detail;
+use super::audit::{Detail, Ending};
 use super::{AdminError, AdminState};
 use crate::api::{DeployEvent, DeployQuery, Rollback};
 use crate::appliance::OperationError;
@@ -77,12 +77,14 @@ where
     F: Future<Output = Result<DeployEvent, OperationError>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(EVENTS);
+    let (ended, ending) = watch::channel(None);
     let outcome = operation(EventSink::new(sender.clone()));
     tokio::spawn(async move {
-        let last = match outcome.await {
-            Ok(done) => done,
-            Err(error) => error.to_event(),
+        let (last, status) = match outcome.await {
+            Ok(done) => (done, StatusCode::OK),
+            Err(error) => (error.to_event(), AdminError::from(error).status()),
         };
+        ended.send_replace(Some(status));
         // The one event that must not be left out; a client that is gone does not need it.
         sender.send(last).await.ok();
     });
@@ -92,5 +94,7 @@ where
             line
         })
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+    let lines = Body::from_stream(lines);
+    (Extension(Ending(ending)), [(header::CONTENT_TYPE, "application/x-ndjson")], lines)
+        .into_response()
 }

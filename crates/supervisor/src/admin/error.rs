@@ -72,7 +72,7 @@ impl AdminError {
         Self::Internal(error.to_string())
     }
 
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized | Self::WrongPassword => StatusCode::UNAUTHORIZED,
             Self::Csrf | Self::Forbidden { .. } | Self::SessionOnly | Self::ControlSocketOnly => {

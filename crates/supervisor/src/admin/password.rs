@@ -48,10 +48,7 @@ impl Hashing {
         }
         let work = move || match given {
             Some(given) => Ok((hash_password(&given)?, None)),
-            None => {
-                let made = random_password();
-                Ok((hash_password(&made)?, Some(made)))
-            }
+            None => make_up().map(|(hash, made)| (hash, Some(made))),
         };
         self.alone(work).await?.map_err(|error: std::io::Error| AdminError::internal(&error))
     }
@@ -101,15 +98,15 @@ pub(crate) async fn first_password(store: &Store) -> Result<Option<String>, Stor
     if store.has_users().await? {
         return Ok(None);
     }
-    let work = || {
-        let password = random_password();
-        let hashed = hash_password(&password)?;
-        Ok((password, hashed))
-    };
-    let made: std::io::Result<_> =
-        tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?;
-    let (password, hashed) = made?;
-    Ok(store.add_first_user(FIRST_USER, &hashed).await?.then_some(password))
+    let made = tokio::task::spawn_blocking(make_up).await.map_err(std::io::Error::other)?;
+    let (hash, password) = made?;
+    Ok(store.add_first_user(FIRST_USER, &hash).await?.then_some(password))
+}
+
+/// The hash of a password that is made up, and that password.
+fn make_up() -> std::io::Result<(String, String)> {
+    let password = random_password();
+    Ok((hash_password(&password)?, password))
 }
 
 fn random_password() -> String {

@@ -173,6 +173,28 @@ async fn past_events_are_told_by_span_and_site() {
 }
 
 #[tokio::test]
+async fn the_audit_log_has_what_an_operation_ended_with() {
+    let api = Api::new().await;
+    let request = Request::post("/api/v1/deploy?name=blog").body(Body::from("no archive")).unwrap();
+    let answer = control_router(api.state.clone()).oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK, "its end is not known yet");
+    to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    let ended = async {
+        loop {
+            let entry = api.state.appliance.store.audit(i64::MAX, 1).await.unwrap().remove(0);
+            if let Some(status) = entry.status {
+                return (entry.action, entry.detail, status);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (action, detail, status) =
+        tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.unwrap();
+    assert_eq!((&*action, detail.as_deref()), ("deploy", Some("blog")));
+    assert!(status >= 400, "{status}");
+}
+
+#[tokio::test]
 async fn a_span_of_requests_that_is_none_is_refused() {
     let api = Api::new().await;
     for wrong in ["from_ms=2&to_ms=1", "from_ms=x", "before_ms=1"] {

@@ -125,3 +125,12 @@ pub struct EventsQuery {
     /// Only those of this site, and those that concern the whole box.
     pub site: Option<String>,
 }
+
+/// The query of `GET /api/v1/events`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WatchQuery {
+    /// The id of the last event that was heard: what came since is told first.
+    pub last_event_id: Option<String>,
+}

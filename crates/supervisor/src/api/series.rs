@@ -44,7 +44,11 @@ pub struct SiteSeries {
     pub in_flight: Curve,
     /// How long requests took from the first byte to the last, milliseconds; `null` where there was none.
     pub latency_ms: LatencySeries,
-    /// Of the mean of that, the share of each phase, milliseconds.
+    /// What requests came to in its cache, a second.
+    pub cache_per_s: CacheSeries,
+    /// The part of those that could be answered from the cache that was, from 0 to 1; `null` where there was none.
+    pub hit_ratio: Curve,
+    /// Of the mean of the latency, the share of each phase, milliseconds.
     pub phases_ms: PhaseSeries,
     /// The processes that run the site; for an embedded or static one the engine.
     pub processes: Vec<ProcessSeries>,
@@ -70,6 +74,21 @@ pub struct ResponseSeries {
     /// 500 to 599
     #[serde(rename = "5xx")]
     pub c5xx: Curve,
+}
+
+/// Requests a second by what they came to in the cache.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CacheSeries {
+    /// Answered from what was stored.
+    pub hit: Curve,
+    /// Answered from what was stored and stale.
+    pub stale: Curve,
+    /// Answered from what was stored, after its source said that it is still right.
+    pub revalidated: Curve,
+    /// Answered by the source.
+    pub miss: Curve,
+    /// Answered by the source, because they go past the cache.
+    pub bypass: Curve,
 }
 
 /// What shares of the requests stayed under, right to 5 %.

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 use onebox_app_server::{LibraryError, RuntimeLibrary};
 use onebox_config::Paths;
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::address_rules::HeldRules;
 use super::layout::Crews;
 use super::live_since::LiveSince;
-use super::{Appliance, EVENTS, Fleet, Layout, Running, Settings, SiteRelease, Unsteady};
+use super::{Appliance, Fleet, Layout, Running, Settings, SiteRelease, Unsteady};
 use crate::address_rules::RuleBook;
 use crate::api::EventKind;
 use crate::certificates::Certificates;
@@ -21,6 +20,7 @@ use crate::clock::{EvenClock, now_ms};
 use crate::deploy::ReleaseIds;
 use crate::deploy::release::clean_half_made;
 use crate::engine::{EngineContext, LoadFailure, Terminal};
+use crate::feed::Feed;
 use crate::history::History;
 use crate::journal::Journal;
 use crate::logs::{Destination, Logs, Source};
@@ -129,7 +129,7 @@ impl Appliance {
             logs,
             history,
             journal,
-            events: broadcast::channel(EVENTS).0,
+            feed: Feed::new(now_ms()),
             last_sample: Mutex::default(),
             shutdown: CancellationToken::new(),
             adopted: setup.fleet.map_or(0, |fleet| fleet.generations),

@@ -31,7 +31,6 @@ use std::time::{Duration, Instant};
 
 use onebox_config::{Account, Paths};
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +39,7 @@ use crate::certificates::Certificates;
 use crate::deploy::ReleaseIds;
 use crate::engine::protocol::{EngineConfig, HeirData};
 use crate::engine::{EngineContext, Generation, GenerationSpec};
+use crate::feed::{Event, Feed};
 use crate::history::History;
 use crate::journal::Journal;
 use crate::logs::Logs;
@@ -61,21 +61,10 @@ use live_since::LiveSince;
 pub(crate) use release::{SiteRelease, Unsteady};
 pub(crate) use reload::Settings;
 
-/// Events that a slow browser may be behind before it loses some.
-const EVENTS: usize = 64;
 /// How long what runs may be in use before the appliance counts as stuck.
 const RESPONSIVE: Duration = Duration::from_secs(1);
 /// How many draining engines may live beside the current one.
 const MOST_DRAINING: usize = 2;
-
-/// What the dashboard is told as it happens.
-#[derive(Debug, Clone)]
-pub(crate) enum Event {
-    /// A second is over.
-    Sample(Arc<Sample>),
-    /// A site, or the engine, changed.
-    Changed,
-}
 
 /// The appliance.
 #[derive(Debug)]
@@ -85,7 +74,7 @@ pub(crate) struct Appliance {
     pub(crate) logs: Arc<Logs>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) history: Arc<History>,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) feed: Feed,
     /// What the last second came to.
     pub(crate) last_sample: Mutex<Option<Arc<Sample>>>,
     /// Cancelled when the appliance is to end.
@@ -222,8 +211,7 @@ impl Appliance {
 
     /// Tells who watches that something changed.
     fn announce(&self) {
-        // Without a dashboard nobody listens, which is no error.
-        self.events.send(Event::Changed).ok();
+        self.feed.send(Event::Changed);
     }
 
     /// Lets an engine finish and end, in the background, then the workers it went to; too many engines at once are cut short.

@@ -7,8 +7,8 @@ use onebox_metrics::{HistogramSnapshot, SiteSnapshot};
 use super::figures::{BoxFigures, Gauge, ProcessFigures, SiteFigures};
 use super::resolution::Grid;
 use crate::api::{
-    BoxSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries, ResponseSeries,
-    SiteSeries,
+    BoxSeries, CacheSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries,
+    ResponseSeries, SiteSeries,
 };
 
 /// A site's answer; where the box was watched and the site did nothing, its rates are zero.
@@ -53,6 +53,17 @@ pub(super) fn site(
         bytes_out_per_s: rate(&|figures| figures.counted.bytes_out),
         in_flight: rate(&|figures| figures.in_flight.sum),
         latency_ms: LatencySeries { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99) },
+        cache_per_s: CacheSeries {
+            hit: rate(&|figures| figures.counted.cache.hits),
+            stale: rate(&|figures| figures.counted.cache.stale),
+            revalidated: rate(&|figures| figures.counted.cache.revalidated),
+            miss: rate(&|figures| figures.counted.cache.misses),
+            bypass: rate(&|figures| figures.counted.cache.bypassed),
+        },
+        hit_ratio: points
+            .iter()
+            .map(|(_, figures)| figures.counted.cache.hit_ratio().map(rounded))
+            .collect(),
         phases_ms: PhaseSeries {
             accept: phase(&|counted| counted.accept.sum_us),
             queue: phase(&|counted| counted.queue.sum_us),
@@ -155,7 +166,7 @@ fn rounded(value: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::history::resolution::Resolution;
-    use onebox_metrics::Histogram;
+    use onebox_metrics::{CacheSnapshot, Histogram};
     use std::time::Duration;
 
     const GRID: Grid =
@@ -172,6 +183,7 @@ mod tests {
         let counted = SiteSnapshot {
             by_class: [0, 0, 3, 0, 0, 1],
             total: histogram(&[10, 20, 30, 40]),
+            cache: CacheSnapshot { hits: 2, misses: 1, bypassed: 1, ..CacheSnapshot::default() },
             queue: histogram(&[20, 20]),
             app_time: histogram(&[10, 10, 20, 20]),
             ..SiteSnapshot::default()
@@ -190,6 +202,8 @@ mod tests {
         let phases = &series.phases_ms;
         assert_eq!((phases.queue[0], phases.app[0]), (Some(10.0), Some(15.0)));
         assert_eq!(phases.accept[0], Some(0.0));
+        assert_eq!(series.cache_per_s.hit, [Some(1.0), Some(0.0), None]);
+        assert_eq!(series.hit_ratio, [Some(0.667), None, None]);
     }
 
     #[test]

@@ -14,8 +14,9 @@ use onebox_metrics::{HistogramSnapshot, SiteSnapshot, Snapshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::api::{MachineSample, ProcessSample, Sample, SiteSample};
-use crate::appliance::{Appliance, Event};
+use crate::appliance::Appliance;
 use crate::clock::now_ms;
+use crate::feed::Event;
 use crate::history::figures::{BoxFigures, ProcessFigures, SiteFigures, Tick};
 use engines::Engines;
 use machine::Machine;
@@ -52,8 +53,7 @@ pub(crate) async fn run(appliance: Arc<Appliance>) {
         appliance.adapt_crews(&counted, taken.memory_available());
         let sample = Arc::new(sample(&counted, &taken, lasted));
         *appliance.last_sample.lock() = Some(Arc::clone(&sample));
-        // Without a dashboard nobody listens, which is no error.
-        appliance.events.send(Event::Sample(sample)).ok();
+        appliance.feed.send(Event::Sample(sample));
         appliance.history.take(tick(&counted, taken, lasted));
     }
 }

@@ -159,8 +159,9 @@ async fn write_site(
         "INSERT OR REPLACE INTO site_samples (step_s, series, at_ms, samples, \
          status_none, status_1xx, status_2xx, status_3xx, status_4xx, status_5xx, \
          by_app, by_static, by_proxy, bytes_in, bytes_out, answers_max, \
-         in_flight_sum, in_flight_min, in_flight_max, latency, accept, queue, app, body, send) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         in_flight_sum, in_flight_min, in_flight_max, by_cache, cache_hits, cache_stale, cache_revalidated, \
+         cache_misses, cache_bypassed, cache_saved, latency, accept, queue, app, body, send) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(key.step_s)
     .bind(key.series)
@@ -169,7 +170,7 @@ async fn write_site(
     for answers in counted.by_class {
         insert = insert.bind(stored(answers));
     }
-    let gauge = whole.in_flight;
+    let (gauge, cache) = (whole.in_flight, counted.cache);
     let counts = [
         counted.app,
         counted.r#static,
@@ -180,6 +181,13 @@ async fn write_site(
         gauge.sum,
         gauge.min,
         gauge.max,
+        counted.cached,
+        cache.hits,
+        cache.stale,
+        cache.revalidated,
+        cache.misses,
+        cache.bypassed,
+        cache.saved_bytes,
     ];
     for count in counts {
         insert = insert.bind(stored(count));
@@ -214,9 +222,17 @@ pub(super) fn to_site(row: &SqliteRow) -> Result<SiteFigures, MetricsError> {
             ],
             app: count(row, "by_app")?,
             r#static: count(row, "by_static")?,
-            // What caches came to is told live; the history does not keep it.
-            cached: 0,
-            cache: CacheSnapshot::default(),
+            cached: count(row, "by_cache")?,
+            cache: CacheSnapshot {
+                hits: count(row, "cache_hits")?,
+                stale: count(row, "cache_stale")?,
+                revalidated: count(row, "cache_revalidated")?,
+                misses: count(row, "cache_misses")?,
+                bypassed: count(row, "cache_bypassed")?,
+                saved_bytes: count(row, "cache_saved")?,
+                // Told live alone.
+                stored_bytes: 0,
+            },
             // In rows of their own.
             routes: BTreeMap::new(),
             proxy: count(row, "by_proxy")?,
@@ -374,4 +390,52 @@ pub(super) fn histogram(row: &SqliteRow, column: &str) -> Result<HistogramSnapsh
 /// SQLite's integers have a sign.
 pub(super) fn stored(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_cache_did_adds_up_over_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut db = MetricsDb::open(&folder.path().join("metrics.db")).await.unwrap();
+        let cache = CacheSnapshot {
+            hits: 1,
+            stale: 2,
+            revalidated: 3,
+            misses: 4,
+            bypassed: 5,
+            saved_bytes: 6,
+            stored_bytes: 0,
+        };
+        let counted = SiteSnapshot {
+            by_class: [0, 0, 9, 0, 0, 0],
+            cached: 6,
+            cache,
+            ..SiteSnapshot::default()
+        };
+        for at_ms in [60_000, 61_000] {
+            let mut batch = Batch::default();
+            let blog = SiteFigures::over(&counted, 1).map(|figures| ("blog".to_owned(), figures));
+            batch.add(&Tick { at_ms, sites: blog.into_iter().collect(), ..Tick::default() });
+            db.write(&batch).await.unwrap();
+        }
+        let row = sqlx::query("SELECT * FROM site_samples WHERE step_s = 60")
+            .fetch_one(&mut db.connection)
+            .await
+            .unwrap();
+        let read = to_site(&row).unwrap().counted;
+        assert_eq!((read.cached, read.requests()), (12, 18));
+        let twice = CacheSnapshot {
+            hits: 2,
+            stale: 4,
+            revalidated: 6,
+            misses: 8,
+            bypassed: 10,
+            saved_bytes: 12,
+            stored_bytes: 0,
+        };
+        assert_eq!(read.cache, twice);
+    }
 }
