@@ -83,7 +83,7 @@ it('says where the time of a request went, and leaves out the phases it did not 
     'When',
     'Client',
     'Accept',
-    'App',
+    'Application',
     'Total',
   ]);
 });
