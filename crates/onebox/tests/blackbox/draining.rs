@@ -137,49 +137,47 @@ fn connections_in_the_backlog_are_answered_when_the_appliance_ends() {
     TcpStream::connect(appliance.http).unwrap_err();
 }
 
-/// Connections that wait in the queues of a site's uwsgi sockets are answered when `close` makes the site give them up; the status.
+/// A connection that waits at each of a site's uwsgi sockets is answered when `close` makes the site give them up; the status.
 fn answered_at_closing_sockets(
     settings: &str,
     close: impl Fn(&TestBox, &SiteFolder),
-) -> Vec<String> {
-    // Each of four listeners has room for one connection: for sites, for health checks, and the two of the site.
-    let appliance = TestBox::start_with(|command| {
-        command.env("ONEBOX_LIMITS__MAX_CONNECTIONS", "4");
-    });
-    let (site, tcp) = (SiteFolder::fixture("fronted"), free_address());
-    site.write("onebox.toml", &format!("socket = [\"run/front.sock\", \"{tcp}\"]\n{settings}"));
-    appliance.deploy(site.path()).ok();
-    let unix = appliance.state().join("sites/fronted/shared/run/front.sock");
-    let request = packet(
-        0,
-        &[
-            ("REQUEST_METHOD", b"GET"),
-            ("REQUEST_URI", b"/"),
-            ("PATH_INFO", b"/"),
-            ("QUERY_STRING", b""),
-            ("HTTP_HOST", b"localhost"),
-            ("SERVER_PROTOCOL", b"HTTP/1.1"),
-        ],
-    );
-    let ways = [Address::Unix(unix), Address::Tcp(tcp)];
-    let held: Vec<_> = ways.iter().map(Address::connect).collect();
-    let waiting: Vec<_> = ways
-        .iter()
-        .map(|way| {
-            let mut open = way.connect();
-            open.write_all(&request).unwrap();
-            open
-        })
-        .collect();
-    close(&appliance, &site);
-    drop(held);
-    let answers = waiting.into_iter().map(|mut open| {
-        let said = rest_of(&mut *open);
+) -> [String; 2] {
+    let tcp = free_address();
+    let (unix, of_all) = ("run/front.sock", format!("socket = [\"run/front.sock\", \"{tcp}\"]\n"));
+    let ways: [&dyn Fn(&TestBox) -> Address; 2] = [
+        &|appliance| Address::Unix(appliance.state().join("sites/fronted/shared").join(unix)),
+        &|_| Address::Tcp(tcp),
+    ];
+    ways.map(|way| {
+        // The first connection has the only place, so that the second waits.
+        let appliance = TestBox::start_with(|command| {
+            command.env("ONEBOX_LIMITS__MAX_CONNECTIONS", "1");
+        });
+        let site = SiteFolder::fixture("fronted");
+        site.write("onebox.toml", &format!("{of_all}{settings}"));
+        appliance.deploy(site.path()).ok();
+        let way = way(&appliance);
+        let held = way.connect();
+        let mut waiting = way.connect();
+        let request = packet(
+            0,
+            &[
+                ("REQUEST_METHOD", b"GET"),
+                ("REQUEST_URI", b"/"),
+                ("PATH_INFO", b"/"),
+                ("QUERY_STRING", b""),
+                ("HTTP_HOST", b"localhost"),
+                ("SERVER_PROTOCOL", b"HTTP/1.1"),
+            ],
+        );
+        waiting.write_all(&request).unwrap();
+        close(&appliance, &site);
+        drop(held);
+        let said = rest_of(&mut *waiting);
         assert!(!said.reset);
         let text = String::from_utf8_lossy(&said.bytes).into_owned();
         text.lines().next().unwrap_or_default().to_owned()
-    });
-    answers.collect()
+    })
 }
 
 fn remove(appliance: &TestBox, _: &SiteFolder) {
