@@ -11,6 +11,7 @@ mod body;
 mod chunked;
 mod conn;
 mod date;
+mod file_pipe;
 mod framing;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;

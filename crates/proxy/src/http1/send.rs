@@ -1,4 +1,4 @@
-//! Sends an answer: small ones in one write, files by `sendfile`, streams piece by piece.
+//! Sends an answer: small ones in one write, files without a copy, streams piece by piece.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};

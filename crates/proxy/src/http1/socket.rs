@@ -16,9 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio_util::io::poll_read_buf;
 
+use super::file_pipe::FilePipe;
 use crate::tls::TlsStream;
 
-/// The most that one call sends of a file, in bytes, as with nginx; the kernel rarely has room for more.
+/// The most that one sendfile(2) sends, in bytes, as with nginx; the kernel rarely has room for more.
 const SEND_FILE_BYTES: usize = 2 << 20;
 
 /// An accepted connection.
@@ -232,10 +233,15 @@ impl Writer<'_> {
             return stream.send_file(file, offset, size, patience, written).await;
         }
         let end = offset.saturating_add(size);
+        let mut pipe = FilePipe::new(size);
         while offset < end {
             let count = usize::try_from(end - offset).unwrap_or(usize::MAX).min(SEND_FILE_BYTES);
             let outcome = self.try_write(|socket| {
-                match rustix::fs::sendfile(socket, file, Some(&mut offset), count) {
+                let sent = match &mut pipe {
+                    Some(pipe) => pipe.send(socket, file, &mut offset, end),
+                    None => rustix::fs::sendfile(socket, file, Some(&mut offset), count),
+                };
+                match sent {
                     // Nothing left before `end`: somebody cut the file.
                     Ok(0) => Err(rustix::io::Errno::NODATA),
                     other => other,
