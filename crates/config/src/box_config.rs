@@ -115,6 +115,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// `max-connections-per-client`: those of one address, of one /64 of IPv6.
     pub max_connections_per_client: Option<usize>,
+    /// `max-memory`: what the process that serves the sites may take before it lets nobody in; `None`: as much as is sensible here.
+    pub max_memory_bytes: Option<u64>,
     /// `header-timeout`: from the first byte of a request until its head is complete.
     pub header_timeout: Duration,
     /// `body-timeout`: between two reads of a request's body.
@@ -140,6 +142,7 @@ impl Default for Limits {
         Self {
             max_connections: 8192,
             max_connections_per_client: None,
+            max_memory_bytes: None,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(75),

@@ -304,7 +304,11 @@ fn the_annotated_box_file_shows_the_defaults_and_names_every_key() {
         ..default.acme
     };
     assert_eq!(shown.acme, expected);
-    let limits = Limits { max_connections_per_client: Some(200), ..default.limits };
+    let limits = Limits {
+        max_connections_per_client: Some(200),
+        max_memory_bytes: Some(2 << 30),
+        ..default.limits
+    };
     assert_eq!(shown.limits, limits);
     assert_eq!(
         (shown.admin, shown.keep_releases, shown.metrics, shown.log_budget),

@@ -21,6 +21,8 @@ pub enum Dropped {
     InTheWay,
     /// There was no place for it.
     NoRoom,
+    /// There was no memory for it.
+    NoMemory,
     /// A rule of the box refuses its address: counted for each request.
     Refused,
 }
@@ -35,6 +37,7 @@ pub struct DropMetrics {
     crowd: AtomicU64,
     in_the_way: AtomicU64,
     no_room: AtomicU64,
+    no_memory: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -56,6 +59,8 @@ pub struct DropSnapshot {
     pub in_the_way: u64,
     /// [`Dropped::NoRoom`]
     pub no_room: u64,
+    /// [`Dropped::NoMemory`]
+    pub no_memory: u64,
     /// [`Dropped::Refused`]
     pub refused: u64,
 }
@@ -71,6 +76,7 @@ impl DropMetrics {
             Dropped::Crowd => &self.crowd,
             Dropped::InTheWay => &self.in_the_way,
             Dropped::NoRoom => &self.no_room,
+            Dropped::NoMemory => &self.no_memory,
             Dropped::Refused => &self.refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -86,6 +92,7 @@ impl DropMetrics {
             crowd: load(&self.crowd),
             in_the_way: load(&self.in_the_way),
             no_room: load(&self.no_room),
+            no_memory: load(&self.no_memory),
             refused: load(&self.refused),
         }
     }
@@ -93,7 +100,7 @@ impl DropMetrics {
 
 impl DropSnapshot {
     /// Each reason by the name that people read, and its count.
-    pub fn by_reason(&self) -> [(&'static str, u64); 8] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 9] {
         [
             ("malformed", self.malformed),
             ("slow", self.slow),
@@ -102,6 +109,7 @@ impl DropSnapshot {
             ("crowd", self.crowd),
             ("in-the-way", self.in_the_way),
             ("no-room", self.no_room),
+            ("no-memory", self.no_memory),
             ("refused", self.refused),
         ]
     }
@@ -125,6 +133,7 @@ impl DropSnapshot {
             crowd: combine(self.crowd, other.crowd),
             in_the_way: combine(self.in_the_way, other.in_the_way),
             no_room: combine(self.no_room, other.no_room),
+            no_memory: combine(self.no_memory, other.no_memory),
             refused: combine(self.refused, other.refused),
         }
     }
@@ -147,13 +156,14 @@ mod tests {
             Dropped::Crowd,
             Dropped::InTheWay,
             Dropped::NoRoom,
+            Dropped::NoMemory,
             Dropped::Refused,
         ];
         for (index, why) in reasons.into_iter().enumerate() {
             (0..=index).for_each(|_| drops.count(why));
         }
         let mut since = drops.snapshot().delta(&before);
-        assert_eq!(since.by_reason().map(|(_, count)| count), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(since.by_reason().map(|(_, count)| count), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         since.merge(&before);
         assert_eq!(since, drops.snapshot());
     }

@@ -237,11 +237,12 @@ where
                         self.let_in(waiting.take(), lifecycle);
                         continue;
                     }
-                    let place = self.room.place(lifecycle, patience).await;
+                    let let_go = || self.handler.let_go();
+                    let place = self.room.place(lifecycle, patience, let_go).await;
                     let Some(accepted) = waiting.take() else { continue };
                     patience = match &place {
                         Place::Served(_) => PATIENCE,
-                        Place::TurnedAway(_) => Duration::ZERO,
+                        Place::TurnedAway(..) => Duration::ZERO,
                     };
                     self.take_in(accepted, (place, one_of), lifecycle);
                 }
@@ -308,8 +309,8 @@ where
             Place::Served(place) => {
                 lifecycle.spawn(keeping((place, one_of), (self.serve)(socket, connection)));
             }
-            Place::TurnedAway(place) => {
-                self.handler.sent_away(Dropped::NoRoom, &connection);
+            Place::TurnedAway(place, why) => {
+                self.handler.sent_away(why, &connection);
                 connection.entrance = Entrance::Overflow;
                 let told = timeout(TURNING_AWAY, (self.serve)(socket, connection));
                 lifecycle.spawn(keeping((place, one_of), async { drop(told.await) }));

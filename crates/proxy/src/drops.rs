@@ -17,6 +17,7 @@ pub(crate) struct Drops {
     floods: Mutex<Floods>,
     crowds: Mutex<Floods>,
     no_room: Mutex<Floods>,
+    no_memory: Mutex<Floods>,
 }
 
 /// What the log knows of floods of one kind.
@@ -29,8 +30,8 @@ struct Floods {
 impl Drops {
     /// Counts in `metrics`.
     pub(crate) fn new(metrics: Arc<Registry>) -> Self {
-        let (floods, crowds, no_room) = Default::default();
-        Self { metrics, floods, crowds, no_room }
+        let (floods, crowds, no_room, no_memory) = Default::default();
+        Self { metrics, floods, crowds, no_room, no_memory }
     }
 
     /// A client was sent away.
@@ -63,6 +64,15 @@ impl Drops {
                         ?client,
                         others,
                         "a client was sent away: there is no room for another connection (max-connections)"
+                    );
+                }
+            }
+            Dropped::NoMemory => {
+                if let Some(others) = told(&self.no_memory) {
+                    tracing::warn!(
+                        ?client,
+                        others,
+                        "a client was sent away: there is no memory for another connection (max-memory)"
                     );
                 }
             }

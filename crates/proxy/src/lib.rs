@@ -18,6 +18,7 @@ mod http1;
 mod http2;
 mod lifecycle;
 mod listener;
+mod memory;
 mod message;
 mod path;
 mod path_pattern;

@@ -1,9 +1,9 @@
 //! Room for connections, and what becomes of clients where there is none.
 //!
-//! In this order, which `config/box.toml` promises: of one client only so many are let in. Where all places are taken, whoever has
-//! waited longest for its client leaves ([`Lifecycle::in_the_way`]), and until then new connections wait in the kernel's queue.
-//! Where nobody could leave for [`PATIENCE`], a few at a time are let in all the same, and told to come later. What is under way
-//! is served to its end, and the first place that is free ends all of it.
+//! In this order, which `config/box.toml` promises: of one client only so many are let in. Where all places are taken, or too much
+//! memory, whoever has waited longest for its client leaves ([`Lifecycle::in_the_way`]), and until then new connections wait in
+//! the kernel's queue. Where nobody could leave for [`PATIENCE`], a few at a time are let in all the same, and told to come later.
+//! What is under way is served to its end, and the first place that is free, with the memory for it, ends all of it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onebox_config::Limits;
+use onebox_metrics::Dropped;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::clients;
 use crate::lifecycle::Lifecycle;
+use crate::memory::{self, Memory};
 
 /// How long new connections wait for a place before they are told that there is none.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,6 +31,8 @@ pub(crate) struct Room {
     places: Arc<Semaphore>,
     beside: Arc<Semaphore>,
     most_of_one: usize,
+    /// `None`: it has no budget.
+    memory: Option<Memory>,
     /// How many connections each client has.
     crowds: Mutex<HashMap<u128, usize>>,
 }
@@ -38,8 +42,8 @@ pub(crate) struct Room {
 pub(crate) enum Place {
     /// Among those that are served.
     Served(OwnedSemaphorePermit),
-    /// Among those that are told to come later.
-    TurnedAway(OwnedSemaphorePermit),
+    /// Among those that are told to come later, for this reason.
+    TurnedAway(OwnedSemaphorePermit, Dropped),
 }
 
 /// A connection that counts as its client's as long as this lives.
@@ -56,33 +60,45 @@ impl Room {
             places: Arc::new(Semaphore::new(places)),
             beside: Arc::new(Semaphore::new(TURNED_AWAY)),
             most_of_one: limits.connections_of_one_client(),
+            memory: limits.max_memory_bytes.map(Memory::of_this_process),
             crowds: Mutex::default(),
         })
     }
 
     /// A place for a connection that has been accepted; who was told last time that there is none does not wait for one.
-    pub(crate) async fn place(&self, lifecycle: &Lifecycle, patience: Duration) -> Place {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+    /// `let_go` gives up what can be made again, where memory is short.
+    pub(crate) async fn place(
+        &self,
+        lifecycle: &Lifecycle,
+        patience: Duration,
+        let_go: impl Fn(),
+    ) -> Place {
+        let is_short = || self.memory.as_ref().is_some_and(|memory| memory.is_over(&let_go));
+        if !is_short()
+            && let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
+        {
             return Place::Served(place);
         }
-        // The semaphores are never closed.
-        let acquire = |places: &Arc<Semaphore>| {
-            let acquiring = Arc::clone(places).acquire_owned();
-            async move {
-                match acquiring.await {
-                    Ok(permit) => permit,
-                    Err(_) => std::future::pending().await,
-                }
+        let with_way_made = async {
+            while is_short() {
+                lifecycle.make_way(sleep(memory::TRUST)).await;
             }
+            lifecycle.make_way(acquire(&self.places)).await
         };
-        let place = lifecycle.make_way(acquire(&self.places));
-        if let Ok(place) = timeout(patience, place).await {
+        if let Ok(place) = timeout(patience, with_way_made).await {
             return Place::Served(place);
         }
+        let why = if is_short() { Dropped::NoMemory } else { Dropped::NoRoom };
+        let found = async {
+            while is_short() {
+                sleep(memory::TRUST).await;
+            }
+            acquire(&self.places).await
+        };
         tokio::select! {
             biased;
-            place = acquire(&self.places) => Place::Served(place),
-            place = acquire(&self.beside) => Place::TurnedAway(place),
+            place = found => Place::Served(place),
+            place = acquire(&self.beside) => Place::TurnedAway(place, why),
         }
     }
 
@@ -96,6 +112,14 @@ impl Room {
         }
         *count += 1;
         Some(OneOf { room: Arc::clone(self), client })
+    }
+}
+
+async fn acquire(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    match Arc::clone(places).acquire_owned().await {
+        Ok(permit) => permit,
+        // They are never closed.
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -121,6 +145,10 @@ mod tests {
         Room::new(&Limits { max_connections, max_connections_per_client, ..Limits::default() })
     }
 
+    async fn place(room: &Room, lifecycle: &Lifecycle, patience: Duration) -> Place {
+        room.place(lifecycle, patience, || ()).await
+    }
+
     #[test]
     fn one_client_has_only_so_many_and_of_ipv6_it_is_one_network() {
         let room = room(100, 2);
@@ -142,18 +170,28 @@ mod tests {
     async fn who_finds_no_place_waits_and_is_turned_away_until_there_is_one() {
         let (room, lifecycle) = (room(1, 1), Lifecycle::default());
         let begun = tokio::time::Instant::now();
-        let first = room.place(&lifecycle, PATIENCE).await;
+        let first = place(&room, &lifecycle, PATIENCE).await;
         assert!(matches!(first, Place::Served(_)));
         let mut others = Vec::new();
         for _ in 0..TURNED_AWAY {
-            others.push(room.place(&lifecycle, PATIENCE - begun.elapsed()).await);
+            others.push(place(&room, &lifecycle, PATIENCE - begun.elapsed()).await);
             assert_eq!(begun.elapsed(), PATIENCE);
         }
-        assert!(others.iter().all(|place| matches!(place, Place::TurnedAway(_))));
-        let none = timeout(PATIENCE, room.place(&lifecycle, Duration::ZERO)).await;
+        assert!(others.iter().all(|place| matches!(place, Place::TurnedAway(_, Dropped::NoRoom))));
+        let none = timeout(PATIENCE, place(&room, &lifecycle, Duration::ZERO)).await;
         assert!(none.is_err());
         drop(first);
-        assert!(matches!(room.place(&lifecycle, Duration::ZERO).await, Place::Served(_)));
+        assert!(matches!(place(&room, &lifecycle, Duration::ZERO).await, Place::Served(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_memory_is_short_everybody_is_turned_away_after_a_while_and_much_is_let_go() {
+        let limits = Limits { max_memory_bytes: Some(1), ..Limits::default() };
+        let (room, lifecycle) = (Room::new(&limits), Lifecycle::default());
+        let (begun, let_go) = (tokio::time::Instant::now(), std::cell::Cell::new(0));
+        let place = room.place(&lifecycle, PATIENCE, || let_go.set(let_go.get() + 1)).await;
+        assert!(matches!(place, Place::TurnedAway(_, Dropped::NoMemory)));
+        assert!(begun.elapsed() >= PATIENCE && let_go.get() > 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -162,18 +200,18 @@ mod tests {
         let mut waiting = Vec::new();
         for _ in 0..2 {
             let (place, lifecycle) =
-                (room.place(&lifecycle, PATIENCE).await, Arc::clone(&lifecycle));
+                (place(&room, &lifecycle, PATIENCE).await, Arc::clone(&lifecycle));
             waiting.push(tokio::spawn(async move {
                 lifecycle.in_the_way().await;
                 drop(place);
             }));
             tokio::time::sleep(PATIENCE).await;
         }
-        let third = room.place(&lifecycle, PATIENCE).await;
+        let third = place(&room, &lifecycle, PATIENCE).await;
         assert!(matches!(third, Place::Served(_)));
         assert!(waiting[0].is_finished() && !waiting[1].is_finished());
         drop(third);
-        assert!(matches!(room.place(&lifecycle, PATIENCE).await, Place::Served(_)));
+        assert!(matches!(place(&room, &lifecycle, PATIENCE).await, Place::Served(_)));
         tokio::time::sleep(PATIENCE).await;
         assert!(!waiting[1].is_finished(), "it leaves though there is room");
     }

@@ -258,6 +258,11 @@ impl RouteTable {
         table
     }
 
+    /// The stored answers of each site that has any.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = &Arc<Cache>> {
+        self.by_name.values().filter_map(|routed| routed.site.cache.as_ref())
+    }
+
     /// The site of this name, for sockets that belong to one site.
     pub(crate) fn site_named(&self, name: &str) -> Option<&Arc<RoutedSite>> {
         self.by_name.get(name)

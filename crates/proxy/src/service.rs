@@ -224,6 +224,12 @@ impl Service {
         self.static_files.instead(routed, head, response, exchange).await
     }
 
+    /// Lets half of the stored answers and of the remembered files go.
+    pub(crate) fn let_go(&self) {
+        self.routes.load().caches().for_each(|cache| cache.halve());
+        self.static_files.halve();
+    }
+
     /// The answer to a message that is no request: it was refused, and the connection ends.
     pub(crate) fn refuse(
         &self,

@@ -80,6 +80,8 @@ pub struct DroppedClients {
     pub in_the_way: u64,
     /// There was no place for them.
     pub no_room: u64,
+    /// There was no memory for them.
+    pub no_memory: u64,
     /// Their address is refused by a rule; each request counts.
     pub refused: u64,
 }

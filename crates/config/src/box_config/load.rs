@@ -227,6 +227,7 @@ fn read_limits(mut section: Section, problems: &mut Vec<Problem>) -> Limits {
             .read("max-connections", connections)
             .unwrap_or(default.max_connections),
         max_connections_per_client: section.read("max-connections-per-client", connections),
+        max_memory_bytes: section.read("max-memory", size(64 * 1024 * KB..=1 << 40)),
         header_timeout: section.read("header-timeout", waiting()).unwrap_or(default.header_timeout),
         body_timeout: section.read("body-timeout", waiting()).unwrap_or(default.body_timeout),
         idle_timeout: section.read("idle-timeout", waiting()).unwrap_or(default.idle_timeout),

@@ -70,6 +70,7 @@ pub(crate) fn dropped(clients: &DroppedClients) -> Option<String> {
         (clients.crowd, "had too many connections"),
         (clients.in_the_way, "said nothing while others waited"),
         (clients.no_room, "found no room"),
+        (clients.no_memory, "found no memory"),
         (clients.refused, "were refused by a rule for their address"),
     ];
     let told = reasons.into_iter().filter(|(count, _)| *count > 0);

@@ -29,6 +29,13 @@ fn say(stream: &mut TcpStream, message: &[u8], answer: &str) {
     }
 }
 
+/// The whole answer to a request on a connection of its own.
+fn ask(address: SocketAddr) -> String {
+    let mut stream = connect(address);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    String::from_utf8_lossy(&rest_of(&mut stream).bytes).into_owned()
+}
+
 /// A request whose body is waited for.
 fn begin_post(address: SocketAddr) -> TcpStream {
     let mut stream = connect(address);
@@ -90,6 +97,57 @@ fn who_is_idle_leaves_first_then_clients_are_told_to_come_later_and_then_all_is_
         std::thread::yield_now();
     }
     assert!(!appliance.said().contains("no connection can be accepted"), "{}", appliance.said());
+}
+
+#[test]
+fn where_memory_is_short_stored_answers_go_then_clients_are_told_to_come_later_and_then_all_is_well()
+ {
+    /// What of each body is sent at first: together they are more than there is memory for.
+    const FIRST: usize = 5_000_000;
+    const ALL: usize = FIRST + 3;
+    let config =
+        "[limits]\nmax-connections-per-client = 1000\nmax-memory = '192MB'\nbody-timeout = '10m'\n";
+    let appliance = TestBox::start_with_config(&format!("{LISTEN}{config}"));
+    let site = SiteFolder::fixture("hello");
+    site.write("onebox.toml", "cache = '1h'\npost-buffering = '8MB'\n");
+    appliance.deploy(site.path()).ok();
+    let stored = || appliance.site("hello")["cache"]["stored_bytes"].as_u64().unwrap();
+    say(&mut connect(appliance.http), GET, "hello GET / 0");
+    appliance.wait_for_site("hello", |_| stored() > 0);
+    let begin = || {
+        let mut stream = connect(appliance.http);
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {ALL}\r\nExpect: 100-continue\r\n\r\n"
+        );
+        say(&mut stream, head.as_bytes(), "100 Continue\r\n\r\n");
+        stream
+    };
+    let mut under_way: Vec<_> = (0..48).map(|_| begin()).collect();
+    for stream in &mut under_way {
+        stream.write_all(&vec![b'a'; FIRST]).unwrap();
+    }
+    // As long as there is memory everybody is served; then who comes waits for a while in vain.
+    let mut said = String::new();
+    while !said.starts_with("HTTP/1.1 503 ") {
+        said = ask(appliance.http);
+        assert!(said.starts_with("HTTP/1.1 503 ") || said.contains("hello GET / 0"), "{said}");
+    }
+    assert!(said.contains("\r\nRetry-After: 10\r\n"), "{said}");
+    appliance.wait_for_line("there is no memory for another connection");
+    appliance.wait_for_site("hello", |_| stored() == 0);
+    // What is under way is answered, and then there is memory for everybody.
+    for stream in &mut under_way {
+        say(stream, b"abc", &format!("hello POST / {ALL}"));
+    }
+    drop(under_way);
+    while !said.contains("hello GET / 0") {
+        said = ask(appliance.http);
+    }
+    while appliance.status()["dropped"]["no_memory"].as_u64().unwrap() == 0 {
+        std::thread::yield_now();
+    }
+    let status = appliance.cli(&["status"]).ok().stdout;
+    assert!(status.contains("found no memory"), "{status}");
 }
 
 #[test]

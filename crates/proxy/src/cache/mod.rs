@@ -98,6 +98,11 @@ impl Cache {
         })
     }
 
+    /// Lets half of them go, those first that nobody asks for.
+    pub(crate) fn halve(&self) {
+        self.store.halve();
+    }
+
     /// What the stored answers take, in bytes.
     pub fn stored_bytes(&self) -> u64 {
         self.store.stored_bytes()

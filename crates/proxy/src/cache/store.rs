@@ -30,6 +30,9 @@ const USUAL_BYTES: u64 = 8 << 10;
 /// A shard has room for so many of the largest answers at least.
 const LARGEST_IN_SHARD: u64 = 4;
 
+/// This part of the memory is not worth keeping where it must be given back.
+const LITTLE: u64 = 64;
+
 /// URLs share so many locks.
 const STRIPES: usize = 64;
 
@@ -202,6 +205,16 @@ impl Store {
             });
         }
         purged
+    }
+
+    /// Makes what is stored half as large, and little of it nothing.
+    pub(super) fn halve(&self) {
+        let (size, half) = (self.memory.capacity(), self.memory.weight() / 2);
+        if half < size / LITTLE {
+            return self.memory.clear();
+        }
+        self.memory.set_capacity(half);
+        self.memory.set_capacity(size);
     }
 
     /// What is stored takes so many bytes.

@@ -37,6 +37,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
 
     /// A client was sent away without an answer.
     fn sent_away(&self, why: Dropped, connection: &ConnectionInfo);
+
+    /// Memory is short: half of what is only kept to be quicker goes.
+    fn let_go(&self);
 }
 
 impl Handler for Service {
@@ -69,5 +72,9 @@ impl Handler for Service {
 
     fn sent_away(&self, why: Dropped, connection: &ConnectionInfo) {
         self.drops.count(why, connection.peer.map(|peer| peer.ip()));
+    }
+
+    fn let_go(&self) {
+        self.let_go();
     }
 }

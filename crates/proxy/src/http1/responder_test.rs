@@ -114,6 +114,8 @@ impl Handler for Arc<Responder> {
     fn sent_away(&self, why: onebox_metrics::Dropped, _connection: &ConnectionInfo) {
         self.sent_away.lock().push(why);
     }
+
+    fn let_go(&self) {}
 }
 
 impl Responder {
@@ -182,6 +184,7 @@ impl Server {
             drain_timeout: Duration::from_secs(60),
             max_connections: 100,
             max_connections_per_client: None,
+            max_memory_bytes: None,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),

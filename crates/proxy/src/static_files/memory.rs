@@ -153,6 +153,13 @@ impl FileMemory {
         file
     }
 
+    /// Forgets files until half as much is remembered.
+    pub(super) fn halve(&self) {
+        let mut state = self.state.lock();
+        let half = state.bytes / 2;
+        state.shrink_to(half);
+    }
+
     pub(super) fn forget(&self, mount: u64, name: &[u8]) {
         self.state.lock().remove(mount, name);
     }

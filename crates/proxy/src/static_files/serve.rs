@@ -73,6 +73,11 @@ pub(super) enum Item {
 }
 
 impl StaticFiles {
+    /// Forgets half of what is remembered of files.
+    pub(crate) fn halve(&self) {
+        self.memory.halve();
+    }
+
     /// The answer where the path names a file; `None`: the application is to be asked.
     ///
     /// # Errors

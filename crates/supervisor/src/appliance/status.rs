@@ -192,6 +192,7 @@ impl Appliance {
             crowd: drops.crowd,
             in_the_way: drops.in_the_way,
             no_room: drops.no_room,
+            no_memory: drops.no_memory,
             refused: drops.refused,
         }
     }

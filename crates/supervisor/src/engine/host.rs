@@ -15,6 +15,7 @@ use onebox_config::Limits;
 use onebox_metrics::Registry;
 use onebox_proxy::{AccessLog, Proxy, ProxySettings};
 use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
+use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -100,6 +101,19 @@ fn connections_that_fit(wanted: usize) -> usize {
         );
     }
     wanted.min(fit)
+}
+
+/// Four fifths of the machine's memory, or of what this process's control group has of it; `None`: nobody says how much that is.
+fn most_memory() -> Option<u64> {
+    let mut system = System::new().ok()?;
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    let own = sysinfo::get_current_pid().ok()?;
+    let nothing_more = ProcessRefreshKind::nothing();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), false, nothing_more);
+    let group = system.process(own).and_then(sysinfo::Process::cgroup_limits);
+    let all = system.total_memory();
+    let all = group.map_or(all, |group| group.total_memory.min(all));
+    (all > 0).then_some(all / 5 * 4)
 }
 
 /// A connection may need a second descriptor: a file, a spooled body, a worker.
@@ -239,6 +253,7 @@ impl Engine {
         };
         let mut limits = Limits::from(start.limits.clone());
         limits.max_connections = connections_that_fit(limits.max_connections);
+        limits.max_memory_bytes = limits.max_memory_bytes.or_else(most_memory);
         let settings = ProxySettings {
             limits,
             clients: start.clients.clone(),

@@ -310,6 +310,7 @@ pub(crate) struct WorkerData {
 pub(crate) struct LimitsData {
     max_connections: usize,
     max_connections_per_client: Option<usize>,
+    max_memory_bytes: Option<u64>,
     header_timeout: Duration,
     body_timeout: Duration,
     idle_timeout: Duration,
@@ -326,6 +327,7 @@ impl From<&Limits> for LimitsData {
         Self {
             max_connections: limits.max_connections,
             max_connections_per_client: limits.max_connections_per_client,
+            max_memory_bytes: limits.max_memory_bytes,
             header_timeout: limits.header_timeout,
             body_timeout: limits.body_timeout,
             idle_timeout: limits.idle_timeout,
@@ -344,6 +346,7 @@ impl From<LimitsData> for Limits {
         Self {
             max_connections: data.max_connections,
             max_connections_per_client: data.max_connections_per_client,
+            max_memory_bytes: data.max_memory_bytes,
             header_timeout: data.header_timeout,
             body_timeout: data.body_timeout,
             idle_timeout: data.idle_timeout,
@@ -363,7 +366,7 @@ mod tests {
 
     #[test]
     fn limits_survive_the_way_to_the_engine() {
-        let limits = Limits { max_connections: 7, ..Limits::default() };
+        let limits = Limits { max_connections: 7, max_memory_bytes: Some(8), ..Limits::default() };
         let text = serde_json::to_string(&LimitsData::from(&limits)).unwrap();
         let data: LimitsData = serde_json::from_str(&text).unwrap();
         assert_eq!(Limits::from(data), limits);
