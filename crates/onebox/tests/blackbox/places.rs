@@ -62,7 +62,9 @@ fn with_few_descriptors(config: &str) -> (TestBox, usize) {
 
 #[test]
 fn who_is_idle_leaves_first_then_clients_are_told_to_come_later_and_then_all_is_well() {
-    let (appliance, fit) = with_few_descriptors("[limits]\nmax-connections-per-client = 1000\n");
+    let (appliance, fit) = with_few_descriptors(
+        "[limits]\nmax-connections-per-client = 1000\nbody-timeout = '10m'\nidle-timeout = '10m'\n",
+    );
     let dropped = |why: &str| appliance.status()["dropped"][why].as_u64().unwrap();
     // All are served as long as there are places.
     let mut idle: Vec<_> = (0..fit).map(|_| connect(appliance.http)).collect();
