@@ -205,14 +205,14 @@ mod tests {
                 lifecycle.in_the_way().await;
                 drop(place);
             }));
-            tokio::time::sleep(PATIENCE).await;
+            sleep(PATIENCE).await;
         }
         let third = place(&room, &lifecycle, PATIENCE).await;
         assert!(matches!(third, Place::Served(_)));
         assert!(waiting[0].is_finished() && !waiting[1].is_finished());
         drop(third);
         assert!(matches!(place(&room, &lifecycle, PATIENCE).await, Place::Served(_)));
-        tokio::time::sleep(PATIENCE).await;
+        sleep(PATIENCE).await;
         assert!(!waiting[1].is_finished(), "it leaves though there is room");
     }
 }
