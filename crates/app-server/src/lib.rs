@@ -22,6 +22,6 @@ pub use error::{LibraryError, PythonError, StartError};
 pub use find::search_path;
 pub use interpreter::Interpreter;
 pub use library::RuntimeLibrary;
-pub use notice::{After, Frame, Notice, Raised, ToldRequest, Usage};
+pub use notice::{After, Frame, GilStalls, Notice, Raised, ToldRequest, Usage};
 pub use spec::{AppSpec, Application, Deadlines};
 pub use worker::{WorkerReport, worker_command};

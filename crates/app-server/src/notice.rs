@@ -71,9 +71,32 @@ pub struct Usage {
     pub oldest: Option<ToldRequest>,
     /// How long a thread waits for the GIL, in microseconds: the mean of what was tried since the last time.
     pub gil_wait_us: u64,
+    /// The waits for the GIL that were too long since this was told last.
+    #[serde(default)]
+    pub gil_stalls: GilStalls,
     /// How much of the time a thread that serves requests wants the interpreter, in percent.
     #[serde(default)]
     pub busy_percent: u64,
+}
+
+/// Waits for the GIL that were too long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GilStalls {
+    /// Those that began.
+    pub count: u64,
+    /// How long all of them lasted, in microseconds.
+    pub lasted_us: u64,
+    /// How long the longest had lasted by then.
+    pub longest_us: u64,
+}
+
+impl GilStalls {
+    /// Adds those of another time or process.
+    pub fn merge(&mut self, other: Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.lasted_us = self.lasted_us.saturating_add(other.lasted_us);
+        self.longest_us = self.longest_us.max(other.longest_us);
+    }
 }
 
 /// One exception.
@@ -172,10 +195,11 @@ mod tests {
             running: 2,
             oldest: Some(request()),
             gil_wait_us: 5000,
+            gil_stalls: GilStalls { count: 1, lasted_us: 250_000, longest_us: 200_000 },
             busy_percent: 93,
         };
         let line = format!(
-            r#"{{"notice":"usage","requests":7,"running":2,"oldest":{{{members}}},"gil_wait_us":5000,"busy_percent":93}}"#
+            r#"{{"notice":"usage","requests":7,"running":2,"oldest":{{{members}}},"gil_wait_us":5000,"gil_stalls":{{"count":1,"lasted_us":250000,"longest_us":200000}},"busy_percent":93}}"#
         );
         assert_eq!(Notice::parse(&line), Some(Notice::Usage(usage)));
         assert_eq!(Notice::parse(r#"{"ready":true}"#), None);

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use harness::{Play, Scene, Way, get};
-use onebox_app_server::{Deadlines, Interpreter, Notice};
+use onebox_app_server::{Deadlines, Interpreter, Notice, Usage};
 
 const SCENES: [(&str, Play); 8] = [
     ("interrupted", threads_that_can_be_interrupted_come_back),
@@ -151,6 +151,8 @@ fn a_stall_is_told_and_harms_no_neighbour(mut scene: Scene) {
     // Longer than the grace: nobody is given up while nothing can reach a thread.
     scene.wait_for(|notice| matches!(notice, Notice::Stalled { waited_ms: 1500.. }));
     assert!(neighbour.try_recv().is_err(), "the neighbour waits for the GIL");
+    let longest = |usage: &Usage| usage.gil_stalls.longest_us;
+    scene.wait_for(|notice| matches!(notice, Notice::Usage(usage) if longest(usage) >= 1_500_000));
     OpenOptions::new().write(true).open(&fifo).unwrap();
     scene.wait_for(|notice| matches!(notice, Notice::Unstalled { .. }));
     assert_eq!(neighbour.recv().unwrap().text(), "sleep");

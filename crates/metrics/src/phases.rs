@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 /// A part of a request's life, in the order of the walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// From the first byte of the head until the request is understood and routed.
+    /// The handshake of its connection, for the first request on it. It is before the first byte, and so not in the total: a client
+    /// may say nothing for long between the two.
+    Tls,
+    /// From the first byte of the head until the request is understood and routed, its body read where it is read first.
     Accept,
     /// Until a Python thread has taken it.
     Queue,
@@ -19,7 +22,8 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 5] = [Self::Accept, Self::Queue, Self::App, Self::Body, Self::Send];
+    pub const ALL: [Self; 6] =
+        [Self::Tls, Self::Accept, Self::Queue, Self::App, Self::Body, Self::Send];
 }
 
 /// Measures the phases of one request. Each mark ends a phase; what was never marked was not part of the request.
@@ -34,6 +38,12 @@ impl PhaseClock {
     /// A clock that started at `accepted_at`.
     pub fn new(accepted_at: Instant) -> Self {
         Self { started_at: accepted_at, last: accepted_at, durations: PhaseDurations::default() }
+    }
+
+    /// The handshake of its connection lasted so long; `None`: it had none, or another request has told it.
+    pub fn after_handshake(mut self, lasted: Option<Duration>) -> Self {
+        self.durations.tls = lasted;
+        self
     }
 
     /// Ends a phase now: it has lasted since the mark before.
@@ -58,6 +68,8 @@ impl PhaseClock {
 /// How long each phase of a request lasted; `None` for those it did not have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PhaseDurations {
+    /// [`Phase::Tls`]
+    pub tls: Option<Duration>,
     /// [`Phase::Accept`]
     pub accept: Option<Duration>,
     /// [`Phase::Queue`]
@@ -68,7 +80,7 @@ pub struct PhaseDurations {
     pub body: Option<Duration>,
     /// [`Phase::Send`]
     pub send: Option<Duration>,
-    /// From the start to the last mark.
+    /// From the first byte to the last mark.
     pub total: Duration,
 }
 
@@ -76,6 +88,7 @@ impl PhaseDurations {
     /// How long a phase lasted.
     pub fn get(&self, phase: Phase) -> Option<Duration> {
         match phase {
+            Phase::Tls => self.tls,
             Phase::Accept => self.accept,
             Phase::Queue => self.queue,
             Phase::App => self.app,
@@ -86,6 +99,7 @@ impl PhaseDurations {
 
     fn slot(&mut self, phase: Phase) -> &mut Option<Duration> {
         match phase {
+            Phase::Tls => &mut self.tls,
             Phase::Accept => &mut self.accept,
             Phase::Queue => &mut self.queue,
             Phase::App => &mut self.app,
@@ -115,6 +129,17 @@ mod tests {
         assert_eq!(durations.total, Duration::from_millis(11));
         let sum: Duration = Phase::ALL.iter().filter_map(|phase| durations.get(*phase)).sum();
         assert_eq!(sum, durations.total);
+    }
+
+    #[test]
+    fn a_handshake_is_told_beside_the_total() {
+        let start = Instant::now();
+        let handshake = Duration::from_millis(40);
+        let mut clock = PhaseClock::new(start).after_handshake(Some(handshake));
+        clock.mark_at(Phase::Accept, start + Duration::from_millis(2));
+        let durations = clock.durations();
+        assert_eq!((durations.tls, durations.get(Phase::Tls)), (Some(handshake), Some(handshake)));
+        assert_eq!(durations.total, Duration::from_millis(2));
     }
 
     #[test]

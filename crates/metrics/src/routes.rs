@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 
-use crate::{Finished, Histogram, HistogramSnapshot, Phase};
+use crate::{Finished, Traffic, TrafficSnapshot};
 
 /// So many routes of a site are told apart.
 const MOST: usize = 50;
@@ -15,30 +13,9 @@ const MOST: usize = 50;
 /// The live counters of a site's routes. A route that is known costs a look into a table and relaxed atomics.
 #[derive(Debug, Default)]
 pub struct Routes {
-    known: ArcSwap<HashMap<Box<str>, Arc<RouteMetrics>>>,
+    known: ArcSwap<HashMap<Box<str>, Arc<Traffic>>>,
     /// Of what is on no route, or came when there were too many.
-    other: RouteMetrics,
-}
-
-#[derive(Debug, Default)]
-struct RouteMetrics {
-    errors: AtomicU64,
-    bytes_out: AtomicU64,
-    phases_us: [AtomicU64; Phase::ALL.len()],
-    total: Histogram,
-}
-
-/// One route's counters at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteSnapshot {
-    /// Answers with a status from 500 to 599.
-    pub errors: u64,
-    /// Bytes sent.
-    pub bytes_out: u64,
-    /// What each phase took of all requests together, microseconds, in the order of [`Phase::ALL`].
-    pub phases_us: [u64; Phase::ALL.len()],
-    /// From the first byte to the last.
-    pub total: HistogramSnapshot,
+    other: Traffic,
 }
 
 impl Routes {
@@ -59,11 +36,11 @@ impl Routes {
     }
 
     /// `None`: there are too many.
-    fn learn(&self, pattern: &str) -> Option<Arc<RouteMetrics>> {
+    fn learn(&self, pattern: &str) -> Option<Arc<Traffic>> {
         if self.known.load().len() >= MOST {
             return None;
         }
-        let made = Arc::new(RouteMetrics::default());
+        let made = Arc::new(Traffic::default());
         self.known.rcu(|known| {
             let mut known = HashMap::clone(known);
             // Another thread may have made it meanwhile: the first one stays.
@@ -75,96 +52,21 @@ impl Routes {
         self.known.load().get(pattern).cloned()
     }
 
-    pub(crate) fn snapshot(&self) -> BTreeMap<String, RouteSnapshot> {
+    pub(crate) fn snapshot(&self) -> BTreeMap<String, TrafficSnapshot> {
         let known = self.known.load();
         let known = known.iter().map(|(pattern, route)| (pattern.to_string(), route.snapshot()));
         let all = known.chain([(Self::OTHER.to_owned(), self.other.snapshot())]);
-        all.filter(|(_, route)| route.total.count > 0).collect()
-    }
-}
-
-impl RouteMetrics {
-    fn count(&self, finished: &Finished) {
-        if (500..=599).contains(&finished.status) {
-            self.errors.fetch_add(1, Ordering::Relaxed);
-        }
-        self.bytes_out.fetch_add(finished.bytes_out, Ordering::Relaxed);
-        for (sum_us, phase) in self.phases_us.iter().zip(Phase::ALL) {
-            if let Some(lasted) = finished.phases.get(phase) {
-                let us = u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX);
-                sum_us.fetch_add(us, Ordering::Relaxed);
-            }
-        }
-        self.total.record(finished.phases.total);
-    }
-
-    fn snapshot(&self) -> RouteSnapshot {
-        RouteSnapshot {
-            errors: self.errors.load(Ordering::Relaxed),
-            bytes_out: self.bytes_out.load(Ordering::Relaxed),
-            phases_us: self.phases_us.each_ref().map(|sum_us| sum_us.load(Ordering::Relaxed)),
-            total: self.total.snapshot(),
-        }
-    }
-}
-
-impl RouteSnapshot {
-    /// What happened between `earlier` and this one.
-    fn delta(&self, earlier: &Self) -> Self {
-        let mut phases_us = self.phases_us;
-        for (mine, before) in phases_us.iter_mut().zip(earlier.phases_us) {
-            *mine = mine.saturating_sub(before);
-        }
-        Self {
-            errors: self.errors.saturating_sub(earlier.errors),
-            bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
-            phases_us,
-            total: self.total.delta(&earlier.total),
-        }
-    }
-
-    /// Adds what was counted elsewhere.
-    pub fn merge(&mut self, other: &Self) {
-        self.errors = self.errors.saturating_add(other.errors);
-        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
-        for (mine, more) in self.phases_us.iter_mut().zip(other.phases_us) {
-            *mine = mine.saturating_add(more);
-        }
-        self.total.merge(&other.total);
-    }
-}
-
-/// What happened on each route; those on which nothing did are left out.
-pub(crate) fn delta(
-    now: &BTreeMap<String, RouteSnapshot>,
-    earlier: &BTreeMap<String, RouteSnapshot>,
-) -> BTreeMap<String, RouteSnapshot> {
-    let nothing = RouteSnapshot::default();
-    let routes = now.iter().map(|(pattern, route)| {
-        (pattern.clone(), route.delta(earlier.get(pattern).unwrap_or(&nothing)))
-    });
-    routes.filter(|(_, route)| route.total.count > 0).collect()
-}
-
-pub(crate) fn merge(
-    mine: &mut BTreeMap<String, RouteSnapshot>,
-    other: &BTreeMap<String, RouteSnapshot>,
-) {
-    for (pattern, route) in other {
-        match mine.get_mut(pattern) {
-            Some(known) => known.merge(route),
-            None => drop(mine.insert(pattern.clone(), route.clone())),
-        }
+        all.filter(|(_, route)| route.requests() > 0).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{PhaseDurations, ServedBy};
     use std::time::Duration;
 
-    fn answer(status: u16) -> Finished {
+    pub(crate) fn answer(status: u16) -> Finished {
         let (app, total) = (Some(Duration::from_millis(3)), Duration::from_millis(4));
         let phases = PhaseDurations { app, total, ..PhaseDurations::default() };
         Finished { status, served_by: ServedBy::App, bytes_in: 10, bytes_out: 100, phases }
@@ -179,8 +81,9 @@ mod tests {
         let snapshot = routes.snapshot();
         assert_eq!(snapshot.keys().collect::<Vec<_>>(), ["/posts/*"]);
         let posts = &snapshot["/posts/*"];
-        assert_eq!((posts.total.count, posts.errors, posts.bytes_out), (3, 1, 300));
-        assert_eq!(posts.phases_us, [0, 0, 9000, 0, 0]);
+        assert_eq!(posts.by_class, [0, 0, 1, 0, 1, 1]);
+        assert_eq!((posts.total.count, posts.bytes_in, posts.bytes_out), (3, 30, 300));
+        assert_eq!(posts.spent_us, [0, 0, 0, 9000, 0, 0]);
     }
 
     #[test]

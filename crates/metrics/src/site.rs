@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{CacheMetrics, Histogram, PhaseDurations, Routes, SiteSnapshot};
+use crate::{CacheMetrics, Histogram, PhaseDurations, Releases, Routes, SiteSnapshot};
 
 /// Who made an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,16 @@ pub struct Finished {
     pub phases: PhaseDurations,
 }
 
+impl Finished {
+    /// The first digit of its status; 0 where that is none.
+    pub(crate) fn class(&self) -> usize {
+        match self.status {
+            100..=599 => usize::from(self.status / 100),
+            _ => 0,
+        }
+    }
+}
+
 /// The counters of one site since the process started.
 #[derive(Debug, Default)]
 pub struct SiteMetrics {
@@ -43,6 +53,7 @@ pub struct SiteMetrics {
     static_files: AtomicU64,
     cached: AtomicU64,
     proxy: AtomicU64,
+    limited: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     in_flight: AtomicU64,
@@ -51,7 +62,10 @@ pub struct SiteMetrics {
     pub cache: CacheMetrics,
     /// The same by route.
     pub routes: Routes,
+    /// The same by release.
+    pub releases: Releases,
     total: Histogram,
+    tls: Histogram,
     accept: Histogram,
     queue: Histogram,
     app_time: Histogram,
@@ -74,11 +88,7 @@ impl SiteMetrics {
 
     /// Counts an answer that was sent, or that could not be.
     pub fn finish(&self, finished: &Finished) {
-        let class = match finished.status {
-            100..=599 => usize::from(finished.status / 100),
-            _ => 0,
-        };
-        if let Some(counter) = self.by_class.get(class) {
+        if let Some(counter) = self.by_class.get(finished.class()) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         let served = match finished.served_by {
@@ -91,6 +101,11 @@ impl SiteMetrics {
         self.bytes_in.fetch_add(finished.bytes_in, Ordering::Relaxed);
         self.bytes_out.fetch_add(finished.bytes_out, Ordering::Relaxed);
         self.record_phases(&finished.phases);
+    }
+
+    /// Counts a request that a limit refused; its answer is counted, too.
+    pub fn refused_by_limit(&self) {
+        self.limited.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tells how long the application's threads have been waiting for the GIL; 0 when they wait no more.
@@ -107,13 +122,16 @@ impl SiteMetrics {
             r#static: load(&self.static_files),
             cached: load(&self.cached),
             proxy: load(&self.proxy),
+            limited: load(&self.limited),
             bytes_in: load(&self.bytes_in),
             bytes_out: load(&self.bytes_out),
             in_flight: load(&self.in_flight),
             gil_wait_ms: load(&self.gil_wait_ms),
             cache: self.cache.snapshot(),
             routes: self.routes.snapshot(),
+            releases: self.releases.snapshot(),
             total: self.total.snapshot(),
+            tls: self.tls.snapshot(),
             accept: self.accept.snapshot(),
             queue: self.queue.snapshot(),
             app_time: self.app_time.snapshot(),
@@ -125,6 +143,7 @@ impl SiteMetrics {
     fn record_phases(&self, phases: &PhaseDurations) {
         self.total.record(phases.total);
         let measured = [
+            (&self.tls, phases.tls),
             (&self.accept, phases.accept),
             (&self.queue, phases.queue),
             (&self.app_time, phases.app),

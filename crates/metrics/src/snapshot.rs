@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::routes::{self, RouteSnapshot};
-use crate::{CacheSnapshot, DropSnapshot, HistogramSnapshot};
+use crate::traffic::{self, combined};
+use crate::{CacheSnapshot, DropSnapshot, HistogramSnapshot, TrafficSnapshot};
 
 /// The counters of a process since it started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,9 @@ pub struct SiteSnapshot {
     pub cached: u64,
     /// Answers made by the proxy itself.
     pub proxy: u64,
+    /// Requests that a limit of the site refused.
+    #[serde(default)]
+    pub limited: u64,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes sent.
@@ -64,9 +67,15 @@ pub struct SiteSnapshot {
     pub cache: CacheSnapshot,
     /// By pattern, or [`Routes::OTHER`](crate::Routes::OTHER); those with an answer.
     #[serde(default)]
-    pub routes: BTreeMap<String, RouteSnapshot>,
+    pub routes: BTreeMap<String, TrafficSnapshot>,
+    /// By release; those with an answer.
+    #[serde(default)]
+    pub releases: BTreeMap<String, TrafficSnapshot>,
     /// From the first byte to the last.
     pub total: HistogramSnapshot,
+    /// [`Phase::Tls`](crate::Phase::Tls)
+    #[serde(default)]
+    pub tls: HistogramSnapshot,
     /// [`Phase::Accept`](crate::Phase::Accept)
     pub accept: HistogramSnapshot,
     /// [`Phase::Queue`](crate::Phase::Queue)
@@ -93,23 +102,22 @@ impl SiteSnapshot {
 
     /// What happened between `earlier` and this one; `in_flight` and `gil_wait_ms` are this one's.
     pub fn delta(&self, earlier: &Self) -> Self {
-        let mut by_class = self.by_class;
-        for (mine, before) in by_class.iter_mut().zip(earlier.by_class) {
-            *mine = mine.saturating_sub(before);
-        }
         Self {
-            by_class,
+            by_class: combined(self.by_class, earlier.by_class, u64::saturating_sub),
             app: self.app.saturating_sub(earlier.app),
             r#static: self.r#static.saturating_sub(earlier.r#static),
             cached: self.cached.saturating_sub(earlier.cached),
             proxy: self.proxy.saturating_sub(earlier.proxy),
+            limited: self.limited.saturating_sub(earlier.limited),
             bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
             bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
             in_flight: self.in_flight,
             gil_wait_ms: self.gil_wait_ms,
             cache: self.cache.delta(&earlier.cache),
-            routes: routes::delta(&self.routes, &earlier.routes),
+            routes: traffic::delta(&self.routes, &earlier.routes),
+            releases: traffic::delta(&self.releases, &earlier.releases),
             total: self.total.delta(&earlier.total),
+            tls: self.tls.delta(&earlier.tls),
             accept: self.accept.delta(&earlier.accept),
             queue: self.queue.delta(&earlier.queue),
             app_time: self.app_time.delta(&earlier.app_time),
@@ -120,20 +128,21 @@ impl SiteSnapshot {
 
     /// Adds what another process counted for the same site.
     pub fn merge(&mut self, other: &Self) {
-        for (mine, more) in self.by_class.iter_mut().zip(other.by_class) {
-            *mine = mine.saturating_add(more);
-        }
+        self.by_class = combined(self.by_class, other.by_class, u64::saturating_add);
         self.app = self.app.saturating_add(other.app);
         self.r#static = self.r#static.saturating_add(other.r#static);
         self.cached = self.cached.saturating_add(other.cached);
         self.proxy = self.proxy.saturating_add(other.proxy);
+        self.limited = self.limited.saturating_add(other.limited);
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
         self.in_flight = self.in_flight.saturating_add(other.in_flight);
         self.gil_wait_ms = self.gil_wait_ms.max(other.gil_wait_ms);
         self.cache.merge(&other.cache);
-        routes::merge(&mut self.routes, &other.routes);
+        traffic::merge(&mut self.routes, &other.routes);
+        traffic::merge(&mut self.releases, &other.releases);
         self.total.merge(&other.total);
+        self.tls.merge(&other.tls);
         self.accept.merge(&other.accept);
         self.queue.merge(&other.queue);
         self.app_time.merge(&other.app_time);
@@ -158,9 +167,13 @@ mod tests {
             let site = registry.site(if us % 2 == 0 { "even" } else { "odd" });
             let finished = Finished { status, served_by, bytes_in: us, bytes_out: 7, phases };
             site.finish(&finished);
+            if us % 7 == 0 {
+                site.refused_by_limit();
+            }
             // Which statuses make a route known depends on their order.
             let found = Finished { status: 200, ..finished };
             site.routes.count(if us % 3 == 0 { "/a" } else { "/b" }, &found);
+            site.releases.release(if us % 5 == 0 { "r1" } else { "r2" }).count(&finished);
         }
         registry.snapshot()
     }
@@ -192,6 +205,21 @@ mod tests {
         let snapshot = counted(&[(200, 5), (404, 123_456), (0, 8)]);
         let line = serde_json::to_string(&snapshot).unwrap();
         assert_eq!(serde_json::from_str::<Snapshot>(&line).unwrap(), snapshot);
+    }
+
+    #[test]
+    fn what_an_engine_of_before_says_is_understood() {
+        let one = r#"{"buckets":[[3,2]],"sum_us":6,"count":2}"#;
+        let none = r#"{"buckets":[],"sum_us":0,"count":0}"#;
+        let line = format!(
+            r#"{{"sites":{{"blog":{{"by_class":[0,0,2,0,0,0],"app":2,"static":0,"proxy":0,"bytes_in":1,"bytes_out":2,
+            "in_flight":1,"gil_wait_ms":0,"total":{one},"accept":{one},"queue":{none},"app_time":{one},"body":{none},
+            "send":{one},"routes":{{"/a":{{"errors":1,"bytes_out":2,"phases_us":[1,2,3,4,5],"total":{one}}}}}}}}}}}"#
+        );
+        let told = serde_json::from_str::<Snapshot>(&line).unwrap();
+        let blog = &told.delta(&Snapshot::default()).sites["blog"];
+        assert_eq!((blog.requests(), blog.accept.count, blog.tls.count), (2, 2, 0));
+        assert!(blog.routes.is_empty(), "routes were told otherwise");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use onebox_metrics::Dropped;
@@ -15,7 +15,7 @@ use crate::http1::{self, Handler, Socket};
 use crate::http2;
 use crate::lifecycle::{Heir, Lifecycle};
 use crate::listener::Listener;
-use crate::message::{ConnectionInfo, Entrance, Scheme};
+use crate::message::{ConnectionInfo, Entrance, Handshake, Scheme};
 use crate::room::{OneOf, PATIENCE, Place, Room};
 use crate::tls::Tls;
 use crate::uwsgi_server::{self, Door};
@@ -70,6 +70,7 @@ impl<H: Handler> Acceptor<H> {
             async move {
                 let known = Box::pin(met(&socket, connection, &*handler, &lifecycle)).await;
                 let Some(connection) = known else { return };
+                let begun = Instant::now();
                 let encrypted = tokio::select! {
                     encrypted = Box::pin(encrypt(socket, &tls, handler.limits().header_timeout)) => encrypted,
                     () = lifecycle.close_idle() => return,
@@ -85,7 +86,9 @@ impl<H: Handler> Acceptor<H> {
                         return handler.sent_away(Dropped::Handshake, &connection);
                     }
                 };
-                let connection = ConnectionInfo { scheme: Scheme::Https, ..connection };
+                let handshake = Some(Arc::new(Handshake::new(begun.elapsed())));
+                let connection =
+                    ConnectionInfo { scheme: Scheme::Https, handshake, ..connection };
                 if socket.speaks_http2() {
                     let client = http2::Client { socket, early: BytesMut::new(), connection };
                     return Box::pin(http2::serve(client, handler, lifecycle)).await;

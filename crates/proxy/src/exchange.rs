@@ -70,7 +70,7 @@ impl Exchange {
         let line_bytes = head.method.as_str().len() + head.target.len() + 14;
         Self {
             request_id: RequestId::random(),
-            clock: PhaseClock::new(head.received_at),
+            clock: PhaseClock::new(head.received_at).after_handshake(connection.take_handshake()),
             status: 0,
             served_by: ServedBy::Proxy,
             error: None,
@@ -178,6 +178,9 @@ impl Exchange {
     /// There is an error page.
     pub(crate) fn failed(&mut self, error: &ProxyError) {
         self.answered(error.status(), ServedBy::Proxy);
+        if let (ProxyError::TooMany { .. }, Some(routed)) = (error, self.site()) {
+            routed.site.metrics.refused_by_limit();
+        }
         self.error = Some(error.to_string());
         let site = self.site_name();
         let request_id = self.request_id.as_str();
@@ -237,6 +240,7 @@ impl Exchange {
         };
         let metrics = &routed.site.metrics;
         metrics.finish(&finished);
+        routed.site.traffic.count(&finished);
         metrics.routes.count(&path_pattern::of(&self.path, self.served_by), &finished);
         if self.log.is_enabled() {
             let entry = self.entry(routed, outcome);

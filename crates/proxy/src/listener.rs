@@ -7,7 +7,7 @@ use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::http1::Socket;
-use crate::message::{ConnectionInfo, Entrance, Scheme};
+use crate::message::{ConnectionInfo, Entrance};
 
 /// A socket filter, in classic BPF, that drops packets with SYN and without ACK. A filter of a TCP socket sees the packet from
 /// the TCP header on, whose byte 13 has the flags (RFC 9293 §3.1; socket(7), `SO_ATTACH_FILTER`).
@@ -69,10 +69,7 @@ impl Listener {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let accepted = rustix::net::accept_with(listener, flags).ok()?;
         let stream = UnixStream::from_std(accepted.into()).ok()?;
-        Some((
-            Socket::Unix(stream),
-            ConnectionInfo { peer: None, local: None, scheme: Scheme::Http, entrance },
-        ))
+        Some((Socket::Unix(stream), ConnectionInfo::at(entrance)))
     }
 
     /// The next connection.
@@ -86,16 +83,13 @@ impl Listener {
                 // Answers go out whole; waiting for more to send would only delay them.
                 stream.set_nodelay(true)?;
                 let local = stream.local_addr().ok();
-                Ok((
-                    Socket::Tcp(stream),
-                    ConnectionInfo { peer: Some(peer), local, scheme: Scheme::Http, entrance },
-                ))
+                let connection =
+                    ConnectionInfo { peer: Some(peer), local, ..ConnectionInfo::at(entrance) };
+                Ok((Socket::Tcp(stream), connection))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let connection =
-                    ConnectionInfo { peer: None, local: None, scheme: Scheme::Http, entrance };
-                Ok((Socket::Unix(stream), connection))
+                Ok((Socket::Unix(stream), ConnectionInfo::at(entrance)))
             }
         }
     }

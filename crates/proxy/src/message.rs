@@ -7,7 +7,8 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -25,12 +26,40 @@ pub(crate) struct ConnectionInfo {
     pub(crate) scheme: Scheme,
     /// Which routes apply.
     pub(crate) entrance: Entrance,
+    /// How keys were agreed on, where they were.
+    pub(crate) handshake: Option<Arc<Handshake>>,
 }
 
 impl ConnectionInfo {
+    /// One without TLS to nobody that is known by an address.
+    pub(crate) const fn at(entrance: Entrance) -> Self {
+        Self { peer: None, local: None, scheme: Scheme::Http, entrance, handshake: None }
+    }
+
+    /// How long the handshake took, for the first request that asks.
+    pub(crate) fn take_handshake(&self) -> Option<Duration> {
+        self.handshake.as_ref()?.take()
+    }
+
     /// The client's address. Over a Unix socket it is somebody on this machine.
     pub(crate) fn client(&self) -> IpAddr {
         self.peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip()).to_canonical()
+    }
+}
+
+/// How long a handshake took, until somebody has told it.
+#[derive(Debug)]
+pub(crate) struct Handshake(AtomicU64);
+
+impl Handshake {
+    /// It took so long; in microseconds, and never nothing.
+    pub(crate) fn new(lasted: Duration) -> Self {
+        Self(AtomicU64::new(u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX).max(1)))
+    }
+
+    fn take(&self) -> Option<Duration> {
+        let us = self.0.swap(0, Ordering::Relaxed);
+        (us > 0).then(|| Duration::from_micros(us))
     }
 }
 

@@ -11,7 +11,7 @@ use onebox_config::site::{
     CacheRules, Caught, Matcher, Pattern, Route, RouteFiles, Routing, Rules, SiteLog,
 };
 use onebox_config::{Nobody, Places};
-use onebox_metrics::SiteMetrics;
+use onebox_metrics::{SiteMetrics, Traffic};
 use onebox_uwsgi::{BufferLimits, Connector};
 
 use crate::cache::{Cache, Cached, Settings};
@@ -66,6 +66,8 @@ pub struct Site {
     pub log: SiteLog,
     /// Its counters.
     pub metrics: Arc<SiteMetrics>,
+    /// Those of its release.
+    pub traffic: Arc<Traffic>,
 }
 
 /// What a site does to have its clients use HTTPS.

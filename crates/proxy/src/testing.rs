@@ -11,7 +11,7 @@ use onebox_uwsgi::BufferLimits;
 
 use crate::lifecycle::Lifecycle;
 use crate::message::{
-    ConnectionInfo, Entrance, RequestHead, Response, ResponseBody, Scheme, Version, field,
+    ConnectionInfo, Entrance, RequestHead, Response, ResponseBody, Version, field,
 };
 use crate::request_id::RequestId;
 use crate::route::{Backend, Https, Site};
@@ -43,6 +43,7 @@ pub(crate) fn site(name: &str) -> Site {
         guard: None,
         log: SiteLog::default(),
         metrics: Arc::new(SiteMetrics::new()),
+        traffic: Arc::default(),
     }
 }
 
@@ -56,8 +57,7 @@ pub(crate) fn connection() -> ConnectionInfo {
     ConnectionInfo {
         peer: "192.0.2.7:50000".parse().ok(),
         local: "192.0.2.1:80".parse().ok(),
-        scheme: Scheme::Http,
-        entrance: Entrance::Public,
+        ..ConnectionInfo::at(Entrance::Public)
     }
 }
 

@@ -60,6 +60,7 @@ fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
         guard: None,
         log: SiteLog::default(),
         metrics: registry.site(name),
+        traffic: Arc::default(),
     }
 }
 

@@ -100,6 +100,7 @@ impl Front {
             response: BufferLimits::default(),
             https: Https::default(),
             metrics: registry.site("site"),
+            traffic: Arc::default(),
         }]));
         Self { _proxy: proxy, address, arrived }
     }

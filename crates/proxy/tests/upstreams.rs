@@ -72,6 +72,7 @@ fn front(config: &str, statics: Vec<StaticMount>) -> Front {
         guard: None,
         log: SiteLog::default(),
         metrics: registry.site("site"),
+        traffic: Arc::default(),
     };
     proxy.set_routes(RouteTable::new(vec![site]));
     Front { proxy, address, registry }

@@ -23,12 +23,40 @@ pub(crate) enum Order {
     StartThread,
 }
 
+/// A wait for the GIL as long as this is a stall: threads that take turns, 5 ms each as CPython has it, wait for less.
+const STALL: Duration = Duration::from_millis(100);
+
+/// Waits for the GIL that were too long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stalls {
+    /// Those that began.
+    pub(crate) count: u64,
+    /// How long all lasted.
+    pub(crate) lasted: Duration,
+    /// How long the longest has lasted up to now.
+    pub(crate) longest: Duration,
+}
+
 impl State {
     fn beaten(&mut self, now: Instant) {
         if let Some(asked_at) = self.asked_at.take() {
-            self.waited.0 += now.saturating_duration_since(asked_at);
+            let waited = now.saturating_duration_since(asked_at);
+            self.waited.0 += waited;
             self.waited.1 += 1;
+            self.count_stall(waited);
+            self.counted = Duration::ZERO;
         }
+    }
+
+    /// The present wait has lasted so long.
+    fn count_stall(&mut self, waited: Duration) {
+        if waited < STALL {
+            return;
+        }
+        self.stalls.count += u64::from(self.counted.is_zero());
+        self.stalls.lasted += waited.saturating_sub(self.counted);
+        self.stalls.longest = self.stalls.longest.max(waited);
+        self.counted = waited;
     }
 }
 
@@ -49,6 +77,10 @@ struct State {
     asked_at: Option<Instant>,
     /// How long all beats were waited for since this was asked, and how many they were.
     waited: (Duration, u32),
+    /// Since this was asked.
+    stalls: Stalls,
+    /// How much of the present wait is in `stalls`, now or before.
+    counted: Duration,
 }
 
 impl Heart {
@@ -75,6 +107,7 @@ impl Heart {
     pub(crate) fn excuse(&self, now: Instant) {
         let mut state = self.state();
         state.asked_at = state.asked_at.map(|_| now);
+        state.counted = Duration::ZERO;
     }
 
     /// How long a beat was waited for since the last call, on average; the one that is still to come counts.
@@ -86,6 +119,15 @@ impl Heart {
             beats += 1;
         }
         waited.checked_div(beats).unwrap_or_default()
+    }
+
+    /// The stalls since the last call: of one that lasts, what it has lasted since then.
+    pub(crate) fn take_stalls(&self, now: Instant) -> Stalls {
+        let mut state = self.state();
+        if let Some(asked_at) = state.asked_at {
+            state.count_stall(now.saturating_duration_since(asked_at));
+        }
+        std::mem::take(&mut state.stalls)
     }
 
     /// Whether a beat is still to come.
@@ -133,5 +175,37 @@ impl Heart {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn a_stall_is_told_while_it_lasts_and_once() {
+        let (heart, start) = (Heart::default(), Instant::now());
+        let stalls = |count, lasted, longest| Stalls { count, lasted, longest };
+        assert_eq!(heart.ask(start), None);
+        assert_eq!(heart.take_stalls(start + MS(90)), Stalls::default(), "that is no stall yet");
+        assert_eq!(heart.take_stalls(start + MS(400)), stalls(1, MS(400), MS(400)));
+        assert_eq!(heart.take_stalls(start + MS(1400)), stalls(0, MS(1000), MS(1400)));
+        heart.state().beaten(start + MS(1500));
+        heart.ask(start + MS(2000));
+        heart.state().beaten(start + MS(2250));
+        let both = heart.take_stalls(start + MS(2400));
+        assert_eq!(both, stalls(1, MS(100 + 250), MS(1500)));
+        assert_eq!(heart.take_stalls(start + MS(9000)), Stalls::default(), "nobody waits");
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_was_not_stalled() {
+        let (heart, start) = (Heart::default(), Instant::now());
+        heart.ask(start);
+        heart.excuse(start + MS(60_000));
+        heart.state().beaten(start + MS(60_010));
+        assert_eq!(heart.take_stalls(start + MS(60_020)), Stalls::default());
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use onebox_uwsgi::key;
 
+use crate::heart::Stalls;
 use crate::raised::{After, Frame, Raised, Sources};
 use crate::report::json_string;
 use crate::seats::Task;
@@ -40,6 +41,8 @@ pub(crate) struct Usage {
     pub(crate) oldest: Option<Task>,
     /// How long threads wait for the GIL.
     pub(crate) gil_wait: Duration,
+    /// Those that waited too long since this was told last.
+    pub(crate) stalls: Stalls,
     /// How much of the time somebody wants the interpreter.
     pub(crate) busy_percent: u64,
 }
@@ -88,12 +91,18 @@ impl Notice {
 
 impl Usage {
     fn to_json(&self) -> String {
-        let Self { requests, running, oldest, gil_wait, busy_percent } = self;
+        let Self { requests, running, oldest, gil_wait, stalls, busy_percent } = self;
         let gil_wait_us = gil_wait.as_micros();
         let oldest = oldest.as_ref().map(|task| format!("{{{}}}", members(task)));
         let oldest = oldest.unwrap_or_else(|| "null".to_owned());
+        let stalls = format!(
+            "{{\"count\":{},\"lasted_us\":{},\"longest_us\":{}}}",
+            stalls.count,
+            stalls.lasted.as_micros(),
+            stalls.longest.as_micros()
+        );
         format!(
-            "{{\"notice\":\"usage\",\"requests\":{requests},\"running\":{running},\"oldest\":{oldest},\"gil_wait_us\":{gil_wait_us},\"busy_percent\":{busy_percent}}}\n"
+            "{{\"notice\":\"usage\",\"requests\":{requests},\"running\":{running},\"oldest\":{oldest},\"gil_wait_us\":{gil_wait_us},\"gil_stalls\":{stalls},\"busy_percent\":{busy_percent}}}\n"
         )
     }
 }

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 use crate::admission::{Admission, Gatekeeper};
 use crate::blocked;
-use crate::heart::{Heart, Look, Order};
+use crate::heart::{Heart, Look, Order, Stalls};
 use crate::notice::{self, Notice};
 use crate::seats::{Seat, Seats, Task};
 use crate::spec::Deadlines;
@@ -170,10 +170,12 @@ impl Watchdog {
         let oldest = tasks.into_iter().min_by_key(|task| task.began);
         let gil_wait = self.parts.heart.mean_wait(now);
         let busy_percent = self.gatekeeper.busy_percent();
-        if running == 0 && self.usage.told == (requests, running, busy_percent) {
+        let stalls = self.parts.heart.take_stalls(now);
+        let is_known = self.usage.told == (requests, running, busy_percent);
+        if running == 0 && is_known && stalls == Stalls::default() {
             return;
         }
-        let usage = notice::Usage { requests, running, oldest, gil_wait, busy_percent };
+        let usage = notice::Usage { requests, running, oldest, gil_wait, stalls, busy_percent };
         self.parts.teller.tell(Notice::Usage(usage));
         self.usage = Usage { told: (requests, running, busy_percent), at: now };
     }

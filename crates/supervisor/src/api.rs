@@ -27,11 +27,13 @@ pub use requests::{
     After, Autopsy, ErrorGroup, FailureKind, FailureReport, Frame, Raised, RequestRecord,
     RequestsQuery,
 };
-pub use routes::{PhaseMeans, RouteFigures, RouteReport, RoutesQuery};
+pub use routes::{
+    PhaseMeans, ResponseCounts, RouteFigures, RouteReport, RoutesQuery, TrafficFigures,
+};
 pub use samples::{CurrentRequest, MachineSample, ProcessSample, Sample, SiteSample};
 pub use series::{
-    BoxSeries, CacheSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries,
-    ResponseSeries, SeriesQuery, SiteSeries,
+    BoxSeries, CacheSeries, Curve, DropSeries, GaugeSeries, LatencySeries, PhaseSeries,
+    ProcessSeries, ResponseSeries, SeriesQuery, SiteSeries,
 };
 
 /// `GET /api/v1/status`: the whole appliance.
@@ -174,7 +176,7 @@ pub struct SiteStatus {
     /// Its processes; for an embedded site the engine's.
     pub workers: Vec<WorkerStatus>,
     /// Its cache; `None` where nothing is stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub cache: Option<CacheStatus>,
 }
 
@@ -302,6 +304,9 @@ pub struct Release {
     pub state: ReleaseState,
     /// Why it failed, in one line.
     pub problem: Option<String>,
+    /// What it answered, as far back as history goes; `None`: nothing.
+    #[serde(default)]
+    pub traffic: Option<TrafficFigures>,
 }
 
 /// Whether a release can be served.
@@ -453,9 +458,9 @@ pub struct LogsQuery {
     /// Only lines of this request.
     pub request_id: Option<String>,
     /// Only lines from this moment on.
-    pub since_ms: Option<i64>,
-    /// Only lines up to this moment.
-    pub until_ms: Option<i64>,
+    pub from_ms: Option<i64>,
+    /// Only lines before this one.
+    pub to_ms: Option<i64>,
 }
 
 fn default_lines() -> usize {

@@ -16,6 +16,7 @@ mod environment;
 mod failures;
 mod feed;
 mod first_process;
+mod gil_stalls;
 mod history;
 mod holders;
 mod isolation;

@@ -5,6 +5,7 @@
 
 import { EventEmitter } from 'node:events';
 import { makeCertificates } from './certificates.mjs';
+import { makeTraffic } from './series.mjs';
 
 const DAY_MS = 86_400_000;
 const PATHS = ['/', '/posts/42', '/static/app.css', '/login', '/api/items?page=2', '/feed.xml'];
@@ -18,9 +19,18 @@ function makeReleases(count, problemOfNewest) {
   const suffixes = ['3f2a', 'b81c', '09de', 'c4f7', '7a10'];
   const releases = suffixes.slice(0, count).map((suffix, index) => {
     const created_ms = Date.now() - (index * 1.7 + 0.08) * DAY_MS;
-    return { id: releaseId(created_ms, suffix), created_ms, live: false, state: 'ready', problem: null };
+    const traffic = makeTraffic(index + 1);
+    return {
+      id: releaseId(created_ms, suffix),
+      created_ms,
+      live: false,
+      state: 'ready',
+      problem: null,
+      traffic,
+    };
   });
-  if (problemOfNewest) Object.assign(releases[0], { state: 'failed', problem: problemOfNewest });
+  if (problemOfNewest)
+    Object.assign(releases[0], { state: 'failed', problem: problemOfNewest, traffic: null });
   releases.find((release) => release.state === 'ready').live = true;
   return releases;
 }
@@ -83,7 +93,7 @@ function makeSite({
     workers,
     upstreams: [],
     certificates: makeCertificates(name, new URL(url).hostname),
-    cache: mode === 'static' ? undefined : makeCache(),
+    cache: mode === 'static' ? null : makeCache(),
   };
   const variables = new Map([['SECRET_KEY', 'hush']]);
   return { status, releases, variables, log: [], load, visits: 0 };

@@ -101,6 +101,7 @@ export function autopsy(id, site) {
       error: kind === 'deadline' ? 'no answer within 60s' : `the application failed: ${raised.at(-1).type}`,
       bytes_in: 412,
       bytes_out: 731,
+      tls_us: 1800,
       accept_us: 120,
       queue_us: 1_450,
       app_us: kind === 'deadline' ? 60_000_000 : 18_300,

@@ -54,6 +54,8 @@ function processSeries(curve, process, span_ms, { cpu, megabytes, threads }) {
     resident_bytes: gauge(curve, () => megabytes * 1_400_000),
     threads: gauge(curve, () => threads),
     descriptors: gauge(curve, () => 20 + threads * 3),
+    gil_stalled: curve((at) => (process === 'blog.1' && noise(at, 28) < 0.1 ? 0.3 : 0)),
+    gil_longest_ms: curve((at) => (process === 'blog.1' && noise(at, 28) < 0.1 ? 310 : 0)),
   };
 }
 
@@ -82,6 +84,7 @@ export function siteSeries(site, query) {
       bytes_in_per_s: rate(700, 7),
       bytes_out_per_s: rate(24_000, 8),
       in_flight: rate(0.03, 9),
+      limited_per_s: rare(0.02, 27),
       cache_per_s: {
         hit: rate(0.3, 21),
         stale: rate(0.01, 22),
@@ -92,6 +95,7 @@ export function siteSeries(site, query) {
       hit_ratio: curve((at) => (running && load > 0 ? 0.74 + 0.1 * noise(at, 26) : null)),
       latency_ms: { p50: ms(3.1, 10), p95: ms(11, 11), p99: ms(24, 12) },
       phases_ms: {
+        tls: ms(0.25, 18),
         accept: ms(0.2, 13),
         queue: ms(0.9, 14),
         app: ms(3.4, 15),
@@ -117,6 +121,17 @@ export function boxSeries(query) {
     load: gauge(curve, (at) => 0.6 * wave(at, span_ms, 3)),
     received_bytes_per_s: curve((at) => 90_000 * wave(at, span_ms, 4)),
     sent_bytes_per_s: curve((at) => 1_400_000 * wave(at, span_ms, 5)),
+    dropped_per_s: {
+      malformed: curve((at) => (noise(at, 6) < 0.2 ? 0.4 : 0)),
+      slow: curve((at) => (noise(at, 7) < 0.05 ? 0.2 : 0)),
+      handshake: curve((at) => 0.3 * noise(at, 8)),
+      flood: curve(() => 0),
+      crowd: curve(() => 0),
+      in_the_way: curve(() => 0),
+      no_room: curve(() => 0),
+      no_memory: curve(() => 0),
+      refused: curve((at) => 1.5 * noise(at, 9)),
+    },
     processes: [
       ['blog.1', { cpu: 0.09, megabytes: 46, threads: 7 }],
       ['blog.2', { cpu: 0.07, megabytes: 45, threads: 7 }],
@@ -160,6 +175,22 @@ export function madeUpEvents(appliance, from_ms, to_ms, site) {
     .sort((one, other) => one.at_ms - other.at_ms);
 }
 
+/** What some requests came to; the heavier, the slower. */
+export function makeTraffic(weight) {
+  const [requests, errors] = [4_100 * weight, weight % 2 ? 3 * weight : 0];
+  return {
+    requests,
+    errors,
+    responses: { none: 0, '1xx': 0, '2xx': requests - errors, '3xx': 0, '4xx': 0, '5xx': errors },
+    bytes_in: 700 * requests,
+    bytes_out: 40_000 * weight,
+    p50_ms: 0.4 * weight,
+    p95_ms: 1.9 * weight,
+    p99_ms: 6.1 * weight,
+    phases_ms: { tls: 0.1, accept: 0.2, queue: 0.02 * weight, app: 0.35 * weight, body: 0.6, send: 0.3 },
+  };
+}
+
 /** Where the time of a site goes. */
 export function routeReport(site, query) {
   const { span_ms, end_ms = Date.now() } = toSpan(query);
@@ -168,15 +199,11 @@ export function routeReport(site, query) {
   const weights = { '/posts/*': 40, '/': 22, '/search': 14, '/api/items/*': 9, '/feed.xml': 5, '/login': 4 };
   const routes = Object.entries({ ...weights, '/static/*': 3, other: 2, '/about': 1 });
   const figures = routes.map(([route, weight], index) => ({
+    ...makeTraffic(weight),
     route,
     requests: Math.ceil(((site.load || 1) * span_ms) / 100_000 / (index + 1)),
     errors: index === 0 ? 12 : 0,
-    bytes_out: 40_000 * weight,
-    p50_ms: 0.4 * weight,
-    p95_ms: 1.9 * weight,
-    p99_ms: 6.1 * weight,
     time_share: weight / 100,
-    phases_ms: { accept: 0.2, queue: 0.02 * weight, app: 0.35 * weight, body: 0.6, send: 0.3 },
   }));
   return { from_ms, to_ms, routes: site.status.state === 'running' ? figures : [] };
 }

@@ -199,8 +199,8 @@ async function variables(call, site) {
 }
 
 function loggedLines(site, query) {
-  const [since_ms, until_ms] = [Number(query.get('since_ms')), Number(query.get('until_ms') ?? Infinity)];
-  const lines = site.log.filter(({ at_ms }) => at_ms >= since_ms && at_ms <= until_ms);
+  const [from_ms, to_ms] = [Number(query.get('from_ms')), Number(query.get('to_ms') ?? Infinity)];
+  const lines = site.log.filter(({ at_ms }) => at_ms >= from_ms && at_ms < to_ms);
   return lines.slice(-Number(query.get('lines') ?? 100));
 }
 

@@ -128,8 +128,7 @@ export const api = {
     getJson(`${sitePath(site, 'logs')}?lines=${lines}`),
   /** The last lines of a span that is over. */
   pastLogs: (site: string, span: PastSpan, lines: number): Promise<LogLine[]> =>
-    // `until_ms` is the last moment that is wanted.
-    getJson(`${sitePath(site, 'logs')}?lines=${lines}&since_ms=${span.fromMs}&until_ms=${span.toMs - 1}`),
+    getJson(`${sitePath(site, 'logs')}?lines=${lines}&from_ms=${span.fromMs}&to_ms=${span.toMs}`),
   /** What its requests fail with, the last seen first. */
   errors: (site: string): Promise<ErrorGroup[]> => getJson(sitePath(site, 'errors')),
   /** Everything that is known of one request. */

@@ -234,6 +234,23 @@ export interface Release {
   live: boolean;
   state: ReleaseState;
   problem: string | null;
+  /** As far back as history goes; `null`: it answered nothing. */
+  traffic: TrafficFigures | null;
+}
+
+/** What some of a site's requests came to. */
+export interface TrafficFigures {
+  requests: number;
+  /** With a status from 500 to 599. */
+  errors: number;
+  responses: Record<StatusClass, number>;
+  bytes_in: number;
+  bytes_out: number;
+  p50_ms: number;
+  p95_ms: number;
+  p99_ms: number;
+  /** Where the time of a mean request went. */
+  phases_ms: Record<Phase, number>;
 }
 
 /** One line of the answer to a long operation (`application/x-ndjson`). */
@@ -279,7 +296,7 @@ export interface Series {
 
 export type StatusClass = 'none' | '1xx' | '2xx' | '3xx' | '4xx' | '5xx';
 export type CacheOutcome = 'hit' | 'stale' | 'revalidated' | 'miss' | 'bypass';
-export type Phase = 'accept' | 'queue' | 'app' | 'body' | 'send';
+export type Phase = 'tls' | 'accept' | 'queue' | 'app' | 'body' | 'send';
 
 /** What a site did. */
 export interface SiteSeries extends Series {
@@ -289,6 +306,8 @@ export interface SiteSeries extends Series {
   bytes_in_per_s: SeriesCurve;
   bytes_out_per_s: SeriesCurve;
   in_flight: SeriesCurve;
+  /** Refused by a limit of the site. */
+  limited_per_s: SeriesCurve;
   /** What requests came to in the cache. */
   cache_per_s: Record<CacheOutcome, SeriesCurve>;
   /** Of those that the cache could answer, 0 to 1. */
@@ -300,19 +319,11 @@ export interface SiteSeries extends Series {
 }
 
 /** The requests of a site whose paths have a pattern in common. */
-export interface RouteFigures {
+export interface RouteFigures extends TrafficFigures {
   /** `/posts/*`; `other`: what is not told apart. */
   route: string;
-  requests: number;
-  errors: number;
-  bytes_out: number;
-  p50_ms: number;
-  p95_ms: number;
-  p99_ms: number;
   /** Of the time of all requests, 0 to 1. */
   time_share: number;
-  /** Where the time of a mean request went. */
-  phases_ms: Record<Phase, number>;
 }
 
 /** Where a site's time went, by whole minutes or hours; what took most first. */
@@ -321,6 +332,9 @@ export interface RouteReport {
   to_ms: number;
   routes: RouteFigures[];
 }
+
+export type DropReason =
+  'malformed' | 'slow' | 'handshake' | 'flood' | 'crowd' | 'in_the_way' | 'no_room' | 'no_memory' | 'refused';
 
 /** What the machine did. */
 export interface BoxSeries extends Series {
@@ -333,6 +347,8 @@ export interface BoxSeries extends Series {
   load: GaugeSeries;
   received_bytes_per_s: SeriesCurve;
   sent_bytes_per_s: SeriesCurve;
+  /** Clients that were sent away before they got to a site. */
+  dropped_per_s: Record<DropReason, SeriesCurve>;
   processes: ProcessSeries[];
 }
 
@@ -344,6 +360,9 @@ export interface ProcessSeries {
   resident_bytes: GaugeSeries;
   threads: GaugeSeries;
   descriptors: GaugeSeries;
+  /** Of the time: a thread wanted the GIL and had not got it for 100 ms or more. */
+  gil_stalled: SeriesCurve;
+  gil_longest_ms: SeriesCurve;
 }
 
 export interface GaugeSeries {
@@ -448,6 +467,7 @@ export interface RequestRecord {
   error: string | null;
   bytes_in: number;
   bytes_out: number;
+  tls_us: number | null;
   accept_us: number | null;
   queue_us: number | null;
   app_us: number | null;

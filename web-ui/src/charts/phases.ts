@@ -3,6 +3,7 @@
 import type { Phase } from '../api/types';
 
 export const PHASES: readonly [Phase, string][] = [
+  ['tls', 'TLS'],
   ['accept', 'Accept'],
   ['queue', 'Queue'],
   ['app', 'Application'],

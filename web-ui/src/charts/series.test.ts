@@ -13,6 +13,8 @@ function process(name: string): ProcessSeries {
     resident_bytes: gauge,
     threads: gauge,
     descriptors: gauge,
+    gil_stalled: [0, null],
+    gil_longest_ms: [0, null],
   };
 }
 

@@ -57,6 +57,11 @@ export function hasValues(curves: readonly { values: readonly Value[] }[]): bool
   return curves.some(({ values }) => values.some((value) => value !== null));
 }
 
+/** Whether anything but zero was measured: curves of what should not happen are drawn only where it did. */
+export function hasEvents(values: SeriesCurve): boolean {
+  return values.some((value) => value !== null && value > 0);
+}
+
 /** A curve for each process; those that lie on top of one another when stacked have a colour each. */
 export function processCurves(
   processes: readonly ProcessSeries[],

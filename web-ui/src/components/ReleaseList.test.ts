@@ -1,7 +1,7 @@
 import { fireEvent, render, screen } from '@testing-library/svelte';
 import { expect, it, vi } from 'vitest';
 
-import type { Release, Scope, SiteStatus } from '../api/types';
+import type { Release, Scope, SiteStatus, TrafficFigures } from '../api/types';
 import { session } from '../state/session.svelte';
 import { SiteControl } from '../state/site_control.svelte';
 import ReleaseList from './ReleaseList.svelte';
@@ -24,10 +24,26 @@ const site: SiteStatus = {
   certificates: [],
 };
 
+function traffic(requests: number, errors: number): TrafficFigures {
+  const responses = { none: 0, '1xx': 0, '2xx': requests - errors, '3xx': 0, '4xx': 0, '5xx': errors };
+  const phases_ms = { tls: 0, accept: 0, queue: 0, app: 2, body: 0, send: 0 };
+  return {
+    requests,
+    errors,
+    responses,
+    bytes_in: 1,
+    bytes_out: 1,
+    p50_ms: 2,
+    p95_ms: 31,
+    p99_ms: 40,
+    phases_ms,
+  };
+}
+
 const releases: Release[] = [
-  { id: 'r4', created_ms: 4, live: false, state: 'failed', problem: 'SyntaxError' },
-  { id: 'r3', created_ms: 3, live: true, state: 'ready', problem: null },
-  { id: 'r2', created_ms: 2, live: false, state: 'ready', problem: null },
+  { id: 'r4', created_ms: 4, live: false, state: 'failed', problem: 'SyntaxError', traffic: null },
+  { id: 'r3', created_ms: 3, live: true, state: 'ready', problem: null, traffic: traffic(1200, 7) },
+  { id: 'r2', created_ms: 2, live: false, state: 'ready', problem: null, traffic: traffic(1, 0) },
 ];
 
 function renderList(scopes: Scope[] = ['read', 'operate']): SiteControl {
@@ -46,6 +62,15 @@ it('offers a rollback only to releases that were once ready and are not live', a
   const buttons = await screen.findAllByRole('button', { name: /^Roll back to/ });
   expect(buttons.map((button) => button.getAttribute('aria-label'))).toEqual(['Roll back to r2']);
   expect(screen.getByText('SyntaxError')).toBeTruthy();
+});
+
+it('says what each release answered, so that they can be compared', async () => {
+  renderList();
+  const told = await screen.findAllByTestId('traffic');
+  expect(told.map((row) => row.textContent?.replace(/\s+/g, ' ').trim())).toEqual([
+    '1,200 requests, p95 31 ms, 7 errors',
+    '1 request, p95 31 ms, 0 errors',
+  ]);
 });
 
 it('offers none to who may only look', async () => {

@@ -64,6 +64,7 @@ it('says where the time of a request went, and leaves out the phases it did not 
       error: null,
       bytes_in: 1,
       bytes_out: 2,
+      tls_us: null,
       accept_us: 100,
       queue_us: null,
       app_us: 1_500_000,

@@ -45,7 +45,7 @@ fn query(arguments: &LogsArgs) -> String {
             path.push_str(&format!("&{name}={}", segment(value)));
         }
     }
-    for (name, at) in [("since_ms", arguments.since), ("until_ms", arguments.until)] {
+    for (name, at) in [("from_ms", arguments.since), ("to_ms", arguments.until)] {
         if let Some(at) = at {
             path.push_str(&format!("&{name}={}", at.as_millisecond()));
         }

@@ -1,6 +1,6 @@
-//! `onebox releases`: what a site could go back to.
+//! `onebox releases`: what a site could go back to, and how each release did.
 
-use onebox_supervisor::api::{Release, ReleaseState};
+use onebox_supervisor::api::{Release, ReleaseState, TrafficFigures};
 
 use crate::cli::SiteJsonArgs;
 use crate::client::{Client, segment};
@@ -15,7 +15,8 @@ pub(crate) async fn releases(client: &Client, arguments: SiteJsonArgs) -> Result
         return print::json(&releases);
     }
     let now_ms = clock::now_ms();
-    let mut table = Columns::new(&["release", "state", "made", "problem"]);
+    let mut table =
+        Columns::new(&["release", "state", "made", "requests", "errors", "p95", "problem"]);
     for release in &releases {
         let state = match release.state {
             _ if release.live => "live",
@@ -24,8 +25,16 @@ pub(crate) async fn releases(client: &Client, arguments: SiteJsonArgs) -> Result
             ReleaseState::Failed => "failed",
         };
         let made = clock::ago(release.created_ms, now_ms);
-        table.row([release.id.as_str(), state, &made, release.problem.as_deref().unwrap_or("")]);
+        let [requests, errors, p95] = release.traffic.map(figures).unwrap_or_default();
+        let problem = release.problem.as_deref().unwrap_or("");
+        table.row([release.id.as_str(), state, &made, &requests, &errors, &p95, problem]);
     }
     anstream::println!("{}", table.render());
     Ok(())
+}
+
+/// How many requests it answered, how many of them failed, and how long 95 of 100 took at most.
+fn figures(traffic: TrafficFigures) -> [String; 3] {
+    let TrafficFigures { requests, errors, p95_ms, .. } = traffic;
+    [requests.to_string(), errors.to_string(), format!("{p95_ms:.1} ms")]
 }

@@ -37,6 +37,7 @@ fn request(request: &RequestRecord) -> String {
         text.push_str(&format!("{}\n", style::bad(error)));
     }
     let phases = [
+        ("tls", request.tls_us),
         ("accept", request.accept_us),
         ("queue", request.queue_us),
         ("app", request.app_us),

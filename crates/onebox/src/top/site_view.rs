@@ -1,6 +1,6 @@
 //! One site: how it is, its workers and what each is doing, its certificates, and what happened to it.
 
-use onebox_supervisor::api::{SiteSample, SiteStatus, WorkerStatus};
+use onebox_supervisor::api::{Sample, SiteSample, SiteStatus, WorkerStatus};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -31,7 +31,7 @@ pub(super) fn draw(
         return frame.render_widget(Paragraph::new(text).style(look.warning()), area);
     };
     let mut lines = about(&Row::of(site, status.sample.as_ref()), now_ms, look);
-    lines.extend(workers(&site.workers, now_ms, look));
+    lines.extend(workers(&site.workers, status.sample.as_ref(), now_ms, look));
     lines.push(Line::styled("THE LAST HOUR", look.faint()));
     let events = snapshot.events.iter().filter(|event| event.site.as_deref() == Some(name));
     lines.extend(event_lines(events, EVENTS, now_ms, look));
@@ -97,24 +97,30 @@ fn released(site: &SiteStatus, now_ms: i64) -> String {
 }
 
 /// A line for each, and one below it for the request that it has had for longest; then an empty one.
-fn workers(workers: &[WorkerStatus], now_ms: i64, look: Look) -> Vec<Line<'static>> {
+fn workers(
+    workers: &[WorkerStatus],
+    sample: Option<&Sample>,
+    now_ms: i64,
+    look: Look,
+) -> Vec<Line<'static>> {
     if workers.is_empty() {
         return Vec::new();
     }
     let width = workers.iter().map(|worker| worker.name.len()).max().unwrap_or(0).max(6);
     let head = format!(
-        "{:<width$}  {:>8}  {:<9}  {:>9}  {:>7}  {:>9}  STARTED",
-        "WORKER", "PID", "STATE", "REQUESTS", "BUSY", "RECYCLED"
+        "{:<width$}  {:>8}  {:<9}  {:>9}  {:>7}  {:>5}  {:>9}  STARTED",
+        "WORKER", "PID", "STATE", "REQUESTS", "BUSY", "GIL", "RECYCLED"
     );
     let mut lines = vec![Line::styled(head, look.faint())];
     for worker in workers {
         lines.push(Line::raw(format!(
-            "{:<width$}  {:>8}  {:<9}  {:>9}  {:>7}  {:>9}  {}",
+            "{:<width$}  {:>8}  {:<9}  {:>9}  {:>7}  {:>5}  {:>9}  {}",
             worker.name,
             worker.pid,
             worker_state(worker.state),
             worker.requests,
             format!("{}/{}", worker.running, worker.threads),
+            gil_stalled(&worker.name, sample),
             worker.recycles,
             clock::ago(worker.started_ms, now_ms),
         )));
@@ -126,4 +132,12 @@ fn workers(workers: &[WorkerStatus], now_ms: i64, look: Look) -> Vec<Line<'stati
     }
     lines.push(Line::default());
     lines
+}
+
+/// How much of the second a thread of the worker was kept from the GIL; an embedded one is the engine.
+fn gil_stalled(worker: &str, sample: Option<&Sample>) -> String {
+    let process = if worker.starts_with("engine.") { "engine" } else { worker };
+    let found =
+        sample.and_then(|sample| sample.processes.iter().find(|one| one.process == process));
+    found.map_or_else(|| "-".to_owned(), |found| format!("{:.0} %", found.gil_stalled * 100.0))
 }

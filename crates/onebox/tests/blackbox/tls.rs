@@ -1,10 +1,11 @@
 //! HTTPS: own certificates, the box's own, redirects, sessions that outlive an engine.
 
 use std::net::TcpListener;
+use std::time::Instant;
 
 use rustix::process::Signal;
 
-use crate::harness::{Https, Pem, Poller, Session, SiteFolder, TestBox, get, onebox};
+use crate::harness::{DEADLINE, Https, Pem, Poller, Session, SiteFolder, TestBox, get, onebox};
 
 /// An application that shows what it knows of the way a request came.
 const SHOW: &str = "def application(environ, start_response):
@@ -197,4 +198,41 @@ fn an_address_that_is_taken_is_named() {
     command.env("ONEBOX_STATE_DIR", folder.path());
     let said = crate::harness::run(command).failed().all();
     assert!(said.contains("has this address: stop it"), "{said}");
+}
+
+#[test]
+fn the_first_request_of_a_connection_carries_its_handshake() {
+    let appliance = TestBox::start_with_tls();
+    let (folder, port) = (tempfile::tempdir().unwrap(), appliance.https.unwrap().port());
+    let pem = Pem::new(folder.path(), "a.example");
+    let site = SiteFolder::fixture("static-only");
+    site.write("onebox.toml", &format!("domains = 'a.example'\n{}", pem.section()));
+    appliance.deploy(site.path()).ok();
+    let https = Https::new(appliance.https.unwrap(), &pem.certificate);
+    for version in ["--http1.1", "--http2"] {
+        // One after the other, over one connection.
+        let first = format!("https://a.example:{port}/first");
+        https.ask("a.example", "/later", &[version, &first]).ok();
+    }
+    let begun = Instant::now();
+    let records = loop {
+        let records = appliance.api("/api/v1/requests?site=static-only&status=404").json();
+        if records.as_array().unwrap().len() == 4 {
+            break records;
+        }
+        assert!(begun.elapsed() < DEADLINE, "{records}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    for record in records.as_array().unwrap() {
+        let is_first = record["path"] == "/first";
+        assert_eq!(record["tls_us"].as_u64().is_some_and(|us| us > 0), is_first, "{record}");
+    }
+    let first = records.as_array().unwrap().iter().find(|record| record["path"] == "/first");
+    let id = first.unwrap()["request_id"].as_str().unwrap();
+    let told = appliance.cli(&["autopsy", id]).ok().stdout;
+    assert!(told.contains("\ntls "), "{told}");
+    let counted = "onebox_http_phase_duration_seconds_count{site=\"static-only\",phase=\"tls\"} ";
+    let page = appliance.api("/metrics").stdout;
+    // The look whether the deploy went well is over another way in.
+    assert!(page.lines().any(|line| line.strip_prefix(counted) == Some("2")), "{page}");
 }

@@ -52,7 +52,10 @@ pub struct RequestRecord {
     pub bytes_in: u64,
     /// Bytes of the answer.
     pub bytes_out: u64,
-    /// Microseconds until it was understood and routed.
+    /// Microseconds of its connection's handshake, of the first request there; not in `total_us`.
+    #[serde(default)]
+    pub tls_us: Option<u64>,
+    /// Until it was understood and routed, its body read where it is read first.
     pub accept_us: Option<u64>,
     /// Until a Python thread has taken it.
     pub queue_us: Option<u64>,
@@ -62,7 +65,7 @@ pub struct RequestRecord {
     pub body_us: Option<u64>,
     /// Until the last byte was handed to the kernel.
     pub send_us: Option<u64>,
-    /// All of it.
+    /// From the first byte to the last.
     pub total_us: u64,
     /// The client's address.
     pub client: Option<String>,
@@ -90,6 +93,7 @@ impl RequestRecord {
             error: entry.error.as_deref().map(cut),
             bytes_in: entry.bytes_in,
             bytes_out: entry.bytes_out,
+            tls_us: phases.tls.map(microseconds),
             accept_us: phases.accept.map(microseconds),
             queue_us: phases.queue.map(microseconds),
             app_us: phases.app.map(microseconds),

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use super::responder_test::Server;
 use super::{Socket, serve};
 use crate::lifecycle::Heir;
-use crate::message::{ConnectionInfo, Entrance, Scheme};
+use crate::message::{ConnectionInfo, Entrance};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -302,8 +302,7 @@ async fn one_empty_line_before_a_request_is_overlooked_and_a_second_refused() {
 /// A connection over a Unix socket, not yet served, and its other end.
 fn unix_connection(server: &Server) -> (impl Future<Output = ()> + Send + use<>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let connection =
-        ConnectionInfo { peer: None, local: None, scheme: Scheme::Http, entrance: Entrance::Probe };
+    let connection = ConnectionInfo::at(Entrance::Probe);
     let handler = Arc::new(Arc::clone(&server.responder));
     (serve(Socket::Unix(ours), connection, handler, Arc::default()), theirs)
 }

@@ -11,7 +11,7 @@ use super::attempt::{Attempt, NoAnswer};
 use super::passed::{Passed, Upgrades};
 use super::server::Peer;
 use super::upload::{Source, Whole};
-use crate::message::{ConnectionInfo, Entrance, RequestHead, Scheme, Version};
+use crate::message::{ConnectionInfo, Entrance, RequestHead, Version};
 use crate::request_body::RequestBody;
 use crate::request_id::RequestId;
 
@@ -71,8 +71,7 @@ async fn ask(
     host: &str,
 ) -> Option<String> {
     let head = request(&check.path, host);
-    let connection =
-        ConnectionInfo { peer: None, local: None, scheme: Scheme::Http, entrance: Entrance::Probe };
+    let connection = ConnectionInfo::at(Entrance::Probe);
     let passed = Passed {
         head: &head,
         path: &head.path,

@@ -7,7 +7,7 @@ use onebox_uwsgi::Vars;
 
 use super::packet::{self, Taken};
 use super::request::PacketRequest;
-use crate::message::{ConnectionInfo, Entrance, Scheme};
+use crate::message::{ConnectionInfo, Entrance};
 use crate::request_id::RequestId;
 
 /// Takes a packet from the front of `bytes`: its size, and what an application would see of it; `None` where it is refused
@@ -15,12 +15,7 @@ use crate::request_id::RequestId;
 pub fn take_uwsgi_request(bytes: &[u8], buffer_size: usize) -> Option<(usize, Vars)> {
     let mut buf = BytesMut::from(bytes);
     let Ok(Taken::Packet(packet)) = packet::take(&mut buf) else { return None };
-    let connection = ConnectionInfo {
-        peer: None,
-        local: None,
-        scheme: Scheme::Http,
-        entrance: Entrance::Public,
-    };
+    let connection = ConnectionInfo::at(Entrance::Public);
     let request = PacketRequest::new(packet, &connection, Instant::now()).ok()?;
     let body_bytes = request.head.content_length.unwrap_or(0);
     let vars =

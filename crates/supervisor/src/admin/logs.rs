@@ -12,6 +12,7 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use super::auth::Caller;
 use super::events::keep_alive;
+use super::span::span;
 use super::{AdminError, AdminState};
 use crate::access_follower::AccessFollower;
 use crate::api::{LogLine, LogsQuery};
@@ -34,6 +35,7 @@ pub(super) async fn logs(
     query: Result<Query<LogsQuery>, QueryRejection>,
 ) -> Result<Response, AdminError> {
     let Query(query) = query?;
+    span(query.from_ms.unwrap_or(i64::MIN), query.to_ms.unwrap_or(i64::MAX))?;
     let filter = LineFilter::try_from(&query)?;
     let query = LogsQuery { access: query.access || filter.is_for_access(), ..query };
     state.appliance.site_status(&site).await?;

@@ -29,7 +29,7 @@ pub(super) async fn past_events(
     let Query(query) = query?;
     let to_ms = query.to_ms.unwrap_or_else(|| now_ms().saturating_add(1));
     let from_ms = query.from_ms.unwrap_or_else(|| to_ms.saturating_sub(DAY_MS));
-    let Range { start: from_ms, end: to_ms } = span(Some(from_ms), Some(to_ms))?;
+    let Range { start: from_ms, end: to_ms } = span(from_ms, to_ms)?;
     let span = EventSpan { from_ms, to_ms, site: query.site, limit: MOST_EVENTS };
     Ok(Json(state.appliance.store.events(&span).await?))
 }

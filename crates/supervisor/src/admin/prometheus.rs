@@ -40,6 +40,7 @@ fn exposition(status: &ApplianceStatus, totals: &Totals, lost: u64, recycles: &R
     sites(&mut page, status, totals);
     workers(&mut page, status, recycles);
     processes(&mut page, totals);
+    gil_stalls(&mut page, totals);
     the_box(&mut page, totals);
     drops(&mut page, totals);
     page.text
@@ -102,6 +103,10 @@ fn sites(page: &mut Page, status: &ApplianceStatus, totals: &Totals) {
     for (site, counted) in &sites {
         page.line("", &[("site", site)], counted.bytes_out);
     }
+    page.family("onebox_http_limited_total", "counter", "Requests that a limit refused.");
+    for (site, counted) in &sites {
+        page.line("", &[("site", site)], counted.limited);
+    }
     page.family("onebox_http_requests_in_flight", "gauge", "Requests being served.");
     for (site, counted) in &sites {
         page.line("", &[("site", site)], counted.in_flight);
@@ -121,6 +126,7 @@ fn sites(page: &mut Page, status: &ApplianceStatus, totals: &Totals) {
     );
     for (site, counted) in &sites {
         let phases = [
+            ("tls", &counted.tls),
             ("accept", &counted.accept),
             ("queue", &counted.queue),
             ("app", &counted.app_time),
@@ -216,6 +222,25 @@ fn processes(page: &mut Page, totals: &Totals) {
     }
 }
 
+fn gil_stalls(page: &mut Page, totals: &Totals) {
+    page.family(
+        "onebox_process_gil_stalls_total",
+        "counter",
+        "Waits for the GIL of 100 ms or more.",
+    );
+    for (name, process) in &totals.processes {
+        page.line("", &[("process", name)], process.gil_stalls.count);
+    }
+    page.family(
+        "onebox_process_gil_stalled_seconds_total",
+        "counter",
+        "How long waits for the GIL of 100 ms or more lasted.",
+    );
+    for (name, process) in &totals.processes {
+        page.line("", &[("process", name)], seconds_us(process.gil_stalls.lasted_us));
+    }
+}
+
 fn the_box(page: &mut Page, totals: &Totals) {
     let figures = &totals.the_box;
     let gauges = [
@@ -252,7 +277,7 @@ fn drops(page: &mut Page, totals: &Totals) {
         "counter",
         "Clients that were sent away before they got to a site.",
     );
-    for (reason, count) in totals.drops.by_reason() {
+    for (reason, count) in totals.the_box.drops.by_reason() {
         page.line("", &[("reason", reason)], count);
     }
 }

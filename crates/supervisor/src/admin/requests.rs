@@ -54,7 +54,7 @@ fn to_search(query: RequestsQuery) -> Result<Search, AdminError> {
         path,
         status,
         total_us: slower_ms.unwrap_or(0).saturating_mul(1000),
-        span: span(from_ms, to_ms)?,
+        span: span(from_ms.unwrap_or(i64::MIN), to_ms.unwrap_or(i64::MAX))?,
         limit: limit.unwrap_or(FEW).min(MOST),
     })
 }

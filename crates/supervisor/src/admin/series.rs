@@ -42,7 +42,7 @@ pub(super) async fn site_series(
 
 /// Where the time of a site went, by route
 ///
-/// What took most of it first. Minutes of the last three hours, whole hours before.
+/// What took most of it first. Minutes of the last three hours, whole hours of the last three days, whole days before.
 #[utoipa::path(get, path = "/api/v1/sites/{site}/routes", operation_id = "site-routes",
     params(RoutesQuery), responses((status = OK, body = RouteReport)))]
 pub(super) async fn site_routes(

@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use super::AdminError;
 
-/// From one moment until before another; an end that nobody names is open.
+/// From one moment until before another.
 ///
 /// # Errors
 /// Where it ends before it begins.
-pub(super) fn span(from_ms: Option<i64>, to_ms: Option<i64>) -> Result<Range<i64>, AdminError> {
-    let span = from_ms.unwrap_or(i64::MIN)..to_ms.unwrap_or(i64::MAX);
-    if span.start > span.end {
+pub(super) fn span(from_ms: i64, to_ms: i64) -> Result<Range<i64>, AdminError> {
+    if from_ms > to_ms {
         return Err(AdminError::Malformed("from_ms is after to_ms".to_owned()));
     }
-    Ok(span)
+    Ok(from_ms..to_ms)
 }

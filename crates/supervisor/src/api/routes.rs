@@ -19,9 +19,9 @@ pub struct RoutesQuery {
 /// `GET /api/v1/sites/{name}/routes`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RouteReport {
-    /// The beginning of what is told: of the minute or hour that was asked for.
+    /// The beginning of what is told: of the minute, hour or day that was asked for.
     pub from_ms: i64,
-    /// The end of the last minute or hour.
+    /// The end of the last minute, hour or day.
     pub to_ms: i64,
     /// What took most time first.
     pub routes: Vec<RouteFigures>,
@@ -32,10 +32,24 @@ pub struct RouteReport {
 pub struct RouteFigures {
     /// `/posts/*`, where `*` stands for what looks like a number or an identity; `other`: what is not told apart.
     pub route: String,
+    /// Of the time of all requests of the site the part that was spent here, from 0 to 1.
+    pub time_share: f64,
+    /// What they came to.
+    #[serde(flatten)]
+    pub traffic: TrafficFigures,
+}
+
+/// What some of a site's requests came to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TrafficFigures {
     /// Answers.
     pub requests: u64,
     /// Of these with a status from 500 to 599.
     pub errors: u64,
+    /// All of them by the first digit of their status.
+    pub responses: ResponseCounts,
+    /// Bytes received.
+    pub bytes_in: u64,
     /// Bytes sent.
     pub bytes_out: u64,
     /// Half of the requests took so long at most, milliseconds, right to 5 %.
@@ -44,15 +58,37 @@ pub struct RouteFigures {
     pub p95_ms: f64,
     /// 99 of 100.
     pub p99_ms: f64,
-    /// Of the time of all requests of the site the part that was spent here, from 0 to 1.
-    pub time_share: f64,
     /// Where the time of a request went, on average.
     pub phases_ms: PhaseMeans,
+}
+
+/// Answers by class of status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResponseCounts {
+    /// Without a proper status, or never sent.
+    pub none: u64,
+    /// 100 to 199
+    #[serde(rename = "1xx")]
+    pub c1xx: u64,
+    /// 200 to 299
+    #[serde(rename = "2xx")]
+    pub c2xx: u64,
+    /// 300 to 399
+    #[serde(rename = "3xx")]
+    pub c3xx: u64,
+    /// 400 to 499
+    #[serde(rename = "4xx")]
+    pub c4xx: u64,
+    /// 500 to 599
+    #[serde(rename = "5xx")]
+    pub c5xx: u64,
 }
 
 /// What each phase took on average, milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PhaseMeans {
+    /// The handshakes of new connections, before the first byte of a request.
+    pub tls: f64,
     /// Until it was understood and routed, its body read.
     pub accept: f64,
     /// Until a Python thread took it.

@@ -56,6 +56,9 @@ pub struct ProcessSample {
     pub cpu: f64,
     /// Memory with what is shared divided among those who share it (PSS, else RSS).
     pub memory_bytes: u64,
+    /// The part of the second, from 0 to 1, in which a thread wanted the GIL and had not got it for 100 ms or more.
+    #[serde(default)]
+    pub gil_stalled: f64,
 }
 
 /// The machine's share of a [`Sample`].

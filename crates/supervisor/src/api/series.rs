@@ -42,13 +42,15 @@ pub struct SiteSeries {
     pub bytes_out_per_s: Curve,
     /// Requests being served at a time, on average.
     pub in_flight: Curve,
+    /// Requests a second that a limit of the site refused.
+    pub limited_per_s: Curve,
     /// How long requests took from the first byte to the last, milliseconds; `null` where there was none.
     pub latency_ms: LatencySeries,
     /// What requests came to in its cache, a second.
     pub cache_per_s: CacheSeries,
     /// The part of those that could be answered from the cache that was, from 0 to 1; `null` where there was none.
     pub hit_ratio: Curve,
-    /// Of the mean of the latency, the share of each phase, milliseconds.
+    /// Of the mean of the latency, the share of each phase, milliseconds; and before it that of handshakes.
     pub phases_ms: PhaseSeries,
     /// The processes that run the site; for an embedded or static one the engine.
     pub processes: Vec<ProcessSeries>,
@@ -105,6 +107,8 @@ pub struct LatencySeries {
 /// Where the time of a request went, on average.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PhaseSeries {
+    /// The handshakes of new connections, before the first byte of a request: not in the latency.
+    pub tls: Curve,
     /// Until it was understood and routed, its body read.
     pub accept: Curve,
     /// Until a Python thread took it.
@@ -140,8 +144,33 @@ pub struct BoxSeries {
     pub received_bytes_per_s: Curve,
     /// To the network.
     pub sent_bytes_per_s: Curve,
+    /// Clients a second that were sent away before they got to a site.
+    pub dropped_per_s: DropSeries,
     /// Supervisor, engine and workers, by name.
     pub processes: Vec<ProcessSeries>,
+}
+
+/// Clients a second that got to no site, by reason.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DropSeries {
+    /// What they said was no request, or too large.
+    pub malformed: Curve,
+    /// The head of their request did not come in time.
+    pub slow: Curve,
+    /// They did not agree on keys, or not in time.
+    pub handshake: Curve,
+    /// They flooded their connection.
+    pub flood: Curve,
+    /// They had as many connections as one client may have.
+    pub crowd: Curve,
+    /// They said nothing, and others needed their place.
+    pub in_the_way: Curve,
+    /// There was no place for them.
+    pub no_room: Curve,
+    /// There was no memory for them.
+    pub no_memory: Curve,
+    /// Their address is refused by a rule; each request counts.
+    pub refused: Curve,
 }
 
 /// What a process of onebox took.
@@ -159,6 +188,10 @@ pub struct ProcessSeries {
     pub threads: GaugeSeries,
     /// Open file descriptors.
     pub descriptors: GaugeSeries,
+    /// The part of the time, from 0 to 1, in which a thread wanted the GIL and had not got it for 100 ms or more.
+    pub gil_stalled: Curve,
+    /// The longest such wait.
+    pub gil_longest_ms: Curve,
 }
 
 /// Something that is read off each second.

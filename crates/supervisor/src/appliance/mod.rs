@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use onebox_app_server::GilStalls;
 use onebox_config::{Account, Paths};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -266,6 +267,15 @@ impl Appliance {
         let veterans =
             veterans.map(|veteran| (format!("{}.veteran", veteran.site()), veteran.pid()));
         engines.chain(workers).chain(veterans).collect()
+    }
+
+    /// What processes told of their waits for the GIL since the last call, by the names of [`Self::processes`].
+    pub(crate) fn take_gil_stalls(&self) -> Vec<(String, GilStalls)> {
+        let running = self.running.lock();
+        let engines = running.engine.iter().chain(&running.draining);
+        let engines = engines.map(|engine| ("engine".to_owned(), engine.take_gil_stalls()));
+        let workers = running.crews.values().flat_map(|crew| crew.take_gil_stalls());
+        engines.chain(workers).collect()
     }
 
     /// How often workers were replaced since the appliance started.

@@ -1,5 +1,7 @@
 //! What runs, as the API says it.
 
+use std::collections::BTreeMap;
+
 use onebox_config::Hosts;
 
 use super::fallback::fallback_of;
@@ -58,7 +60,13 @@ impl Appliance {
     pub(crate) async fn releases(&self, site: &str) -> Result<Vec<Release>, OperationError> {
         let row = self.row(site).await?;
         let rows = self.store.releases(site).await?.into_iter();
+        // Which there are, and the way back to one, must not hang on history.
+        let traffic = self.history.releases(site).await.unwrap_or_else(|error| {
+            tracing::warn!(site, %error, "what releases answered can't be read");
+            BTreeMap::new()
+        });
         let releases = rows.map(|release| Release {
+            traffic: traffic.get(&release.id).copied(),
             live: row.live_release.as_ref() == Some(&release.id),
             id: release.id,
             created_ms: release.created_ms,
@@ -183,7 +191,7 @@ impl Appliance {
     }
 
     fn dropped(&self) -> DroppedClients {
-        let drops = self.history.totals().drops;
+        let drops = self.history.totals().the_box.drops;
         DroppedClients {
             malformed: drops.malformed,
             slow: drops.slow,

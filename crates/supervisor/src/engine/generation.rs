@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use onebox_app_server::Usage;
+use onebox_app_server::{GilStalls, Usage};
 use onebox_config::{Account, Clients, Limits, Paths};
 use onebox_metrics::Snapshot;
 use onebox_proxy::{Purge, ServerHealth};
@@ -35,6 +35,7 @@ use super::tls::TlsData;
 use crate::clock::now_ms;
 use crate::confinement::Confinement;
 use crate::environment::{self, Environment};
+use crate::gil_stalls::StallCounter;
 use crate::listeners::{ListenerSet, SocketFile, bind_unix};
 use crate::logs::Source;
 use crate::notices::Books;
@@ -114,6 +115,7 @@ pub(crate) struct Generation {
     purges: tokio::sync::Mutex<u64>,
     heard: watch::Receiver<Heard>,
     samples: Arc<Mutex<VecDeque<Snapshot>>>,
+    stalls: Arc<StallCounter>,
 }
 
 /// An engine of the supervisor before this one: descriptors by their numbers.
@@ -244,12 +246,14 @@ impl Generation {
         let (reader, writer) = tokio::net::UnixStream::from_std(control)?.into_split();
         let (heard_sender, heard) = watch::channel(heard);
         let samples = Arc::new(Mutex::new(VecDeque::new()));
+        let stalls = Arc::<StallCounter>::default();
         let orders = Orders::over(writer);
         let site = embedded.as_ref().map(|embedded| embedded.site.clone());
         let writer = LogWriter { logs: Arc::clone(&context.books.logs), site, number };
         let ears = Ears {
             heard: heard_sender,
             samples: Arc::clone(&samples),
+            stalls: Arc::clone(&stalls),
             log: writer.clone(),
             books: context.books.clone(),
             wanted: Arc::clone(&context.wanted),
@@ -270,6 +274,7 @@ impl Generation {
             purges: tokio::sync::Mutex::default(),
             heard,
             samples,
+            stalls,
         });
         tokio::spawn(Self::end_when_deaf(Arc::downgrade(&generation), hearing));
         Ok(generation)
@@ -423,6 +428,11 @@ impl Generation {
     /// The totals it reported since the last call, the oldest first.
     pub(crate) fn take_samples(&self) -> Vec<Snapshot> {
         self.samples.lock().drain(..).collect()
+    }
+
+    /// What it told of its waits for the GIL since the last call.
+    pub(crate) fn take_gil_stalls(&self) -> GilStalls {
+        self.stalls.take()
     }
 
     /// An engine whose control socket is closed is about to end. One that is not was robbed of its descriptors by its application

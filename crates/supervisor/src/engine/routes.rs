@@ -171,6 +171,7 @@ impl Routes {
     }
 
     fn site(&mut self, data: &SiteData, entrance: Entrance) -> Site {
+        let metrics = self.metrics.site(&data.name);
         Site {
             name: data.name.clone(),
             release: data.release.clone(),
@@ -199,7 +200,8 @@ impl Routes {
             https: https(data),
             guard: None,
             log: data.log.clone(),
-            metrics: self.metrics.site(&data.name),
+            traffic: metrics.releases.release(&data.release),
+            metrics,
         }
     }
 

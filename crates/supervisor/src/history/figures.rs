@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use onebox_metrics::{DropSnapshot, SiteSnapshot};
+use onebox_app_server::GilStalls;
+use onebox_metrics::{DropSnapshot, SiteSnapshot, TrafficSnapshot};
 
 /// What can be added up over time.
 pub(crate) trait Figures: Clone + Default {
@@ -72,6 +73,12 @@ impl Figures for SiteFigures {
     }
 }
 
+impl Figures for TrafficSnapshot {
+    fn merge(&mut self, other: &Self) {
+        Self::merge(self, other);
+    }
+}
+
 /// What a process took; several processes of one name are taken together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ProcessFigures {
@@ -87,6 +94,8 @@ pub(crate) struct ProcessFigures {
     pub(crate) threads: Gauge,
     /// Open file descriptors.
     pub(crate) descriptors: Gauge,
+    /// Waits for the GIL that were too long.
+    pub(crate) gil_stalls: GilStalls,
 }
 
 impl Figures for ProcessFigures {
@@ -101,6 +110,7 @@ impl Figures for ProcessFigures {
         self.rss.merge(other.rss);
         self.threads.merge(other.threads);
         self.descriptors.merge(other.descriptors);
+        self.gil_stalls.merge(other.gil_stalls);
     }
 }
 
@@ -124,6 +134,8 @@ pub(crate) struct BoxFigures {
     pub(crate) received: u64,
     /// Bytes sent to it.
     pub(crate) sent: u64,
+    /// Clients that got to no site.
+    pub(crate) drops: DropSnapshot,
 }
 
 impl Figures for BoxFigures {
@@ -140,6 +152,7 @@ impl Figures for BoxFigures {
         self.load.merge(other.load);
         self.received = self.received.saturating_add(other.received);
         self.sent = self.sent.saturating_add(other.sent);
+        self.drops.merge(&other.drops);
     }
 }
 
@@ -153,8 +166,6 @@ pub(crate) struct Tick {
     /// By name: `supervisor`, `engine`, `blog.1`.
     pub(crate) processes: BTreeMap<String, ProcessFigures>,
     pub(crate) the_box: BoxFigures,
-    /// Clients that got to no site.
-    pub(crate) drops: DropSnapshot,
 }
 
 #[cfg(test)]

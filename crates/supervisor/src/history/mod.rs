@@ -7,10 +7,11 @@ mod aside;
 pub(crate) mod figures;
 mod recorder;
 pub(crate) mod resolution;
-mod routes;
 mod series;
 mod totals;
+mod traffic;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::api::{BoxSeries, ErrorGroup, FailureReport, RequestRecord, RouteReport, SiteSeries};
+use crate::api::{
+    BoxSeries, ErrorGroup, FailureReport, RequestRecord, RouteReport, SiteSeries, TrafficFigures,
+};
 use crate::clock::now_ms;
 use crate::journal::Journal;
 use crate::store::metrics::{
@@ -176,7 +179,20 @@ impl History {
         let span = RouteSpan::new(wanted, now_ms()).ok_or(HistoryError::Span)?;
         self.write_down().await;
         let routes = self.read_or_check(metrics::routes(&self.path, site, &span).await)?;
-        Ok(routes::report(&span, routes))
+        Ok(traffic::report(&span, routes))
+    }
+
+    /// What the releases of a site answered, as far back as this goes.
+    ///
+    /// # Errors
+    /// As [`Self::errors`].
+    pub(crate) async fn releases(
+        &self,
+        site: &str,
+    ) -> Result<BTreeMap<String, TrafficFigures>, HistoryError> {
+        self.write_down().await;
+        let releases = self.read_or_check(metrics::releases(&self.path, site).await)?;
+        Ok(releases.iter().map(|(id, counted)| (id.clone(), traffic::figures(counted))).collect())
     }
 
     /// What the machine did, with all processes.

@@ -22,10 +22,12 @@ pub(crate) enum Resolution {
     Minute,
     /// 1 h
     Hour,
+    /// 24 h of UTC; of routes alone.
+    Day,
 }
 
 impl Resolution {
-    /// The finest first.
+    /// Those of curves, the finest first.
     pub(crate) const ALL: [Self; 4] = [Self::Second, Self::TenSeconds, Self::Minute, Self::Hour];
 
     /// How long a row lasts, seconds.
@@ -35,6 +37,7 @@ impl Resolution {
             Self::TenSeconds => 10,
             Self::Minute => 60,
             Self::Hour => 3600,
+            Self::Day => 86_400,
         }
     }
 
@@ -43,8 +46,8 @@ impl Resolution {
         match self {
             Self::Second => keep.min(MINUTE * 15),
             Self::TenSeconds => keep.min(HOUR * 3),
-            Self::Minute => keep.min(DAY * 3),
-            Self::Hour => keep,
+            Self::Minute => keep.min(DAY * 2),
+            Self::Hour | Self::Day => keep,
         }
     }
 

@@ -7,8 +7,8 @@ use onebox_metrics::{HistogramSnapshot, SiteSnapshot};
 use super::figures::{BoxFigures, Gauge, ProcessFigures, SiteFigures};
 use super::resolution::Grid;
 use crate::api::{
-    BoxSeries, CacheSeries, Curve, GaugeSeries, LatencySeries, PhaseSeries, ProcessSeries,
-    ResponseSeries, SiteSeries,
+    BoxSeries, CacheSeries, Curve, DropSeries, GaugeSeries, LatencySeries, PhaseSeries,
+    ProcessSeries, ResponseSeries, SiteSeries,
 };
 
 /// A site's answer; where the box was watched and the site did nothing, its rates are zero.
@@ -52,6 +52,7 @@ pub(super) fn site(
         bytes_in_per_s: rate(&|figures| figures.counted.bytes_in),
         bytes_out_per_s: rate(&|figures| figures.counted.bytes_out),
         in_flight: rate(&|figures| figures.in_flight.sum),
+        limited_per_s: rate(&|figures| figures.counted.limited),
         latency_ms: LatencySeries { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99) },
         cache_per_s: CacheSeries {
             hit: rate(&|figures| figures.counted.cache.hits),
@@ -65,6 +66,7 @@ pub(super) fn site(
             .map(|(_, figures)| figures.counted.cache.hit_ratio().map(rounded))
             .collect(),
         phases_ms: PhaseSeries {
+            tls: phase(&|counted| counted.tls.sum_us),
             accept: phase(&|counted| counted.accept.sum_us),
             queue: phase(&|counted| counted.queue.sum_us),
             app: phase(&|counted| counted.app_time.sum_us),
@@ -101,6 +103,17 @@ pub(super) fn the_box(
         load: gauge(|point| point.load, 1e3),
         received_bytes_per_s: rate(|point| point.received),
         sent_bytes_per_s: rate(|point| point.sent),
+        dropped_per_s: DropSeries {
+            malformed: rate(|point| point.drops.malformed),
+            slow: rate(|point| point.drops.slow),
+            handshake: rate(|point| point.drops.handshake),
+            flood: rate(|point| point.drops.flood),
+            crowd: rate(|point| point.drops.crowd),
+            in_the_way: rate(|point| point.drops.in_the_way),
+            no_room: rate(|point| point.drops.no_room),
+            no_memory: rate(|point| point.drops.no_memory),
+            refused: rate(|point| point.drops.refused),
+        },
         processes: self::processes(processes),
     }
 }
@@ -121,6 +134,16 @@ fn process(name: &str, points: &[ProcessFigures]) -> ProcessSeries {
         resident_bytes: gauge(|point| point.rss),
         threads: gauge(|point| point.threads),
         descriptors: gauge(|point| point.descriptors),
+        gil_stalled: points
+            .iter()
+            .map(|point| share(exactly(point.gil_stalls.lasted_us, point.samples)))
+            .collect(),
+        gil_longest_ms: points
+            .iter()
+            .map(|point| {
+                (point.samples > 0).then(|| us_to_ms(to_float(point.gil_stalls.longest_us)))
+            })
+            .collect(),
     }
 }
 

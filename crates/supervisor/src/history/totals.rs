@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use onebox_metrics::DropSnapshot;
-
 use super::figures::{BoxFigures, Figures, ProcessFigures, SiteFigures, Tick};
 
 /// Everything up to now.
@@ -11,12 +9,10 @@ use super::figures::{BoxFigures, Figures, ProcessFigures, SiteFigures, Tick};
 pub(crate) struct Totals {
     /// By name; counters only grow, `in_flight` is of the last second, what is stored of the last one with a request.
     pub(crate) sites: BTreeMap<String, SiteFigures>,
-    /// By name: those that live, with their CPU time since the appliance started.
+    /// By name: those that live, with their CPU time and their waits for the GIL since the appliance started.
     pub(crate) processes: BTreeMap<String, ProcessFigures>,
-    /// The bytes of its network are since the appliance started.
+    /// The bytes of its network, and who got to no site, are since the appliance started.
     pub(crate) the_box: BoxFigures,
-    /// Clients that got to no site; only grows.
-    pub(crate) drops: DropSnapshot,
 }
 
 impl Totals {
@@ -32,16 +28,16 @@ impl Totals {
                 total.counted.cache.stored_bytes = now.counted.cache.stored_bytes;
             }
         }
-        self.drops.merge(&tick.drops);
         let before = std::mem::replace(&mut self.processes, tick.processes.clone());
         for (name, now) in &mut self.processes {
-            let earlier_us = before.get(name).map_or(0, |earlier| earlier.cpu_us);
-            now.cpu_us = now.cpu_us.saturating_add(earlier_us);
+            let Some(earlier) = before.get(name) else { continue };
+            now.cpu_us = now.cpu_us.saturating_add(earlier.cpu_us);
+            now.gil_stalls.merge(earlier.gil_stalls);
         }
-        let (received, sent) = (self.the_box.received, self.the_box.sent);
-        self.the_box = tick.the_box;
-        self.the_box.received = self.the_box.received.saturating_add(received);
-        self.the_box.sent = self.the_box.sent.saturating_add(sent);
+        let before = std::mem::replace(&mut self.the_box, tick.the_box);
+        self.the_box.received = self.the_box.received.saturating_add(before.received);
+        self.the_box.sent = self.the_box.sent.saturating_add(before.sent);
+        self.the_box.drops.merge(&before.drops);
     }
 }
 

@@ -11,8 +11,8 @@ use crate::api::{LogLine, LogsQuery};
 /// What a line must be like; of what is not said anything will do.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LineFilter {
-    since_ms: Option<i64>,
-    until_ms: Option<i64>,
+    from_ms: Option<i64>,
+    to_ms: Option<i64>,
     request_id: Option<String>,
     status: Option<RangeInclusive<u16>>,
     path: Option<String>,
@@ -46,8 +46,8 @@ impl TryFrom<&LogsQuery> for LineFilter {
         let address = address
             .map(|text| parse_network(text).map_err(|_| BadFilter::Address(text.to_owned())));
         Ok(Self {
-            since_ms: query.since_ms,
-            until_ms: query.until_ms,
+            from_ms: query.from_ms,
+            to_ms: query.to_ms,
             request_id: query.request_id.clone(),
             status: status.transpose()?,
             path: path.cloned(),
@@ -64,7 +64,7 @@ impl LineFilter {
 
     /// Before this nothing is looked for.
     pub(super) fn since_ms(&self) -> Option<i64> {
-        self.since_ms
+        self.from_ms
     }
 
     /// Whether it takes a line, whichever log it is of.
@@ -90,8 +90,7 @@ impl LineFilter {
     }
 
     fn is_in_time(&self, at_ms: i64) -> bool {
-        self.since_ms.is_none_or(|since| at_ms >= since)
-            && self.until_ms.is_none_or(|until| at_ms <= until)
+        self.from_ms.is_none_or(|from| at_ms >= from) && self.to_ms.is_none_or(|to| at_ms < to)
     }
 }
 
@@ -154,9 +153,9 @@ mod tests {
             (LogsQuery { address: text("::/0"), ..query() }, false),
             (LogsQuery { request_id: text("r1"), ..query() }, true),
             (LogsQuery { request_id: text("r"), ..query() }, false),
-            (LogsQuery { since_ms: Some(1000), until_ms: Some(1000), ..query() }, true),
-            (LogsQuery { since_ms: Some(1001), ..query() }, false),
-            (LogsQuery { until_ms: Some(999), ..query() }, false),
+            (LogsQuery { from_ms: Some(1000), to_ms: Some(1001), ..query() }, true),
+            (LogsQuery { from_ms: Some(1001), ..query() }, false),
+            (LogsQuery { to_ms: Some(1000), ..query() }, false),
         ] {
             assert_eq!(takes(&query, "access", JSON), expected, "{query:?}");
         }
@@ -167,7 +166,7 @@ mod tests {
         let id = Some("r1".to_owned());
         assert!(takes(&LogsQuery { request_id: id.clone(), ..query() }, "app", "failed: r1"));
         assert!(!takes(&LogsQuery { request_id: id, ..query() }, "error", "failed: r2"));
-        assert!(!takes(&LogsQuery { since_ms: Some(1001), ..query() }, "app", "late"));
+        assert!(!takes(&LogsQuery { from_ms: Some(1001), ..query() }, "app", "late"));
         assert!(!takes(&LogsQuery { status: Some("5xx".to_owned()), ..query() }, "app", "500"));
     }
 

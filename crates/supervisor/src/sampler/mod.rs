@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use onebox_app_server::GilStalls;
 use onebox_metrics::{HistogramSnapshot, SiteSnapshot, Snapshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -40,12 +41,12 @@ pub(crate) async fn run(appliance: Arc<Appliance>) {
             () = appliance.shutdown.cancelled() => return,
         }
         let counted = engines.count(appliance.generations());
-        let processes = appliance.processes();
+        let (processes, stalls) = (appliance.processes(), appliance.take_gil_stalls());
         let lasted = taken_at.elapsed();
         taken_at += lasted;
         // Reading /proc is short, but not nothing.
         let measured = tokio::task::spawn_blocking(move || {
-            let taken = meters.measure(&processes, lasted);
+            let taken = meters.measure(&processes, &stalls, lasted);
             (meters, taken)
         });
         let Ok((returned, taken)) = measured.await else { return };
@@ -87,12 +88,21 @@ impl Taken {
 }
 
 impl Meters {
-    fn measure(&mut self, processes: &[(String, u32)], lasted: Duration) -> Taken {
+    fn measure(
+        &mut self,
+        processes: &[(String, u32)],
+        stalls: &[(String, GilStalls)],
+        lasted: Duration,
+    ) -> Taken {
         let seconds = whole_seconds(lasted);
-        Taken {
-            processes: self.processes.measure(processes, seconds),
-            the_box: self.machine.measure(seconds),
+        let mut processes = self.processes.measure(processes, seconds);
+        for (name, stalls) in stalls {
+            // One that has just ended has no figures.
+            if let Some(figures) = processes.get_mut(name) {
+                figures.gil_stalls.merge(*stalls);
+            }
         }
+        Taken { processes, the_box: self.machine.measure(seconds) }
     }
 }
 
@@ -110,8 +120,7 @@ fn tick(counted: &Snapshot, taken: Taken, lasted: Duration) -> Tick {
         at_ms: now_ms().saturating_sub(i64::try_from(lasted.as_millis()).unwrap_or(0)),
         sites: counted.sites.iter().filter_map(figures).collect(),
         processes: taken.processes,
-        the_box: taken.the_box,
-        drops: counted.drops,
+        the_box: BoxFigures { drops: counted.drops, ..taken.the_box },
     }
 }
 
@@ -122,6 +131,7 @@ fn sample(counted: &Snapshot, taken: &Taken, lasted: Duration) -> Sample {
         process: name.clone(),
         cpu: share(figures.cpu_us),
         memory_bytes: figures.pss.max,
+        gil_stalled: share(figures.gil_stalls.lasted_us),
     };
     Sample {
         at_ms: now_ms(),
@@ -204,6 +214,7 @@ mod tests {
             process: process.to_owned(),
             cpu,
             memory_bytes,
+            gil_stalled: 0.0,
         };
         assert_eq!(sample.processes, [process("engine", 0.15, 7), process("supervisor", 0.05, 5)]);
         let machine =
@@ -212,6 +223,6 @@ mod tests {
         assert_eq!((sample.sites[0].requests_per_s, sample.sites[0].errors_per_s), (4.0, 1.0));
         let tick = tick(&counted, taken, Duration::from_secs(2));
         let blog = &tick.sites["blog"];
-        assert_eq!((blog.samples, blog.answers_max, tick.drops.flood), (2, 4, 3));
+        assert_eq!((blog.samples, blog.answers_max, tick.the_box.drops.flood), (2, 4, 3));
     }
 }

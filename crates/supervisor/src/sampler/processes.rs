@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 
+use onebox_app_server::GilStalls;
+
 use crate::history::figures::{Gauge, ProcessFigures};
 
 /// The proportional memory costs the kernel a walk over all pages: it is asked for so often, each process in a round of its own.
@@ -114,6 +116,8 @@ impl Reading {
             rss: Gauge::over(self.rss, seconds),
             threads: Gauge::over(self.threads, seconds),
             descriptors: Gauge::over(self.descriptors, seconds),
+            // Nothing in /proc tells them.
+            gil_stalls: GilStalls::default(),
         }
     }
 }

@@ -23,13 +23,17 @@ const STATE: [&str; 7] = [
     include_str!("fixtures/0007_address_rules.sql"),
 ];
 /// The same of `metrics.db`.
-const METRICS: [&str; 6] = [
+const METRICS: [&str; 10] = [
     include_str!("metrics/fixtures/0001_first.sql"),
     include_str!("metrics/fixtures/0002_failures.sql"),
     include_str!("metrics/fixtures/0003_requests.sql"),
     include_str!("metrics/fixtures/0004_worker.sql"),
     include_str!("metrics/fixtures/0005_routes.sql"),
     include_str!("metrics/fixtures/0006_cache.sql"),
+    include_str!("metrics/fixtures/0007_tls.sql"),
+    include_str!("metrics/fixtures/0008_releases.sql"),
+    include_str!("metrics/fixtures/0009_gil.sql"),
+    include_str!("metrics/fixtures/0010_refused.sql"),
 ];
 
 /// Every table's columns and rows, as SQL literals.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
+use onebox_app_server::GilStalls;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -210,6 +211,18 @@ impl Crew {
         }
         serving.extend(finishing);
         serving
+    }
+
+    /// By worker: what its processes told of their waits for the GIL since the last call.
+    pub(crate) fn take_gil_stalls(&self) -> Vec<(String, GilStalls)> {
+        let workers = self.state.lock().workers.clone();
+        let all = workers.iter().flat_map(|worker| {
+            let now = worker.now.lock();
+            let processes = now.process.iter().chain(now.left.iter().map(|(_, about)| about));
+            let stalls = processes.map(|about| about.heard.borrow().stalls.take());
+            stalls.map(|stalls| (worker.name.clone(), stalls)).collect::<Vec<_>>()
+        });
+        all.collect()
     }
 
     /// The processes that run now, also those that finish what they have, for the process that this one becomes.

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::groups::Group;
 use super::{CrewSpec, VeteranData, WorkerContext};
 use crate::clock::now_ms;
+use crate::gil_stalls::StallCounter;
 use crate::listeners::{SocketFile, bind_unix};
 use crate::logs::{Source, each_line};
 use crate::notices::{self, Served};
@@ -110,6 +111,7 @@ pub(super) struct Heard {
     /// Why only a fresh process helps.
     pub(super) wedged: Option<String>,
     pub(super) usage: Usage,
+    pub(super) stalls: Arc<StallCounter>,
 }
 
 impl Life {
@@ -231,7 +233,10 @@ async fn hear(status: pipe::Receiver, heard: &watch::Sender<Heard>, tell: impl F
                 Notice::Wedged { reason } => {
                     heard.send_modify(|heard| heard.wedged = Some(reason));
                 }
-                Notice::Usage(usage) => heard.send_modify(|heard| heard.usage = usage),
+                Notice::Usage(usage) => heard.send_modify(|heard| {
+                    heard.stalls.add(usage.gil_stalls);
+                    heard.usage = usage;
+                }),
                 _ => {}
             }
         }

@@ -43,7 +43,7 @@ fn did(site: &str, requests_per_s: f64, p95_ms: f64, errors_per_s: f64) -> Value
 /// Three sites of a busy box.
 fn snapshot() -> Snapshot {
     let current = json!({"method": "GET", "path": "/reports/\u{1b}[2J2026", "age_ms": 3_200});
-    let process = |process: &str, cpu: f64, mb: u64| json!({"process": process, "cpu": cpu, "memory_bytes": mb << 20});
+    let process = |process: &str, cpu: f64, mb: u64| json!({"process": process, "cpu": cpu, "memory_bytes": mb << 20, "gil_stalled": cpu * 0.2});
     let mut snapshot: Snapshot = serde_json::from_value(json!({
         "version": "0.1.0", "pid": 7, "started_ms": 0, "state_dir": "/var/lib/onebox",
         "http": ["0.0.0.0:80"], "https": ["0.0.0.0:443"], "admin": ["127.0.0.1:8081"],

@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::ProxySettings;
 use crate::access_log::AccessLog;
-use crate::message::{Entrance, Scheme};
+use crate::message::Entrance;
 use crate::route::{Backend, RouteTable, Site};
 use crate::service::Service;
 use crate::testing;
@@ -46,12 +46,7 @@ impl Fixture {
     /// The other end of a connection that is being served.
     fn connect(&self) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let connection = ConnectionInfo {
-            peer: None,
-            local: None,
-            scheme: Scheme::Http,
-            entrance: Entrance::Public,
-        };
+        let connection = ConnectionInfo::at(Entrance::Public);
         let door = Arc::clone(&self.door);
         tokio::spawn(serve(Socket::Unix(ours), connection, door, Arc::default()));
         theirs
@@ -382,8 +377,7 @@ proptest! {
         runtime.block_on(async {
             let fixture = Fixture::new(Limits::default(), |site| site.backend = Backend::None);
             let (ours, mut theirs) = UnixStream::pair().unwrap();
-            let connection =
-                ConnectionInfo { peer: None, local: None, scheme: Scheme::Http, entrance: Entrance::Public };
+            let connection = ConnectionInfo::at(Entrance::Public);
             let door = Arc::clone(&fixture.door);
             let served = tokio::spawn(serve(Socket::Unix(ours), connection, door, Arc::default()));
             theirs.write_all(&bytes).await.unwrap();

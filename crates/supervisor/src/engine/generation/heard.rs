@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use onebox_app_server::{Notice, Usage};
+use onebox_app_server::{GilStalls, Notice, Usage};
 use onebox_metrics::Snapshot;
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::super::logging::Told;
 use super::super::protocol::{FromEngine, UpstreamHealth};
+use crate::gil_stalls::StallCounter;
 use crate::logs::{Logs, Source, each_line};
 use crate::notices::{self, Books, Served};
 
@@ -73,7 +74,14 @@ impl Heard {
         loaded: Loaded::Waiting,
         draining: false,
         wedged: None,
-        usage: Usage { requests: 0, running: 0, oldest: None, gil_wait_us: 0, busy_percent: 0 },
+        usage: Usage {
+            requests: 0,
+            running: 0,
+            oldest: None,
+            gil_wait_us: 0,
+            gil_stalls: GilStalls { count: 0, lasted_us: 0, longest_us: 0 },
+            busy_percent: 0,
+        },
         upstreams: UpstreamHealth::new(),
         purged: (0, 0),
     };
@@ -103,6 +111,7 @@ impl Wanted {
 pub(super) struct Ears {
     pub(super) heard: watch::Sender<Heard>,
     pub(super) samples: Arc<Mutex<VecDeque<Snapshot>>>,
+    pub(super) stalls: Arc<StallCounter>,
     pub(super) log: LogWriter,
     pub(super) books: Books,
     pub(super) wanted: Arc<Wanted>,
@@ -153,7 +162,10 @@ impl Ears {
                     Notice::Wedged { reason } => {
                         self.heard.send_modify(|heard| heard.wedged = Some(reason));
                     }
-                    Notice::Usage(usage) => self.heard.send_modify(|heard| heard.usage = usage),
+                    Notice::Usage(usage) => {
+                        self.stalls.add(usage.gil_stalls);
+                        self.heard.send_modify(|heard| heard.usage = usage);
+                    }
                     _ => {}
                 }
             }

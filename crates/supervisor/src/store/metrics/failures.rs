@@ -12,7 +12,7 @@ use crate::api::{ErrorGroup, FailureKind, FailureReport};
 /// So many reports of one traceback stay.
 const MOST_OF_A_GROUP: i64 = 20;
 /// So many reports of a site do.
-const MOST_OF_A_SITE: i64 = 500;
+pub(super) const MOST_OF_A_SITE: i64 = 500;
 /// So many tracebacks of a site do.
 const MOST_GROUPS: i64 = 200;
 
@@ -179,7 +179,7 @@ fn to_group(row: &SqliteRow) -> Result<ErrorGroup, MetricsError> {
         place: row.try_get("place")?,
         release: row.try_get("release")?,
         request_id: row.try_get("request_id")?,
-        count: super::write::count(row, "count")?,
+        count: super::table::count(row, "count")?,
         first_ms: row.try_get("first_ms")?,
         last_ms: row.try_get("last_ms")?,
     })
@@ -196,7 +196,7 @@ fn to_report(row: &SqliteRow) -> Result<FailureReport, MetricsError> {
         request_id: row.try_get("request_id")?,
         method: row.try_get("method")?,
         path: row.try_get("path")?,
-        age_ms: super::write::count(row, "age_ms")?,
+        age_ms: super::table::count(row, "age_ms")?,
         fingerprint: row.try_get("fingerprint")?,
         place: row.try_get("place")?,
         raised: serde_json::from_str(raised)

@@ -2,13 +2,16 @@
 //!
 //! It may be deleted while nothing runs: only history is lost. Must not know who measures or who asks.
 
+mod columns;
 mod failures;
 mod prune;
 mod read;
+mod releases;
 mod requests;
 mod routes;
 #[cfg(test)]
 mod size_test;
+mod table;
 mod write;
 
 use std::collections::HashMap;
@@ -26,6 +29,7 @@ use sqlx::{ConnectOptions, Connection};
 pub(crate) use failures::{error_groups, failures_of};
 pub(crate) use prune::Retention;
 pub(crate) use read::{FiguresRead, MetricsReader, Question, Whose};
+pub(crate) use releases::releases;
 pub(crate) use requests::{Search, search};
 pub(crate) use routes::{RouteSpan, routes};
 pub(crate) use write::Batch;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use onebox_config::MetricsSettings;
 
-use super::{MetricsDb, MetricsError};
+use super::{MetricsDb, MetricsError, routes};
 use crate::history::resolution::Resolution;
 
 /// How often the oldest tenth is forgotten before the next time.
@@ -39,7 +39,7 @@ impl MetricsDb {
             let age_ms = i64::try_from(resolution.keep(keep).as_millis()).unwrap_or(i64::MAX);
             self.forget_before(resolution, now_ms.saturating_sub(age_ms)).await?;
         }
-        self.forget_minutes_of_routes(now_ms).await?;
+        self.forget_routes(now_ms, keep).await?;
         let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         self.forget_failures(now_ms.saturating_sub(keep_ms)).await?;
         self.forget_requests(now_ms.saturating_sub(keep_ms)).await?;
@@ -92,6 +92,13 @@ impl MetricsDb {
         resolution: Resolution,
         before_ms: i64,
     ) -> Result<(), MetricsError> {
+        for rows in routes::rows_of(resolution) {
+            sqlx::query("DELETE FROM route_samples WHERE step_s = ?1 AND at_ms < ?2")
+                .bind(rows.step_s())
+                .bind(before_ms.saturating_sub(rows.step_s() * 1000))
+                .execute(&mut self.connection)
+                .await?;
+        }
         let before_ms = before_ms.saturating_sub(resolution.step_s() * 1000);
         let series: Vec<i64> =
             sqlx::query_scalar("SELECT id FROM series").fetch_all(&mut self.connection).await?;
@@ -100,7 +107,7 @@ impl MetricsDb {
             for statement in [
                 "DELETE FROM site_samples WHERE step_s = ?1 AND series = ?2 AND at_ms < ?3",
                 "DELETE FROM process_samples WHERE step_s = ?1 AND series = ?2 AND at_ms < ?3",
-                "DELETE FROM route_samples WHERE step_s = ?1 AND series = ?2 AND at_ms < ?3",
+                "DELETE FROM release_samples WHERE step_s = ?1 AND series = ?2 AND at_ms < ?3",
             ] {
                 sqlx::query(statement)
                     .bind(resolution.step_s())

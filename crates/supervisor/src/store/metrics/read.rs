@@ -7,7 +7,7 @@ use std::path::Path;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
-use super::write::{to_box, to_process, to_site};
+use super::columns::{PROCESS, SITE, THE_BOX};
 use super::{Batch, Kind, MetricsError, options};
 use crate::history::figures::{BoxFigures, Figures, ProcessFigures, SiteFigures};
 use crate::history::resolution::Grid;
@@ -110,7 +110,7 @@ impl MetricsReader {
         }
         let Some(series) = self.series(Kind::Site, name).await? else { return Ok(points) };
         for row in &self.rows(SITE_ROWS, series, grid).await? {
-            add(&mut points, grid, row.try_get("at_ms")?, &to_site(row)?);
+            add(&mut points, grid, row.try_get("at_ms")?, &SITE.read(row)?);
         }
         Ok(points)
     }
@@ -151,7 +151,7 @@ impl MetricsReader {
         points: &mut [ProcessFigures],
     ) -> Result<(), MetricsError> {
         for row in &self.rows(PROCESS_ROWS, series, grid).await? {
-            add(points, grid, row.try_get("at_ms")?, &to_process(row)?);
+            add(points, grid, row.try_get("at_ms")?, &PROCESS.read(row)?);
         }
         Ok(())
     }
@@ -171,7 +171,7 @@ impl MetricsReader {
         .fetch_all(&mut self.connection)
         .await?;
         for row in &rows {
-            add(&mut points, grid, row.try_get("at_ms")?, &to_box(row)?);
+            add(&mut points, grid, row.try_get("at_ms")?, &THE_BOX.read(row)?);
         }
         // The latest last: they say how much there is.
         for (at_ms, figures) in unsaved.the_box(grid.resolution) {

@@ -6,12 +6,12 @@ use std::path::Path;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{ConnectOptions, Connection, Row};
 
-use super::write::{count, stored};
+use super::table::{count, stored};
 use super::{MetricsDb, MetricsError, options};
 use crate::api::RequestRecord;
 
 /// So many requests of a site stay of those that failed or were slow, and so many of the others.
-const MOST_OF_A_KIND: i64 = 2000;
+pub(super) const MOST_OF_A_KIND: i64 = 2000;
 
 /// What is looked for; all of it has to be so.
 #[derive(Debug, Clone)]
@@ -43,8 +43,8 @@ impl MetricsDb {
             let mut insert = sqlx::query(
                 "INSERT INTO requests (request_id, at_ms, site, \"release\", method, path, status, notable, \
                  served_by, error, bytes_in, bytes_out, accept_us, queue_us, app_us, body_us, send_us, \
-                 total_us, client, user_agent, worker) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 total_us, client, user_agent, worker, tls_us) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )
             .bind(&record.request_id)
             .bind(record.at_ms)
@@ -68,6 +68,7 @@ impl MetricsDb {
                 .bind(&record.client)
                 .bind(&record.user_agent)
                 .bind(&record.worker)
+                .bind(record.tls_us.map(stored))
                 .execute(&mut *transaction)
                 .await?;
         }
@@ -150,6 +151,7 @@ fn to_record(row: &SqliteRow) -> Result<RequestRecord, MetricsError> {
         error: row.try_get("error")?,
         bytes_in: count(row, "bytes_in")?,
         bytes_out: count(row, "bytes_out")?,
+        tls_us: phase("tls_us")?,
         accept_us: phase("accept_us")?,
         queue_us: phase("queue_us")?,
         app_us: phase("app_us")?,
@@ -189,6 +191,7 @@ mod tests {
             error: (status >= 500).then(|| "why".into()),
             bytes_in: 1,
             bytes_out: 2,
+            tls_us: Some(9),
             accept_us: Some(3),
             queue_us: None,
             app_us: Some(u64::try_from(at_ms).unwrap()),

@@ -1,14 +1,18 @@
-//! Where a site's time went, by route: minutes for some hours, hours for as long as history stays.
+//! Where a site's time went, by route: minutes for some hours, hours for some days, days for as long as history stays. There are
+//! twenty rows where a site has one: hours of a month would take more than all else together.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use onebox_metrics::{RouteSnapshot, Routes};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use onebox_metrics::{Routes, TrafficSnapshot};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 
-use super::write::{Key, count, histogram, stored};
+use super::columns::ROUTE;
+use super::table::KeyPart::Text;
+use super::table::Table;
+use super::write::SeriesKey;
 use super::{MetricsDb, MetricsError, options};
 use crate::history::resolution::{Resolution, Wanted};
 
@@ -16,10 +20,27 @@ use crate::history::resolution::{Resolution, Wanted};
 const MOST: usize = 20;
 /// How long minutes stay.
 const MINUTES: Duration = Duration::from_secs(3 * 3600);
+/// How long hours stay.
+const HOURS: Duration = Duration::from_secs(3 * 86_400);
 
-/// Whether routes are kept at a resolution.
-pub(super) fn has_routes(resolution: Resolution) -> bool {
-    matches!(resolution, Resolution::Minute | Resolution::Hour)
+/// How long routes stay at a resolution, where history as a whole stays for `keep`: not at all at the finer ones.
+pub(super) fn keep(resolution: Resolution, keep: Duration) -> Duration {
+    match resolution {
+        Resolution::Second | Resolution::TenSeconds => Duration::ZERO,
+        Resolution::Minute => keep.min(MINUTES),
+        Resolution::Hour => keep.min(HOURS),
+        Resolution::Day => keep,
+    }
+}
+
+/// The rows of routes that a row of their site is in.
+pub(super) fn rows_of(resolution: Resolution) -> &'static [Resolution] {
+    match resolution {
+        Resolution::Second | Resolution::TenSeconds => &[],
+        Resolution::Minute => &[Resolution::Minute],
+        Resolution::Hour => &[Resolution::Hour, Resolution::Day],
+        Resolution::Day => &[Resolution::Day],
+    }
 }
 
 /// Which rows are read.
@@ -33,25 +54,31 @@ pub(crate) struct RouteSpan {
 }
 
 impl RouteSpan {
-    /// The rows that a span touches: minutes where they are still there. `None` where the span is none.
+    /// The finest rows that a span touches and that are still there at its beginning. `None` where the span is none.
     pub(crate) fn new(wanted: Wanted, now_ms: i64) -> Option<Self> {
         let last_ms = wanted.to_ms.checked_sub(1).filter(|last_ms| *last_ms >= wanted.from_ms)?;
-        let has_minutes = wanted.from_ms >= now_ms.saturating_sub(minutes_ms());
-        let resolution = if has_minutes { Resolution::Minute } else { Resolution::Hour };
+        let is_there = |kept: Duration| wanted.from_ms >= now_ms.saturating_sub(milliseconds(kept));
+        let resolution = if is_there(MINUTES) {
+            Resolution::Minute
+        } else if is_there(HOURS) {
+            Resolution::Hour
+        } else {
+            Resolution::Day
+        };
         let to_ms = resolution.begin_ms(last_ms).saturating_add(resolution.step_s() * 1000);
         Some(Self { resolution, from_ms: resolution.begin_ms(wanted.from_ms), to_ms })
     }
 }
 
-fn minutes_ms() -> i64 {
-    i64::try_from(MINUTES.as_millis()).unwrap_or(i64::MAX)
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Adds what was counted by route to the rows of a time.
 pub(super) async fn write_routes(
     connection: &mut SqliteConnection,
-    key: Key,
-    counted: &BTreeMap<String, RouteSnapshot>,
+    key: SeriesKey,
+    counted: &BTreeMap<String, TrafficSnapshot>,
 ) -> Result<(), MetricsError> {
     let known =
         sqlx::query("SELECT * FROM route_samples WHERE step_s = ?1 AND series = ?2 AND at_ms = ?3")
@@ -62,7 +89,7 @@ pub(super) async fn write_routes(
             .await?;
     let mut whole = counted.clone();
     for row in &known {
-        merge(&mut whole, row)?;
+        whole.entry(row.try_get("route")?).or_default().merge(&ROUTE.read(row)?);
     }
     sqlx::query("DELETE FROM route_samples WHERE step_s = ?1 AND series = ?2 AND at_ms = ?3")
         .bind(key.step_s)
@@ -70,28 +97,16 @@ pub(super) async fn write_routes(
         .bind(key.at_ms)
         .execute(&mut *connection)
         .await?;
-    for (route, figures) in largest(whole) {
-        let mut insert = sqlx::query(
-            "INSERT INTO route_samples (step_s, series, at_ms, route, errors, bytes_out, \
-             accept_us, queue_us, app_us, body_us, send_us, latency) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(key.step_s)
-        .bind(key.series)
-        .bind(key.at_ms)
-        .bind(route)
-        .bind(stored(figures.errors))
-        .bind(stored(figures.bytes_out));
-        for us in figures.phases_us {
-            insert = insert.bind(stored(us));
-        }
-        insert.bind(figures.total.to_bytes()).execute(&mut *connection).await?;
+    for (route, traffic) in largest(whole) {
+        let [step, series, at] = key.columns();
+        let key = [step, series, at, ("route", Text(&route))];
+        ROUTE.put(connection, &key, traffic).await?;
     }
     Ok(())
 }
 
 /// The routes that took most time, and all others as one.
-fn largest(routes: BTreeMap<String, RouteSnapshot>) -> BTreeMap<String, RouteSnapshot> {
+fn largest(routes: BTreeMap<String, TrafficSnapshot>) -> BTreeMap<String, TrafficSnapshot> {
     let mut routes: Vec<_> = routes.into_iter().collect();
     routes.sort_by_key(|(name, route)| {
         (name == Routes::OTHER, std::cmp::Reverse(route.total.sum_us))
@@ -112,57 +127,63 @@ pub(crate) async fn routes(
     path: &Path,
     site: &str,
     span: &RouteSpan,
-) -> Result<BTreeMap<String, RouteSnapshot>, MetricsError> {
-    let mut connection = options(path).read_only(true).create_if_missing(false).connect().await?;
-    let rows = sqlx::query(
-        "SELECT route_samples.* FROM series JOIN route_samples ON series.id = route_samples.series \
-         WHERE series.kind = 'site' AND series.name = ?1 AND step_s = ?2 AND at_ms >= ?3 AND at_ms < ?4",
-    )
-    .bind(site)
-    .bind(span.resolution.step_s())
-    .bind(span.from_ms)
-    .bind(span.to_ms)
-    .fetch_all(&mut connection)
-    .await?;
-    connection.close().await.ok();
-    let mut found = BTreeMap::new();
-    for row in &rows {
-        merge(&mut found, row)?;
-    }
-    Ok(found)
+) -> Result<BTreeMap<String, TrafficSnapshot>, MetricsError> {
+    let rows = Rows { table: &ROUTE, name: "route", site, resolution: span.resolution };
+    read(path, rows, span.from_ms..span.to_ms).await
 }
 
-/// Adds what a row says.
-fn merge(
-    routes: &mut BTreeMap<String, RouteSnapshot>,
-    row: &SqliteRow,
-) -> Result<(), MetricsError> {
-    let mut phases_us = [0; 5];
-    for (us, column) in
-        phases_us.iter_mut().zip(["accept_us", "queue_us", "app_us", "body_us", "send_us"])
-    {
-        *us = count(row, column)?;
+/// Rows of a site by name.
+pub(super) struct Rows<'a> {
+    pub(super) table: &'static Table<TrafficSnapshot>,
+    /// The column with the name.
+    pub(super) name: &'static str,
+    pub(super) site: &'a str,
+    pub(super) resolution: Resolution,
+}
+
+/// What rows that began in a span say, added up by name.
+pub(super) async fn read(
+    path: &Path,
+    rows: Rows<'_>,
+    span: Range<i64>,
+) -> Result<BTreeMap<String, TrafficSnapshot>, MetricsError> {
+    let mut connection = options(path).read_only(true).create_if_missing(false).connect().await?;
+    let sql = format!(
+        "SELECT samples.* FROM series JOIN {} samples ON series.id = samples.series \
+         WHERE series.kind = 'site' AND series.name = ?1 AND step_s = ?2 AND at_ms >= ?3 AND at_ms < ?4",
+        rows.table.name
+    );
+    let found = sqlx::query(AssertSqlSafe(sql))
+        .bind(rows.site)
+        .bind(rows.resolution.step_s())
+        .bind(span.start)
+        .bind(span.end)
+        .fetch_all(&mut connection)
+        .await?;
+    connection.close().await.ok();
+    let mut whole: BTreeMap<String, TrafficSnapshot> = BTreeMap::new();
+    for row in &found {
+        whole.entry(row.try_get(rows.name)?).or_default().merge(&rows.table.read(row)?);
     }
-    let figures = RouteSnapshot {
-        errors: count(row, "errors")?,
-        bytes_out: count(row, "bytes_out")?,
-        phases_us,
-        total: histogram(row, "latency")?,
-    };
-    routes.entry(row.try_get("route")?).or_default().merge(&figures);
-    Ok(())
+    Ok(whole)
 }
 
 impl MetricsDb {
-    /// Forgets the minutes that hours tell as well.
-    pub(super) async fn forget_minutes_of_routes(
+    /// Forgets what is too old at `now_ms`.
+    pub(super) async fn forget_routes(
         &mut self,
         now_ms: i64,
+        history: Duration,
     ) -> Result<(), MetricsError> {
-        sqlx::query("DELETE FROM route_samples WHERE step_s = 60 AND at_ms < ?1")
-            .bind(now_ms.saturating_sub(minutes_ms()).saturating_sub(60_000))
-            .execute(&mut self.connection)
-            .await?;
+        for resolution in [Resolution::Minute, Resolution::Hour, Resolution::Day] {
+            let kept_ms = milliseconds(keep(resolution, history));
+            let row_ms = resolution.step_s() * 1000;
+            sqlx::query("DELETE FROM route_samples WHERE step_s = ?1 AND at_ms < ?2")
+                .bind(resolution.step_s())
+                .bind(now_ms.saturating_sub(kept_ms).saturating_sub(row_ms))
+                .execute(&mut self.connection)
+                .await?;
+        }
         Ok(())
     }
 }
@@ -175,6 +196,7 @@ mod tests {
     use onebox_metrics::{Finished, PhaseDurations, Registry, ServedBy};
 
     const NOW_MS: i64 = 1_800_000_000_000 / 3_600_000 * 3_600_000;
+    const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
     fn tick(at_ms: i64, answers: &[(&str, u64)]) -> Tick {
         let registry = Registry::new();
@@ -212,7 +234,7 @@ mod tests {
         let span = RouteSpan::new(wanted, NOW_MS).unwrap();
         let found = routes(&folder.path().join("metrics.db"), "blog", &span).await.unwrap();
         let figures = found.into_iter();
-        figures.map(|(name, route)| (name, route.total.count, route.phases_us[2])).collect()
+        figures.map(|(name, route)| (name, route.total.count, route.spent_us[3])).collect()
     }
 
     #[tokio::test]
@@ -227,9 +249,15 @@ mod tests {
         assert_eq!(told(&folder, NOW_MS - 110_000, NOW_MS - 90_000).await, first);
         let both = [("/a".to_owned(), 3, 20_000), ("/b".to_owned(), 2, 3000)];
         assert_eq!(told(&folder, NOW_MS - 120_000, NOW_MS).await, both);
-        db.forget_minutes_of_routes(NOW_MS + minutes_ms() + 60_000).await.unwrap();
+        let hour_ms = 3_600_000;
+        db.forget_routes(NOW_MS + 4 * hour_ms, MONTH).await.unwrap();
         assert_eq!(told(&folder, NOW_MS - 120_000, NOW_MS).await, []);
-        assert_eq!(told(&folder, NOW_MS - 12 * 3_600_000, NOW_MS).await, both, "by the hour");
+        assert_eq!(told(&folder, NOW_MS - 12 * hour_ms, NOW_MS).await, both, "by the hour");
+        db.forget_routes(NOW_MS + 80 * hour_ms, MONTH).await.unwrap();
+        assert_eq!(told(&folder, NOW_MS - 12 * hour_ms, NOW_MS).await, []);
+        assert_eq!(told(&folder, NOW_MS - 80 * hour_ms, NOW_MS).await, both, "by the day");
+        db.forget_routes(NOW_MS + 32 * 24 * hour_ms, MONTH).await.unwrap();
+        assert_eq!(told(&folder, NOW_MS - 80 * hour_ms, NOW_MS).await, []);
     }
 
     #[tokio::test]
@@ -251,6 +279,10 @@ mod tests {
         assert_eq!((minutes.from_ms, minutes.to_ms), (NOW_MS - 120_000, NOW_MS - 60_000));
         let hours = span(NOW_MS - 4 * 3_600_000 + 1, NOW_MS - 3_600_001).unwrap();
         assert_eq!((hours.from_ms, hours.to_ms), (NOW_MS - 4 * 3_600_000, NOW_MS - 3_600_000));
+        let day_ms = 86_400_000;
+        let days = span(NOW_MS - 4 * day_ms, NOW_MS).unwrap();
+        assert_eq!((days.from_ms % day_ms, days.to_ms % day_ms), (0, 0));
+        assert!(days.from_ms <= NOW_MS - 4 * day_ms && days.to_ms >= NOW_MS);
         for (from_ms, to_ms) in [(5, 5), (6, 5), (0, i64::MIN), (i64::MAX, i64::MAX)] {
             assert_eq!(span(from_ms, to_ms), None);
         }

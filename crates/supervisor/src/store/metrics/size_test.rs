@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use onebox_metrics::{HistogramSnapshot, PhaseDurations, Registry, ServedBy};
+use onebox_app_server::GilStalls;
+use onebox_metrics::{DropSnapshot, HistogramSnapshot, PhaseDurations, Registry, ServedBy};
 use sqlx::AssertSqlSafe;
 
-use super::{Batch, MetricsDb};
+use super::{Batch, MetricsDb, failures, requests, routes};
+use crate::api::{FailureKind, FailureReport, Frame, Raised, RequestRecord};
 use crate::history::figures::{BoxFigures, Figures, Gauge, ProcessFigures, SiteFigures, Tick};
 use crate::history::resolution::Resolution;
 
@@ -13,6 +15,8 @@ const KEEP: Duration = Duration::from_secs(30 * 86_400);
 const SITES: usize = 10;
 /// Each site has two workers.
 const PROCESSES: usize = 2 + 2 * SITES;
+/// Routes of each site: more than have a row of their own.
+const ROUTES: u64 = 24;
 /// Answers a second of each site.
 const ANSWERS: u64 = 20;
 
@@ -38,6 +42,7 @@ impl Durations {
         for number in 0..recorded * ANSWERS {
             let app = self.next(9.0, 18.0);
             let phases = PhaseDurations {
+                tls: (number % 10 == 0).then(|| self.next(11.0, 16.0)),
                 accept: Some(self.next(4.0, 8.0)),
                 queue: Some(self.next(3.0, 11.0)),
                 app: Some(app),
@@ -46,13 +51,18 @@ impl Durations {
                 total: app + Duration::from_micros(400),
             };
             let status = if number % 50 == 0 { 404 } else { 200 };
-            registry.site("site").finish(&onebox_metrics::Finished {
+            let finished = onebox_metrics::Finished {
                 status,
                 served_by: ServedBy::App,
                 bytes_in: 800,
                 bytes_out: 20_000,
                 phases,
-            });
+            };
+            let site = registry.site("site");
+            site.finish(&finished);
+            let found = onebox_metrics::Finished { status: 200, ..finished };
+            site.routes.count(&format!("/section/*/page-{}", number % ROUTES), &found);
+            site.releases.release("20261120-114213-3f2a").count(&finished);
         }
         let counted = &registry.snapshot().sites["site"];
         let mut whole = SiteFigures::over(counted, recorded).unwrap();
@@ -72,6 +82,7 @@ fn tick(durations: &mut Durations, at_ms: i64, seconds: u64) -> Tick {
         rss: Gauge::over(65_432_100, seconds),
         threads: Gauge::over(11, seconds),
         descriptors: Gauge::over(234, seconds),
+        gil_stalls: GilStalls { count: seconds, lasted_us: 123_456 * seconds, longest_us: 234_567 },
     };
     let the_box = BoxFigures {
         samples: seconds,
@@ -83,20 +94,95 @@ fn tick(durations: &mut Durations, at_ms: i64, seconds: u64) -> Tick {
         load: Gauge::over(1234, seconds),
         received: 12_345_678 * seconds,
         sent: 123_456_789 * seconds,
+        drops: DropSnapshot {
+            malformed: seconds,
+            slow: seconds,
+            refused: 3 * seconds,
+            ..DropSnapshot::default()
+        },
     };
     Tick {
         at_ms,
         sites: (0..SITES).map(|n| (format!("site-{n}"), durations.site(seconds))).collect(),
         processes: (0..PROCESSES).map(|n| (format!("site-{n}.1"), process)).collect(),
         the_box,
-        ..Tick::default()
     }
 }
 
+/// As many requests and failures as stay of a site.
+async fn log(db: &mut MetricsDb, site: &str) {
+    let request = |number: i64| RequestRecord {
+        request_id: format!("{number:032}"),
+        at_ms: 1_792_000_000_000 + number,
+        site: site.to_owned(),
+        release: "20261120-114213-3f2a".into(),
+        method: "GET".into(),
+        path: format!("/section/{number}/page-{}", number % 24),
+        status: if number % 2 == 0 { 200 } else { 500 },
+        served_by: "app".into(),
+        worker: Some(format!("{site}.1")),
+        error: None,
+        bytes_in: 812,
+        bytes_out: 20_123,
+        tls_us: None,
+        accept_us: Some(123),
+        queue_us: Some(234),
+        app_us: Some(34_567),
+        body_us: Some(45),
+        send_us: Some(56),
+        total_us: 35_025,
+        client: Some("192.0.2.123".into()),
+        user_agent: Some(
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".into(),
+        ),
+    };
+    let requests: Vec<_> = (0..2 * requests::MOST_OF_A_KIND).map(request).collect();
+    db.add_requests(&requests).await.unwrap();
+    let frame = |line| Frame {
+        file: "venv/lib/python3.13/site-packages/django/core/handlers/base.py".into(),
+        line,
+        function: "_get_response".into(),
+        source: Some("response = wrapped_callback(request, *callback_args)".into()),
+    };
+    let failure = |number: i64| FailureReport {
+        at_ms: 1_792_000_000_000 + number,
+        kind: FailureKind::Exception,
+        site: site.to_owned(),
+        release: "20261120-114213-3f2a".into(),
+        worker: Some(format!("{site}.1")),
+        request_id: format!("{number:032}"),
+        method: "GET".into(),
+        path: "/section/7/page-3".into(),
+        age_ms: 12,
+        fingerprint: format!("{:016}", number % 25),
+        place: Some("blog/views.py:123 in page".into()),
+        raised: vec![Raised {
+            kind: "blog.errors.NotToBeHad".into(),
+            message: "there is no such page in this section".into(),
+            after: None,
+            frames: (0..12).map(frame).collect(),
+        }],
+        printed: "INFO looking for the page\n".repeat(4),
+    };
+    let reports: Vec<_> = (0..failures::MOST_OF_A_SITE).map(failure).collect();
+    db.add_failures(&reports).await.unwrap();
+}
+
+/// What each table takes, with its indexes.
+async fn shares(db: &mut MetricsDb) -> Vec<(String, i64)> {
+    sqlx::query_as(
+        "SELECT m.tbl_name, sum(s.pgsize) FROM dbstat s JOIN sqlite_schema m ON m.name = s.name \
+         GROUP BY m.tbl_name ORDER BY 2 DESC",
+    )
+    .fetch_all(&mut db.connection)
+    .await
+    .unwrap_or_default()
+}
+
 /// Copies the rows that begin at 0 to every time for which rows stay, in the order of time.
-async fn copy_rows(db: &mut MetricsDb, resolution: Resolution) {
-    let rows = i64::try_from(resolution.keep(KEEP).as_secs()).unwrap() / resolution.step_s();
-    for table in ["site_samples", "process_samples", "box_samples"] {
+async fn copy_rows(db: &mut MetricsDb, resolution: Resolution, tables: &[(&str, Duration)]) {
+    for (table, keep) in tables {
+        let rows = i64::try_from(keep.as_secs()).unwrap() / resolution.step_s();
         let columns: Vec<String> =
             sqlx::query_scalar("SELECT name FROM pragma_table_info(?1) WHERE name <> 'at_ms'")
                 .bind(table)
@@ -128,25 +214,41 @@ async fn thirty_days_of_ten_busy_sites_take_less_than_100_mb() {
         let mut batch = Batch::default();
         batch.add(&tick(&mut durations, 0, seconds));
         db.write(&batch).await.unwrap();
-        copy_rows(&mut db, resolution).await;
-        sqlx::query("DELETE FROM site_samples WHERE at_ms = 0")
-            .execute(&mut db.connection)
-            .await
-            .unwrap();
+        let keep = resolution.keep(KEEP);
+        let tables = [
+            ("site_samples", keep),
+            ("process_samples", keep),
+            ("box_samples", keep),
+            ("route_samples", routes::keep(resolution, KEEP)),
+            ("release_samples", keep),
+        ];
+        copy_rows(&mut db, resolution, &tables).await;
+        for table in ["site_samples", "route_samples", "release_samples"] {
+            let sql = format!("DELETE FROM {table} WHERE at_ms = 0 AND step_s < 86400");
+            sqlx::query(AssertSqlSafe(sql)).execute(&mut db.connection).await.unwrap();
+        }
         expected +=
             i64::try_from(resolution.keep(KEEP).as_secs() / seconds * SITES as u64).unwrap();
     }
+    copy_rows(&mut db, Resolution::Day, &[("route_samples", KEEP)]).await;
     let rows: i64 =
         sqlx::query_scalar("SELECT count(*) FROM site_samples WHERE length(latency) > 20")
             .fetch_one(&mut db.connection)
             .await
             .unwrap();
     assert_eq!(rows, expected);
+    for number in 0..SITES {
+        log(&mut db, &format!("site-{number}")).await;
+    }
+    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut db.connection).await.unwrap();
+    for (table, bytes) in shares(&mut db).await {
+        println!("{table}: {:.1} MB", bytes as f64 / 1e6);
+    }
     let begun = std::time::Instant::now();
     db.check().await.unwrap();
     let checked = begun.elapsed();
     db.close().await;
-    let megabytes = std::fs::metadata(&path).unwrap().len() >> 20;
+    let megabytes = std::fs::metadata(&path).unwrap().len() / 1_000_000;
     println!("{megabytes} MB, checked in {checked:?}");
     assert!(megabytes < 100, "{megabytes} MB");
 }
@@ -190,7 +292,7 @@ async fn percentiles_stay_right_to_five_per_cent_after_every_roll_up() {
             .unwrap();
         let mut whole = HistogramSnapshot::default();
         for row in &rows {
-            whole.merge(&super::write::to_site(row).unwrap().counted.total);
+            whole.merge(&super::columns::SITE.read(row).unwrap().counted.total);
         }
         assert_eq!(whole.count, 600, "{resolution:?} in {} rows", rows.len());
         for (q, rank) in [(0.5, 300), (0.95, 570), (0.99, 594)] {

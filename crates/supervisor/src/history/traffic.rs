@@ -1,0 +1,76 @@
+//! From what was counted of some requests, those on a route or of a release, to what the API says of it.
+
+use std::collections::BTreeMap;
+
+use onebox_metrics::TrafficSnapshot;
+
+use super::series::{per, quantile_ms, us_to_ms};
+use crate::api::{PhaseMeans, ResponseCounts, RouteFigures, RouteReport, TrafficFigures};
+use crate::store::metrics::RouteSpan;
+
+/// The routes of a span, the one that took most time first.
+pub(super) fn report(span: &RouteSpan, routes: BTreeMap<String, TrafficSnapshot>) -> RouteReport {
+    let whole_us: u64 = routes.values().map(|route| route.total.sum_us).sum();
+    let mut routes: Vec<_> = routes.into_iter().filter(|(_, route)| route.requests() > 0).collect();
+    routes.sort_by_key(|(_, route)| std::cmp::Reverse(route.total.sum_us));
+    let figures = |(route, counted): (String, TrafficSnapshot)| RouteFigures {
+        route,
+        time_share: per(counted.total.sum_us, whole_us).unwrap_or(0.0),
+        traffic: figures(&counted),
+    };
+    let routes = routes.into_iter().map(figures).collect();
+    RouteReport { from_ms: span.from_ms, to_ms: span.to_ms, routes }
+}
+
+/// What requests came to.
+pub(super) fn figures(counted: &TrafficSnapshot) -> TrafficFigures {
+    let quantile = |q| quantile_ms(&counted.total, q).unwrap_or(0.0);
+    let mean_ms = |sum_us| per(sum_us, counted.requests()).map_or(0.0, us_to_ms);
+    let [tls, accept, queue, app, body, send] = counted.spent_us.map(mean_ms);
+    let [none, c1xx, c2xx, c3xx, c4xx, c5xx] = counted.by_class;
+    TrafficFigures {
+        requests: counted.requests(),
+        errors: counted.errors(),
+        responses: ResponseCounts { none, c1xx, c2xx, c3xx, c4xx, c5xx },
+        bytes_in: counted.bytes_in,
+        bytes_out: counted.bytes_out,
+        p50_ms: quantile(0.5),
+        p95_ms: quantile(0.95),
+        p99_ms: quantile(0.99),
+        phases_ms: PhaseMeans { tls, accept, queue, app, body, send },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::resolution::Resolution;
+    use onebox_metrics::Histogram;
+    use std::time::Duration;
+
+    #[test]
+    fn what_took_most_time_comes_first_with_its_share() {
+        let route = |durations_ms: &[u64], app_us| {
+            let total = Histogram::default();
+            durations_ms.iter().for_each(|ms| total.record(Duration::from_millis(*ms)));
+            let by_class = [0, 0, durations_ms.len() as u64, 0, 0, 0];
+            let spent_us = [0, 0, 0, app_us, 0, 0];
+            TrafficSnapshot {
+                by_class,
+                total: total.snapshot(),
+                spent_us,
+                ..TrafficSnapshot::default()
+            }
+        };
+        let span = RouteSpan { resolution: Resolution::Minute, from_ms: 0, to_ms: 60_000 };
+        let routes = [("/fast", route(&[10; 10], 0)), ("/slow", route(&[100, 200], 150_000))];
+        let routes = routes.into_iter().chain([("/none", TrafficSnapshot::default())]);
+        let routes = routes.map(|(name, route)| (name.to_owned(), route)).collect();
+        let told = report(&span, routes).routes;
+        let names: Vec<_> =
+            told.iter().map(|route| (&*route.route, route.traffic.requests)).collect();
+        assert_eq!(names, [("/slow", 2), ("/fast", 10)]);
+        assert_eq!((told[0].time_share, told[0].traffic.phases_ms.app), (0.75, 75.0));
+        assert!((told[0].traffic.p99_ms - 200.0).abs() < 10.0, "{}", told[0].traffic.p99_ms);
+    }
+}
