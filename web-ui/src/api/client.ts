@@ -6,7 +6,7 @@ import { spanQuery, type PastSpan, type Span } from '../charts/span';
 import type {
   AddedAddressRule,
   AddressRule,
-  ApiErrorBody,
+  ApiError,
   ApplianceStatus,
   AuditEntry,
   Autopsy,
@@ -65,7 +65,7 @@ export function followLogsPath(site: string): string {
 }
 
 async function toError(response: Response): Promise<RequestError> {
-  const body = (await response.json().catch(() => null)) as ApiErrorBody | null;
+  const body = (await response.json().catch(() => null)) as ApiError | null;
   const message = body?.error || `The appliance answered ${response.status} ${response.statusText}`.trim();
   return new RequestError(response.status, message, body?.hint ?? '');
 }
@@ -201,7 +201,7 @@ export const api = {
   /** What a rule would have done within the last hour. */
   tryAddressRule: (rule: Pick<NewAddressRule, 'action' | 'network' | 'site'>): Promise<RuleTrial> => {
     const query = new URLSearchParams({ action: rule.action, network: rule.network });
-    if (rule.site !== null) query.set('site', rule.site);
+    if (rule.site) query.set('site', rule.site);
     return getJson(`${BASE}/address-rules/trial?${query}`);
   },
   /** Who looked for holes within the last hour. */

@@ -4,11 +4,22 @@ import type { Sample, SiteSample } from '../api/types';
 import { WINDOW_S, appendSample, curve, times, type Moment } from './history';
 
 function siteSample(site: string, requests_per_s: number): SiteSample {
-  return { site, requests_per_s, static_per_s: 0, errors_per_s: 0, p50_ms: 2, p99_ms: 9, in_flight: 0 };
+  return {
+    site,
+    requests_per_s,
+    static_per_s: 0,
+    errors_per_s: 0,
+    p50_ms: 2,
+    p95_ms: 7,
+    p99_ms: 9,
+    in_flight: 0,
+    gil_wait_ms: 0,
+  };
 }
 
 function sample(at_s: number, ...sites: SiteSample[]): Sample {
-  return { at_ms: at_s * 1000, sites, memory_bytes: 0, cpu: 0 };
+  const machine = { cpu: 0, memory_bytes: 0, memory_total_bytes: 1, load: 0 };
+  return { at_ms: at_s * 1000, sites, memory_bytes: 0, cpu: 0, processes: [], machine };
 }
 
 function history(...samples: Sample[]): Moment[] {

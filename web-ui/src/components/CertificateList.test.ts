@@ -22,6 +22,7 @@ const refused: CertificateStatus = {
 function site(name: string, certificates: CertificateStatus[]): SiteStatus {
   return {
     name,
+    cache: null,
     state: 'running',
     maintenance: false,
     problem: null,

@@ -22,6 +22,7 @@ const site: SiteStatus = {
   workers: [],
   upstreams: [],
   certificates: [],
+  cache: null,
 };
 
 function traffic(requests: number, errors: number): TrafficFigures {

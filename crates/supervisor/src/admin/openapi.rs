@@ -2,6 +2,7 @@
 //!
 //! Source: OpenAPI 3.1.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use axum::http::{Method, header};
@@ -13,7 +14,7 @@ use utoipa::openapi::security::{
 };
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required,
-    ResponseBuilder, schema,
+    ResponseBuilder, Schema, schema,
 };
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -46,12 +47,43 @@ pub(super) fn build() -> OpenApi {
         route
     });
     let mut document = routes.fold(document, |all, route| route.describe(all)).into_openapi();
+    let taken = bodies(&document);
     let components = document.components.get_or_insert_with(|| ComponentsBuilder::new().build());
+    for (name, schema) in &mut components.schemas {
+        if !taken.contains(name) {
+            require_all(schema);
+        }
+    }
     components.schemas.insert(ApiError::name().into_owned(), ApiError::schema());
     let cookie = ApiKeyValue::with_description(SESSION_COOKIE, "Set by a login.");
     components.add_security_scheme(SESSION, SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     components.add_security_scheme(TOKEN, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     document
+}
+
+/// The names of the types that requests have.
+fn bodies(document: &OpenApi) -> BTreeSet<String> {
+    let paths = document.paths.paths.values();
+    let operations = paths.flat_map(|item| [&item.post, &item.put, &item.patch, &item.delete]);
+    let bodies = operations.flatten().filter_map(|operation| operation.request_body.as_ref());
+    let text = bodies.filter_map(|body| serde_json::to_string(body).ok());
+    text.flat_map(|text| {
+        let named = text.split("#/components/schemas/").skip(1);
+        named.filter_map(|rest| Some(rest.split('"').next()?.to_owned())).collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+/// What answers may say is always said: `null` where there is nothing.
+fn require_all(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object)) => {
+            object.required = object.properties.keys().cloned().collect();
+        }
+        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_all),
+        RefOr::T(Schema::OneOf(one)) => one.items.iter_mut().for_each(require_all),
+        _ => {}
+    }
 }
 
 fn info() -> utoipa::openapi::Info {
@@ -152,7 +184,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_a_name_of_its_own_a_summary_and_answers() {
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         let mut table = routes::table();
         for route in &mut table {
             let path = route.path().to_owned();
@@ -165,6 +197,25 @@ mod tests {
             assert!(names.insert(name), "{path}");
         }
         assert_eq!(names.len(), table.len());
+    }
+
+    /// `INSTA_UPDATE=always` writes it anew; then `npm run check` in web-ui says what the dashboard has to know.
+    #[test]
+    fn the_dashboard_knows_every_type_as_it_is() {
+        let document = serde_json::to_value(build()).unwrap();
+        let types = serde_json::json!({
+            "openapi": document["openapi"],
+            "info": { "title": "The types of the admin API", "version": "1" },
+            "paths": {},
+            "components": { "schemas": document["components"]["schemas"] },
+        });
+        let told = serde_json::to_string_pretty(&types).unwrap() + "\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web-ui/openapi.json");
+        if std::env::var_os("INSTA_UPDATE").is_some_and(|how| how == "always") {
+            std::fs::write(path, &told).unwrap();
+        }
+        let known = std::fs::read_to_string(path).unwrap();
+        assert!(known == told, "{path} is of before: INSTA_UPDATE=always cargo test, and look");
     }
 
     #[test]
