@@ -2,22 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
+mod common;
+
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use onebox_config::site::SiteLog;
-use onebox_metrics::Registry;
-use onebox_proxy::{
-    AccessLog, Backend, Heir, Https, Proxy, ProxySettings, RouteTable, Site, StaticMount,
-    WorkerAddress, WorkerGroup,
-};
+use onebox_proxy::{Backend, Heir, RouteTable, Site, StaticMount, WorkerAddress, WorkerGroup};
 use onebox_uwsgi::frame::{FrameHeader, FrameKind};
-use onebox_uwsgi::{BufferLimits, Connector, PacketHeader, Piece, ResponseHead, channel, key};
+use onebox_uwsgi::{Connector, PacketHeader, Piece, ResponseHead, channel, key};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use common::Server;
 
 /// Says what it was asked, in one piece: nothing may depend on when its parts come.
 fn echo() -> Connector {
@@ -36,52 +35,10 @@ fn echo() -> Connector {
     connector
 }
 
-fn site(registry: &Registry, name: &str, backend: Backend) -> Site {
-    Site {
-        name: name.into(),
-        release: "r1".into(),
-        domains: vec![format!("{name}.example")],
-        path: String::new(),
-        catch_all: false,
-        statics: Vec::new(),
-        sendfile: Vec::new(),
-        index: false,
-        routing: Arc::default(),
-        upstreams: Vec::new(),
-        cache: None,
-        backend,
-        harakiri: Duration::from_secs(10),
-        reload_mercy: Duration::from_secs(10),
-        buffer_size: 65_536,
-        post_buffering: 1000,
-        max_body: 1 << 20,
-        response: BufferLimits::default(),
-        https: Https::default(),
-        guard: None,
-        log: SiteLog::default(),
-        metrics: registry.site(name),
-        traffic: Arc::default(),
-    }
-}
-
-struct Server {
-    proxy: Proxy,
-    registry: Arc<Registry>,
-    address: SocketAddr,
-}
-
-fn start() -> Server {
-    let registry = Arc::new(Registry::new());
-    let settings = ProxySettings {
-        limits: onebox_config::Limits::default(),
-        temp_dir: None,
-        clients: Default::default(),
-    };
-    let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    proxy.serve_tcp(listener).unwrap();
-    Server { proxy, registry, address }
+/// A site that has this application, for one host.
+fn site(server: &Server, name: &str, backend: Backend) -> Site {
+    let (domains, catch_all) = (vec![format!("{name}.example")], false);
+    Site { domains, catch_all, backend, ..server.site(name, "") }
 }
 
 /// Everything that comes back for `requests` until the connection ends.
@@ -98,10 +55,10 @@ async fn talk(address: SocketAddr, requests: &str) -> String {
 async fn requests_on_one_connection_reach_their_sites() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.css"), "body{}").unwrap();
-    let server = start();
+    let server = Server::start();
     let mount = StaticMount { url: "/static".into(), folders: vec![folder.path().into()] };
-    let blog = site(&server.registry, "blog", Backend::Memory(echo()));
-    let shop = site(&server.registry, "shop", Backend::Stopped);
+    let blog = site(&server, "blog", Backend::Memory(echo()));
+    let shop = site(&server, "shop", Backend::Stopped);
     server.proxy.set_routes(RouteTable::new(vec![Site { statics: vec![mount], ..blog }, shop]));
     let long = "x".repeat(5000);
     let requests = format!(
@@ -147,10 +104,10 @@ async fn a_worker_answers_over_its_socket() {
             }
         }
     });
-    let server = start();
+    let server = Server::start();
     let group = Arc::new(WorkerGroup::new(10, Arc::default()));
     group.set_workers(vec![WorkerAddress { name: "w".into(), socket, threads: 1 }], Duration::ZERO);
-    let blog = site(&server.registry, "blog", Backend::Workers(group));
+    let blog = site(&server, "blog", Backend::Workers(group));
     server.proxy.set_routes(RouteTable::new(vec![Site { catch_all: true, ..blog }]));
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let last = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -160,7 +117,7 @@ async fn a_worker_answers_over_its_socket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_request_is_refused_with_a_page() {
-    let server = start();
+    let server = Server::start();
     let text = talk(server.address, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
     assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
     assert!(text.contains("X-Request-Id: ") && text.contains("Connection: close"), "{text}");
@@ -168,8 +125,8 @@ async fn what_is_no_request_is_refused_with_a_page() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_drains() {
-    let server = start();
-    let blog = site(&server.registry, "blog", Backend::Memory(echo()));
+    let server = Server::start();
+    let blog = site(&server, "blog", Backend::Memory(echo()));
     server.proxy.set_routes(RouteTable::new(vec![Site { catch_all: true, ..blog }]));
     let text = talk(server.address, "GET / HTTP/1.0\r\n\r\n").await;
     assert!(text.contains(" 200 "), "{text}");
@@ -186,7 +143,7 @@ async fn an_answer_to_a_client_that_takes_nothing_is_cut_when_the_proxys_time_is
     let folder = tempfile::tempdir().unwrap();
     let file = std::fs::File::create(folder.path().join("large")).unwrap();
     file.set_len(SIZE as u64).unwrap();
-    let server = start();
+    let server = Server::start();
     let mount = StaticMount { url: "/static".into(), folders: vec![folder.path().into()] };
     let (connector, backlog) = channel(64);
     std::thread::spawn(move || {
@@ -197,7 +154,7 @@ async fn an_answer_to_a_client_that_takes_nothing_is_cut_when_the_proxys_time_is
             let _ = job.sink.push(Piece { head, data, last: true });
         }
     });
-    let blog = site(&server.registry, "blog", Backend::Memory(connector));
+    let blog = site(&server, "blog", Backend::Memory(connector));
     let blog = Site { statics: vec![mount], catch_all: true, ..blog };
     server.proxy.set_routes(RouteTable::new(vec![blog]));
     let mut slow = Vec::new();
@@ -222,8 +179,8 @@ async fn an_answer_to_a_client_that_takes_nothing_is_cut_when_the_proxys_time_is
 /// What waits in a listener's queue when its process ends was let in: it is answered.
 #[tokio::test]
 async fn a_proxy_without_a_successor_answers_everybody_who_was_let_in() {
-    let server = start();
-    let blog = site(&server.registry, "blog", Backend::Memory(echo()));
+    let server = Server::start();
+    let blog = site(&server, "blog", Backend::Memory(echo()));
     server.proxy.set_routes(RouteTable::new(vec![Site { catch_all: true, ..blog }]));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("probe.sock");

@@ -10,20 +10,18 @@
     reason = "a test"
 )]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use onebox_config::parse_site;
-use onebox_config::site::SiteLog;
-use onebox_metrics::Registry;
-use onebox_proxy::{
-    AccessLog, Backend, Https, Proxy, ProxySettings, RouteTable, Site, UpstreamGroup,
-};
-use onebox_uwsgi::{BufferLimits, PacketHeader, Piece, ResponseHead, Vars, channel};
+use onebox_proxy::{Backend, RouteTable, Site};
+use onebox_uwsgi::{PacketHeader, Piece, ResponseHead, Vars, channel};
+
+use common::Server;
 
 /// How long anything may take that is not measured.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -45,8 +43,7 @@ const ALL: [Behind; 4] = [Behind::Memory, Behind::Http, Behind::Uwsgi, Behind::F
 
 /// A proxy in front of somebody who notes what arrives.
 struct Front {
-    _proxy: Proxy,
-    address: SocketAddr,
+    server: Server,
     arrived: Arc<Mutex<Vec<String>>>,
 }
 
@@ -65,44 +62,10 @@ impl Front {
                 (Backend::None, to)
             }
         };
-        let config = parse_site(&config, Path::new("onebox.toml")).unwrap();
-        let registry = Arc::new(Registry::new());
-        let settings = ProxySettings {
-            limits: onebox_config::Limits::default(),
-            temp_dir: None,
-            clients: Default::default(),
-        };
-        let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        proxy.serve_tcp(listener).unwrap();
-        let groups = config.upstreams.into_iter();
-        proxy.set_routes(RouteTable::new(vec![Site {
-            name: "site".into(),
-            release: "r1".into(),
-            domains: Vec::new(),
-            path: String::new(),
-            catch_all: true,
-            statics: Vec::new(),
-            sendfile: Vec::new(),
-            index: false,
-            routing: Arc::default(),
-            log: SiteLog::default(),
-            upstreams: groups.map(|settings| UpstreamGroup::new(settings, "localhost")).collect(),
-            cache: None,
-            guard: None,
-            backend,
-            harakiri: DEADLINE,
-            reload_mercy: DEADLINE,
-            buffer_size: 65_536,
-            post_buffering: 1000,
-            max_body: 1 << 20,
-            response: BufferLimits::default(),
-            https: Https::default(),
-            metrics: registry.site("site"),
-            traffic: Arc::default(),
-        }]));
-        Self { _proxy: proxy, address, arrived }
+        let server = Server::start();
+        let site = Site { backend, ..server.site("site", &config) };
+        server.proxy.set_routes(RouteTable::new(vec![site]));
+        Self { server, arrived }
     }
 
     /// What has arrived since the last look.
@@ -111,7 +74,7 @@ impl Front {
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
+        let stream = TcpStream::connect(self.server.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream
     }

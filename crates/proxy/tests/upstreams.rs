@@ -8,74 +8,29 @@
     reason = "a test"
 )]
 
+mod common;
+
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use onebox_config::parse_site;
-use onebox_config::site::SiteLog;
-use onebox_metrics::Registry;
-use onebox_proxy::{
-    AccessLog, Backend, Heir, Https, Proxy, ProxySettings, RouteTable, Site, StaticMount,
-    UpstreamGroup,
-};
-use onebox_uwsgi::BufferLimits;
+use onebox_proxy::{Heir, RouteTable, Site, StaticMount};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+use common::Server;
 
 /// How long anything may take that is not measured.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A proxy with one site, whose upstreams are those of an `onebox.toml`.
-struct Front {
-    proxy: Proxy,
-    address: SocketAddr,
-    registry: Arc<Registry>,
-}
-
-fn front(config: &str, statics: Vec<StaticMount>) -> Front {
-    let config = parse_site(config, Path::new("onebox.toml")).unwrap();
-    let registry = Arc::new(Registry::new());
-    let settings = ProxySettings {
-        limits: onebox_config::Limits::default(),
-        temp_dir: None,
-        clients: Default::default(),
-    };
-    let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled()).unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    proxy.serve_tcp(listener).unwrap();
-    let groups = config.upstreams.into_iter();
-    let site = Site {
-        name: "site".into(),
-        release: "r1".into(),
-        domains: Vec::new(),
-        path: String::new(),
-        catch_all: true,
-        statics,
-        sendfile: Vec::new(),
-        index: false,
-        routing: Arc::default(),
-        upstreams: groups.map(|settings| UpstreamGroup::new(settings, "localhost")).collect(),
-        cache: None,
-        backend: Backend::None,
-        harakiri: Duration::from_secs(10),
-        reload_mercy: Duration::from_secs(10),
-        buffer_size: 65_536,
-        post_buffering: 1000,
-        max_body: 4 << 20,
-        response: BufferLimits::default(),
-        https: Https::default(),
-        guard: None,
-        log: SiteLog::default(),
-        metrics: registry.site("site"),
-        traffic: Arc::default(),
-    };
-    proxy.set_routes(RouteTable::new(vec![site]));
-    Front { proxy, address, registry }
+fn front(config: &str, statics: Vec<StaticMount>) -> Server {
+    let server = Server::start();
+    let site = Site { statics, ..server.site("site", config) };
+    server.proxy.set_routes(RouteTable::new(vec![site]));
+    server
 }
 
 fn to(servers: &[SocketAddr]) -> String {
@@ -228,7 +183,7 @@ async fn trailers_end_here_and_the_connections_go_on() {
 }
 
 /// The status of an answer to a `GET`, and all of it.
-async fn get(front: &Front) -> (String, String) {
+async fn get(front: &Server) -> (String, String) {
     let mut client = Wire::open(front.address).await;
     client.send(LAST).await;
     let (text, _) = client.rest().await;
@@ -610,7 +565,7 @@ async fn echo() -> SocketAddr {
 const UPGRADE: &str =
     "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: my-echo\r\n\r\nearly";
 
-async fn upgraded(front: &Front) -> Wire {
+async fn upgraded(front: &Server) -> Wire {
     let mut client = Wire::open(front.address).await;
     client.send(UPGRADE).await;
     let head = client.until("\r\n\r\n").await;

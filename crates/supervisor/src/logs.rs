@@ -152,9 +152,8 @@ impl Logs {
         lines: usize,
         filter: &LineFilter,
     ) -> io::Result<Vec<LogLine>> {
-        let folder = self.paths.logs(site);
-        let log = WholeLog { folder: &folder, name: APP, since_ms: filter.since_ms() };
-        log.last_lines(lines, |text| parse(text).filter(|line| filter.takes(line)))
+        self.whole(site, APP, filter.since_ms())
+            .last_lines(lines, |text| parse(text).filter(|line| filter.takes(line)))
     }
 
     /// The same of its access log. Blocks on the disk.
@@ -164,9 +163,7 @@ impl Logs {
         lines: usize,
         filter: &LineFilter,
     ) -> io::Result<Vec<LogLine>> {
-        let folder = self.paths.logs(site);
-        let log = WholeLog { folder: &folder, name: ACCESS, since_ms: filter.since_ms() };
-        log.last_lines(lines, |text| {
+        self.whole(site, ACCESS, filter.since_ms()).last_lines(lines, |text| {
             let line = AccessLine::parse(text).filter(|line| filter.takes_access(line))?;
             Some(as_log_line(&line, text))
         })
@@ -179,9 +176,7 @@ impl Logs {
         since_ms: i64,
         mut visit: impl FnMut(&AccessLine<'_>),
     ) -> io::Result<()> {
-        let folder = self.paths.logs(site);
-        let log = WholeLog { folder: &folder, name: ACCESS, since_ms: Some(since_ms) };
-        log.each_line(|text| {
+        self.whole(site, ACCESS, Some(since_ms)).each_line(|text| {
             if let Some(line) = AccessLine::parse(text).filter(|line| line.at_ms >= since_ms) {
                 visit(&line);
             }
@@ -190,9 +185,12 @@ impl Logs {
 
     /// The last lines of a site's application log that contain a text, the oldest first. Blocks on the disk.
     pub(crate) fn naming(&self, site: &str, text: &str) -> io::Result<Vec<LogLine>> {
-        let folder = self.paths.logs(site);
-        let log = WholeLog { folder: &folder, name: APP, since_ms: None };
-        log.last_lines(MOST_NAMING, |line| parse(line).filter(|line| line.text.contains(text)))
+        self.whole(site, APP, None)
+            .last_lines(MOST_NAMING, |line| parse(line).filter(|line| line.text.contains(text)))
+    }
+
+    fn whole(&self, site: &str, name: &'static str, since_ms: Option<i64>) -> WholeLog {
+        WholeLog { folder: self.paths.logs(site), name, since_ms }
     }
 
     /// Where the proxy writes a site's access log.
@@ -407,6 +405,7 @@ pub(crate) async fn each_line(output: impl AsyncRead + Unpin, mut line: impl FnM
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
+    use super::rotation::tests::names;
     use super::*;
 
     fn logs() -> (tempfile::TempDir, Logs) {
@@ -431,14 +430,6 @@ mod tests {
 
     fn rules(site: &str, settings: SiteLog) -> LogRules {
         LogRules { sites: [(site.to_owned(), settings)].into(), budget: 1 << 30, engine: None }
-    }
-
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = fs::read_dir(folder).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::change::OBEDIENCE;
+use super::layout::Layout;
 use super::{Appliance, OperationError};
 use crate::address_rules::{LOOK_BACK_MS, RuleBook, Tried, shown, suggestions, trial};
 use crate::api::{
@@ -19,7 +20,7 @@ use crate::api::{
     RuleTrial, RuleTrialQuery,
 };
 use crate::clock::now_ms;
-use crate::engine::protocol::{AccessData, EngineConfig};
+use crate::engine::protocol::AccessData;
 use crate::logs::Logs;
 use crate::store::StoreError;
 
@@ -58,10 +59,10 @@ pub(crate) struct Asking {
 
 impl Appliance {
     /// What engines go by.
-    pub(super) fn access_data(&self, config: &EngineConfig) -> AccessData {
+    pub(super) fn access_data(&self, layout: &Layout) -> AccessData {
         let book = self.rules.book.lock();
-        let sites = config.sites.iter();
-        let sites = sites.map(|site| (site.name.clone(), book.lists(Some(&site.name))));
+        let names = layout.sites().map(|placed| &placed.release.site);
+        let sites = names.map(|site| (site.clone(), book.lists(Some(site))));
         AccessData { everywhere: book.lists(None), sites: sites.collect() }
     }
 

@@ -114,12 +114,13 @@ impl Layout {
     }
 
     /// What an engine is told: everything live with the workers of `crews`, and beside it `candidate`, which only health
-    /// checks see, with its own workers.
+    /// checks see, with its own workers; and the addresses that are refused.
     pub(crate) fn engine_config(
         &self,
         crews: &Crews,
         library: &Path,
         candidate: Option<&Candidate>,
+        access: AccessData,
     ) -> EngineConfig {
         let sites = self.sites.values().map(|placed| {
             placed.site_data(crews.get(&placed.release.site).map(AsRef::as_ref), library)
@@ -128,7 +129,7 @@ impl Layout {
             .map(|candidate| candidate.placed.site_data(candidate.crew.as_deref(), library))
             .into_iter();
         let (sites, candidates) = (sites.collect(), candidates.collect());
-        EngineConfig { sites, candidates, access: AccessData::default() }
+        EngineConfig { sites, candidates, access }
     }
 }
 

@@ -25,7 +25,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -129,10 +129,6 @@ struct Running {
 }
 
 impl Running {
-    fn engine_config(&self, library: &Path) -> EngineConfig {
-        self.layout.engine_config(&self.crews, library, self.candidate.as_ref())
-    }
-
     /// How long what is in flight may take when the appliance ends: as long as the most patient site says.
     fn mercy(&self) -> Duration {
         let longest = self.layout.sites().map(|placed| placed.release.config.reload_mercy).max();
@@ -164,8 +160,8 @@ impl Appliance {
             running.generations
         };
         let Settings { config, http, https, .. } = self.settings();
-        let mut engine_config = layout.engine_config(crews, &self.library, None);
-        engine_config.access = self.access_data(&engine_config);
+        let access = self.access_data(layout);
+        let engine_config = layout.engine_config(crews, &self.library, None, access);
         self.make_access_logs(&engine_config);
         let spec = GenerationSpec {
             number,
@@ -191,8 +187,9 @@ impl Appliance {
     fn publish(&self) -> io::Result<Option<(Arc<Generation>, u64)>> {
         let running = self.running.lock();
         let Some(engine) = running.engine.clone() else { return Ok(None) };
-        let mut config = running.engine_config(&self.library);
-        config.access = self.access_data(&config);
+        let (layout, access) = (&running.layout, self.access_data(&running.layout));
+        let candidate = running.candidate.as_ref();
+        let config = layout.engine_config(&running.crews, &self.library, candidate, access);
         self.make_access_logs(&config);
         let sequence = engine.configure(config, &self.sockets.all())?;
         drop(running);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flate2::read::MultiGzDecoder;
@@ -17,18 +17,18 @@ const BLOCK: u64 = 1024 * 1024;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// A log of a site with all that was put aside of it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct WholeLog<'a> {
-    pub(super) folder: &'a Path,
-    pub(super) name: &'a str,
+#[derive(Debug)]
+pub(super) struct WholeLog {
+    pub(super) folder: PathBuf,
+    pub(super) name: &'static str,
     /// Files whose last line is older are left out.
     pub(super) since_ms: Option<i64>,
 }
 
-impl WholeLog<'_> {
+impl WholeLog {
     /// The last lines that `parse` takes, the oldest first.
     pub(super) fn last_lines(
-        self,
+        &self,
         wanted: usize,
         parse: impl Fn(&str) -> Option<LogLine>,
     ) -> io::Result<Vec<LogLine>> {
@@ -45,18 +45,18 @@ impl WholeLog<'_> {
     }
 
     /// Every line, in no order.
-    pub(super) fn each_line(self, mut visit: impl FnMut(&str)) -> io::Result<()> {
+    pub(super) fn each_line(&self, mut visit: impl FnMut(&str)) -> io::Result<()> {
         for file in self.newest_first()? {
             each_line(lines_of(file)?, &mut visit);
         }
         Ok(())
     }
 
-    fn newest_first(self) -> io::Result<impl Iterator<Item = File>> {
+    fn newest_first(&self) -> io::Result<Vec<File>> {
         let since = self.since_ms.and_then(|ms| u64::try_from(ms).ok());
         let since = since.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
         let is_recent = |at: SystemTime| since.is_none_or(|since| at >= since);
-        let aside = match put_aside_of(self.folder, self.name) {
+        let aside = match put_aside_of(&self.folder, self.name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             aside => aside?,
         };
@@ -70,7 +70,7 @@ impl WholeLog<'_> {
                 file => files.push(file?),
             }
         }
-        Ok(files.into_iter())
+        Ok(files)
     }
 }
 
@@ -144,6 +144,7 @@ fn each_line(mut lines: impl BufRead, mut visit: impl FnMut(&str)) {
 mod tests {
     use std::fs;
     use std::io::Write;
+    use std::path::Path;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -169,6 +170,10 @@ mod tests {
         File::options().append(true).open(path).unwrap().set_modified(at).unwrap();
     }
 
+    fn whole(folder: &Path, since_ms: Option<i64>) -> WholeLog {
+        WholeLog { folder: folder.to_owned(), name: "a.log", since_ms }
+    }
+
     fn times(lines: &[LogLine]) -> Vec<i64> {
         lines.iter().map(|line| line.at_ms).collect()
     }
@@ -181,13 +186,13 @@ mod tests {
         write(folder.path(), "a.log.1", 20..30, "x");
         write(folder.path(), "a.log", 30..35, "x");
         fs::write(folder.path().join("a.log-1.gz.part"), "99 x\n").unwrap();
-        let log = WholeLog { folder: folder.path(), name: "a.log", since_ms: None };
+        let log = whole(folder.path(), None);
         let last = |wanted| times(&log.last_lines(wanted, parse).unwrap());
         assert_eq!(last(3), [32, 33, 34]);
         assert_eq!(last(7), (28..35).collect::<Vec<_>>());
         assert_eq!(last(100), (0..35).collect::<Vec<_>>());
         assert_eq!(last(27), (8..35).collect::<Vec<_>>());
-        let recent = WholeLog { since_ms: Some(25), ..log };
+        let recent = whole(folder.path(), Some(25));
         assert_eq!(times(&recent.last_lines(100, parse).unwrap()), (20..35).collect::<Vec<_>>());
         let mut count = 0;
         log.each_line(|_| count += 1).unwrap();
@@ -203,7 +208,7 @@ mod tests {
         write(folder.path(), "a.log", 0..7, &filler);
         let path = folder.path().join("a.log");
         File::options().append(true).open(path).unwrap().write_all(b"7 end").unwrap();
-        let log = WholeLog { folder: folder.path(), name: "a.log", since_ms: None };
+        let log = whole(folder.path(), None);
         let lines = log.last_lines(100, parse).unwrap();
         assert_eq!(times(&lines), (0..8).collect::<Vec<_>>());
         assert!(lines.iter().take(7).all(|line| line.text == filler));
@@ -212,9 +217,9 @@ mod tests {
     #[test]
     fn what_is_missing_or_damaged_ends_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let log = WholeLog { folder: &folder.path().join("none"), name: "a.log", since_ms: None };
+        let log = whole(&folder.path().join("none"), None);
         assert!(log.last_lines(5, parse).unwrap().is_empty());
-        let log = WholeLog { folder: folder.path(), ..log };
+        let log = whole(folder.path(), None);
         assert!(log.last_lines(5, parse).unwrap().is_empty());
         write(folder.path(), "a.log-1.gz", 0..10_000, "x");
         let path = folder.path().join("a.log-1.gz");

@@ -19,11 +19,13 @@ const COMPRESSED: &str = ".gz";
 const PARTIAL: &str = ".part";
 
 /// A log file that nobody writes to any more.
-#[derive(Debug, Clone)]
+///
+/// The one whose last line is older comes first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Aside {
-    pub(super) path: PathBuf,
     /// When its last line was written.
     pub(super) modified: SystemTime,
+    pub(super) path: PathBuf,
     bytes: u64,
 }
 
@@ -50,7 +52,7 @@ pub(super) fn put_aside_of(folder: &Path, name: &str) -> io::Result<Vec<Aside>> 
             found.push(Aside { path: entry.path(), modified, bytes });
         }
     }
-    found.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+    found.sort();
     Ok(found)
 }
 
@@ -105,7 +107,7 @@ pub(super) fn keep_within(
     written: u64,
     mut files: Vec<Aside>,
 ) -> io::Result<Vec<Aside>> {
-    files.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+    files.sort();
     let mut total = written + files.iter().map(|file| file.bytes).sum::<u64>();
     let mut surplus = 0;
     for file in &files {
@@ -146,13 +148,13 @@ fn with_end(path: &Path, end: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Read;
     use std::time::Duration;
 
     use super::*;
 
-    fn names(folder: &Path) -> Vec<String> {
+    pub(in super::super) fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Store, StoreError, named};
+use super::{Store, StoreError, found, named};
 use crate::api::{AddressRule, RuleSource};
 
 impl Store {
@@ -52,9 +52,7 @@ impl Store {
             .bind(id)
             .execute(&self.pool)
             .await?;
-        if done.rows_affected() == 0 {
-            return Err(StoreError::NoSuch { what: "rule", name: id.to_string() });
-        }
+        found(&done, "rule", &id.to_string())?;
         self.note_change();
         Ok(())
     }
