@@ -110,6 +110,11 @@ def onebox_isolated(tools: Tools, place: Place) -> list[list[str]]:
     return _onebox(tools, place, f"processes = {PROCESSES}\nthreads = {THREADS}\n")
 
 
+def onebox_alike(tools: Tools, place: Place) -> list[list[str]]:
+    """As the embedded one, but for the isolation."""
+    return _onebox(tools, place, f'isolation = "process"\nthreads = {PROCESSES * THREADS}\n')
+
+
 def onebox_single(tools: Tools, place: Place) -> list[list[str]]:
     return _onebox(tools, place, f'isolation = "process"\nthreads = {THREADS}\n')
 
@@ -123,6 +128,7 @@ NGINX_UWSGI = Server("nginx + uWSGI", nginx_uwsgi)
 GRANIAN = Server("Granian", granian)
 EMBEDDED = Server("onebox, embedded", onebox_embedded)
 ISOLATED = Server("onebox, isolated", onebox_isolated)
+ALIKE = Server("onebox, isolated, one process", onebox_alike)
 SINGLE = Server("onebox, one process", onebox_single)
 AUTO = Server("onebox, automatic", onebox_auto)
 ONEBOX = Server("onebox", onebox_embedded)

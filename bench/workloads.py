@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.load import Load, Over
 from bench.servers import (
+    ALIKE,
     CACHE,
     EMBEDDED,
     GRANIAN,
@@ -98,7 +99,8 @@ WORKLOADS = (
         "Flask, JSON",
         "flask_json",
         "/api/items/7?q=bench",
-        targets=(Target(EMBEDDED, NGINX_UWSGI, 0.85), Target(ISOLATED, EMBEDDED, 1.25)),
+        servers=(*PYTHON_SERVERS, ALIKE),
+        targets=(Target(EMBEDDED, NGINX_UWSGI, 0.85), Target(ALIKE, EMBEDDED, 1.25), Target(ISOLATED, EMBEDDED, 1.25)),
     ),
     Workload("Django, SQLite", "django_sqlite", "/entries/?before=101", prepare=make_database),
     of_file("Static file, 1 KB", "1k.css", 1.0),
