@@ -25,6 +25,7 @@ pub use error::{ConfigError, Origin, Problem};
 pub use hosts::{Hosts, Nobody, Places, below};
 pub use paths::Paths;
 pub use site::{PRIVATE_FILES, SITE_FILE, SiteConfig, load_site, parse_site};
+pub use types::client_network;
 pub use types::network as parse_network;
 pub use types::{HostName, Invalid, SiteName};
 

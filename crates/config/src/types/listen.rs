@@ -2,10 +2,10 @@
 //!
 //! Source: uWSGI's options `socket`, `chmod-socket` and `chown-socket`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::address::{Families, addresses};
 use super::{Invalid, must_be, site_path};
@@ -97,6 +97,17 @@ pub fn network(text: &str) -> Result<IpNet, Invalid> {
     })
 }
 
+/// What one client has: its address, of IPv6 the network of its last 64 bits, which it can choose.
+pub fn client_network(address: IpAddr) -> IpNet {
+    match address.to_canonical() {
+        address @ IpAddr::V4(_) => address.into(),
+        IpAddr::V6(address) => {
+            let network = Ipv6Addr::from_bits(address.to_bits() >> 64 << 64);
+            Ipv6Net::new_assert(network, 64).into()
+        }
+    }
+}
+
 /// Why an address can't be listened on without `socket-allow`.
 pub(crate) fn unprotected(address: SocketAddr) -> Invalid {
     Invalid::new(format!(
@@ -152,6 +163,19 @@ mod tests {
         assert_eq!(owner(":www-data"), of(None, Some("www-data")));
         for text in ["", ":", "a b", "a:b:c"] {
             assert!(owner(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_client_has_an_address_or_a_network_of_ipv6() {
+        for (address, expected) in [
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("::ffff:192.0.2.1", "192.0.2.1/32"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+            ("::", "::/64"),
+        ] {
+            assert_eq!(client_network(address.parse().unwrap()).to_string(), expected);
         }
     }
 

@@ -12,7 +12,7 @@ mod server;
 pub(crate) use account::{group, user};
 pub(crate) use address::{Families, addresses};
 pub(crate) use amount::{duration, number, size, size_text};
-pub use listen::network;
+pub use listen::{client_network, network};
 pub(crate) use listen::{mask, mode, owner, socket, unprotected};
 pub(crate) use module::{module, wsgi_file};
 pub(crate) use path::{site_path, url_path, url_prefix};

@@ -38,11 +38,11 @@ pub(crate) fn is_trusted(clients: &Clients, address: IpAddr) -> bool {
     clients.trusted_proxies.iter().any(|net| net.contains(&address))
 }
 
-/// An address, of IPv6 the network that one customer has: who can choose the last 64 bits is still one client.
+/// What one client has, as a number.
 pub(crate) fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
+    match onebox_config::client_network(address).network() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 

@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
+use onebox_config::client_network;
 
 use super::probes::is_probe;
 use super::{RuleBook, shown};
@@ -53,7 +54,7 @@ pub(crate) fn suggestions(
         };
         logs.each_access(site, from_ms, |line| {
             let client = line.client.filter(|client| !client.is_loopback() && !is_known(*client));
-            let Some(network) = client.map(network_of) else { return };
+            let Some(network) = client.map(client_network) else { return };
             if seen.len() < MOST_ADDRESSES || seen.contains_key(&network) {
                 seen.entry(network).or_default().take(site, line);
             }
@@ -68,16 +69,6 @@ pub(crate) fn suggestions(
         least_percent: LEAST_PERCENT,
         found: found.into_iter().map(|(network, seen)| seen.told(&network)).collect(),
     })
-}
-
-/// An address; of IPv6 the network that one customer has.
-fn network_of(client: IpAddr) -> IpNet {
-    match client {
-        IpAddr::V4(_) => client.into(),
-        IpAddr::V6(address) => {
-            Ipv6Net::new(address, 64).map_or(client.into(), |network| network.trunc().into())
-        }
-    }
 }
 
 impl Seen {

@@ -5,9 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+use onebox_config::client_network;
 use parking_lot::Mutex;
 
 /// Wrong passwords from one address that are let through before the pause.
@@ -27,10 +29,10 @@ pub(super) struct RateLimit {
 
 #[derive(Debug)]
 struct Counts {
-    addresses: Attempts<IpAddr>,
+    addresses: Attempts<IpNet>,
     accounts: Attempts<String>,
     /// Who knew the password of which account.
-    known: HashSet<(IpAddr, String)>,
+    known: HashSet<(IpNet, String)>,
 }
 
 impl RateLimit {
@@ -44,7 +46,7 @@ impl RateLimit {
     /// # Errors
     /// How many seconds to wait.
     pub(super) fn attempt(&self, from: IpAddr, account: &str, now: Instant) -> Result<(), u64> {
-        let from = network(from);
+        let from = client_network(from);
         let mut counts = self.counts.lock();
         counts.addresses.count(from, now)?;
         match counts.known.contains(&(from, account.to_owned())) {
@@ -55,20 +57,12 @@ impl RateLimit {
 
     /// Forgets the attempts of an address that knew the password.
     pub(super) fn succeeded(&self, from: IpAddr, account: &str) {
-        let from = network(from);
+        let from = client_network(from);
         let mut counts = self.counts.lock();
         counts.addresses.by_key.remove(&from);
         if counts.known.len() < REMEMBERED {
             counts.known.insert((from, account.to_owned()));
         }
-    }
-}
-
-/// What one client has: an IPv4 address, or the 64 bits of an IPv6 network.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        address => address,
     }
 }
 
@@ -157,6 +151,5 @@ mod tests {
         }
         limit.attempt(address("2001:db8::ffff"), "admin", now).unwrap_err();
         limit.attempt(address("2001:db8:0:1::1"), "admin", now).unwrap();
-        assert_eq!(network(address("::ffff:192.0.2.1")), address("192.0.2.1"));
     }
 }
