@@ -11,9 +11,9 @@ use crate::http1::{self, Piece, Rest};
 use crate::http2;
 use crate::message::{BodyError, Interim};
 
-/// The bytes a second that a body must come with for the time that is waited for it beyond `body-timeout`: Kestrel's number. Who
-/// sends a byte now and then would never be late otherwise.
-const SLOWEST: u64 = 240;
+/// The bytes a second that a body must come with, or go, for the time that is waited for it beyond its timeout: Kestrel's number.
+/// Who sends or takes a byte now and then would never be late otherwise.
+pub(crate) const SLOWEST: u64 = 240;
 
 /// The body of one request.
 pub(crate) struct RequestBody<'c> {

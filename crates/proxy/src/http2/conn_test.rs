@@ -232,6 +232,33 @@ async fn a_client_that_opens_no_window_loses_its_answer_and_not_its_connection()
 }
 
 #[tokio::test]
+async fn a_client_that_opens_its_window_by_the_byte_loses_its_answer_too() {
+    let server = Server::with_limits(|limits| {
+        limits.http2 = true;
+        limits.send_timeout = Duration::from_millis(50);
+    });
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1);
+    let mut client = connect_with(&server, &builder).await;
+    let (_, mut body) = client.ask("/big").await.unwrap().into_parts();
+    let mut taken = 0;
+    let error = loop {
+        match body.data().await.unwrap() {
+            Ok(piece) => {
+                taken += piece.len();
+                assert!(taken < 240, "it goes on");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                body.flow_control().release_capacity(piece.len()).unwrap();
+            }
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.reason(), Some(Reason::CANCEL));
+    drop(body);
+    assert_eq!(client.ask("/no-content").await.unwrap().status(), 204);
+}
+
+#[tokio::test]
 async fn a_client_that_takes_its_requests_back_for_sport_is_sent_away() {
     let server = server();
     let client = connect(&server).await;

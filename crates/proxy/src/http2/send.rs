@@ -1,4 +1,5 @@
-//! Sends an answer as far as the client's windows are open, and waits for them no longer than `send-timeout`.
+//! Sends an answer as far as the client's windows are open, and waits for them no longer than `send-timeout`,
+//! in all no longer than what was taken in is worth: a window can be opened byte by byte.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -8,12 +9,13 @@ use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, size};
 use super::conduct::Conduct;
 use crate::http1::{Gathered, Sent, gather};
 use crate::message::{BodyStream, ResponseBody};
+use crate::request_body::SLOWEST;
 
 /// What is read of a file at once, in bytes: four frames.
 const FILE_BYTES: usize = 64 << 10;
@@ -23,7 +25,7 @@ const FILE_BYTES: usize = 64 << 10;
 pub(super) enum Cut {
     /// The client does not want it any more, or is gone.
     ByClient,
-    /// The client took nothing for `send-timeout`.
+    /// The client took nothing for `send-timeout`, or too little in all.
     TooSlow,
     /// The stream broke off, or had another size than it said; a file has become shorter.
     Broken,
@@ -59,7 +61,7 @@ impl Sender<'_> {
         let stream = self.respond.lock().send_response(head, is_all)?;
         self.conduct.carried(head_bytes);
         *bytes += head_bytes as u64;
-        let mut out = Out { stream, sender: self, bytes };
+        let mut out = Out { stream, sender: self, bytes, waited: Duration::ZERO };
         let outcome = match body {
             _ if is_all => Ok(()),
             ResponseBody::Empty => Ok(()),
@@ -88,6 +90,8 @@ struct Out<'s> {
     stream: SendStream<Bytes>,
     sender: &'s Sender<'s>,
     bytes: &'s mut u64,
+    /// For how long its windows were waited for.
+    waited: Duration,
 }
 
 impl Out<'_> {
@@ -169,7 +173,12 @@ impl Out<'_> {
                 return Ok(room);
             }
             let opened = std::future::poll_fn(|cx| self.stream.poll_capacity(cx));
-            match timeout(self.sender.patience, opened).await {
+            let (begun, patience) = (Instant::now(), self.sender.patience);
+            let earned = Duration::from_secs(*self.bytes / SLOWEST);
+            let left = (patience + earned).saturating_sub(self.waited);
+            let opened = timeout(patience.min(left), opened).await;
+            self.waited += begun.elapsed();
+            match opened {
                 Err(_) => return Err(Cut::TooSlow),
                 Ok(None) => return Err(Cut::ByClient),
                 Ok(Some(opened)) => opened?,
