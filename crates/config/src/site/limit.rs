@@ -57,6 +57,8 @@ pub enum LimitKey {
     Header(String),
     /// Those with the same value of a cookie; those without it by address.
     Cookie(String),
+    /// Those of one route, everybody's; what no route has is one of its own.
+    Route,
     /// Everybody's.
     All,
 }
@@ -81,6 +83,7 @@ impl fmt::Display for LimitKey {
             Self::Address => out.write_str("address"),
             Self::Header(name) => write!(out, "header:{name}"),
             Self::Cookie(name) => write!(out, "cookie:{name}"),
+            Self::Route => out.write_str("route"),
             Self::All => out.write_str("all"),
         }
     }
@@ -149,6 +152,7 @@ fn key(text: &str) -> Result<LimitKey, Invalid> {
     };
     let named = match text.split_once(':') {
         None if text == "address" => Some(LimitKey::Address),
+        None if text == "route" => Some(LimitKey::Route),
         None if text == "all" => Some(LimitKey::All),
         Some(("header", header)) => {
             name(header).map(|name| name.to_ascii_lowercase()).map(LimitKey::Header)
@@ -158,7 +162,7 @@ fn key(text: &str) -> Result<LimitKey, Invalid> {
     };
     named.ok_or_else(|| {
         Invalid::new(format!("\"{text}\" names nothing to count by"))
-            .hint("one of \"address\", \"header:NAME\", \"cookie:NAME\", \"all\"")
+            .hint("one of \"address\", \"header:NAME\", \"cookie:NAME\", \"route\", \"all\"")
     })
 }
 
@@ -180,6 +184,7 @@ mod tests {
             ("rate = '10r/s'\nburst = 30", "10/s, 30 at once, by address"),
             ("rate = '5/m'\nby = 'header:X-Api-Key'", "5/m, 5 at once, by header:x-api-key"),
             ("concurrent = 4\nby = 'cookie:sid'", "4 at a time, by cookie:sid"),
+            ("concurrent = 4\nby = 'route'", "4 at a time, by route"),
             ("rate = '9/h'\nconcurrent = 4\nby = 'all'", "9/h, 9 at once, 4 at a time, by all"),
         ];
         for (text, shown) in table {

@@ -55,6 +55,22 @@ fn who_asks_too_often_gets_429_and_is_told_when_to_come_again() {
 }
 
 #[test]
+fn a_limit_by_route_is_each_routes_own() {
+    let site = SiteFolder::fixture("static-only");
+    let toml = "[[limit]]\nrate = \"1/d\"\nby = \"route\"\n\n[[route]]\npath = \"/a\"\nstatus = 410\n\n\
+                [[route]]\npath = \"/b\"\nstatus = 410\n";
+    site.write("onebox.toml", toml);
+    let served = TestBox::start();
+    served.deploy(site.path()).ok();
+    assert_eq!(statuses(served.http, &["/a", "/b", "/"]), [410, 410, 200]);
+    // Nobody has asked before from there, and all the same.
+    let mut other = Connection::open_from([127, 0, 0, 2], served.http, "localhost").unwrap();
+    for path in ["/a", "/b", "/", "/nothing"] {
+        assert_eq!(other.get(path).unwrap().status, 429, "{path}");
+    }
+}
+
+#[test]
 fn only_so_many_requests_are_answered_at_a_time() {
     let fifo = Fifo::new();
     let site = SiteFolder::fixture("hello");

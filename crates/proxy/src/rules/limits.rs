@@ -58,7 +58,7 @@ struct Bucket {
 pub(crate) struct Permit(Arc<Bucket>);
 
 impl Limited {
-    /// The limit with this number of a site; `owner` is its route.
+    /// The limit with this number of a site; `owner` is the route whose requests it counts, `None`: all of the site's.
     pub(super) fn new(limit: &Limit, (site, owner, number): (&str, Option<&str>, usize)) -> Self {
         // The same after each change of the configuration.
         let mut scope = DefaultHasher::new();
@@ -78,7 +78,8 @@ impl Limited {
         hash: impl Fn(&[u8]) -> u128,
     ) -> u128 {
         let sent = match &self.by {
-            LimitKey::All => return 0,
+            // Its scope says which route.
+            LimitKey::Route | LimitKey::All => return 0,
             LimitKey::Address => None,
             LimitKey::Header(name) => head.header(name),
             LimitKey::Cookie(name) => head.cookie(name),

@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use onebox_config::Hosts;
-use onebox_config::site::{Auth, OwnAnswer, Route, Rules, Target, TryFiles};
+use onebox_config::site::{Auth, LimitKey, OwnAnswer, Route, Rules, Target, TryFiles};
 
 use self::limits::Limited;
 use self::networks::Networks;
@@ -96,12 +96,14 @@ impl Ruled {
             }
             Some(Auth::Open) | None => None,
         };
-        // Those of the site are the same ones on all routes.
-        let owner = route.filter(|route| route.rules.limits.is_some());
-        let owner = owner.map(|route| route.pattern.to_string());
-        let limits = rules.limits.iter().flatten().enumerate();
-        let limits =
-            limits.map(|(number, limit)| Limited::new(limit, (name, owner.as_deref(), number)));
+        // Those of the site are the same ones on all routes, unless they count by them.
+        let limits = rules.limits.iter().flatten().enumerate().map(|(number, limit)| {
+            let is_routes = |route: &&Route| {
+                route.rules.limits.is_some() || matches!(limit.by, LimitKey::Route)
+            };
+            let owner = route.filter(is_routes).map(|route| route.pattern.to_string());
+            Limited::new(limit, (name, owner.as_deref(), number))
+        });
         let page = |path: &Path| Page::new(path);
         let errors = rules.errors.iter();
         Self {
