@@ -58,7 +58,9 @@ impl Told {
 
 /// Sends the engine's log to its standard error, marked.
 pub(super) fn start() {
-    let level = EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // h2 warns of every connection that floods; the proxy counts them and tells of some.
+    let level =
+        EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new("info,h2=error"));
     let started = tracing_subscriber::fmt()
         .json()
         .with_env_filter(level)
