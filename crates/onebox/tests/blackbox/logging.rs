@@ -1,15 +1,19 @@
 //! Access logs: their formats, with nginx as the oracle; who moves them away; what is found in them.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Address, DEADLINE, Nginx, SiteFolder, TestBox, get, rest_of, run};
+use crate::harness::{
+    Address, Connection, DEADLINE, Nginx, SiteFolder, TestBox, get, rest_of, run,
+};
 
 const REOPENED: &str = "the log files were opened anew";
 
@@ -27,7 +31,7 @@ fn wait_for_text(path: &Path, is_it: impl Fn(&str) -> bool) -> String {
             return text;
         }
         assert!(begun.elapsed() < DEADLINE, "{}: {text}", path.display());
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -210,6 +214,47 @@ fn lines_are_found_by_what_they_are_about_also_where_they_were_put_aside() {
     let failed = appliance.cli(&["logs", "static-only", "--status", "9xx"]).failed();
     assert!(failed.stderr.contains("`9xx` is no status"), "{}", failed.stderr);
     assert_eq!(appliance.cli(&["logs", "static-only", "--since", "soon"]).code(), 2);
+}
+
+#[test]
+fn who_follows_sees_what_comes_and_is_meant() {
+    let appliance = TestBox::start();
+    appliance.deploy(SiteFolder::fixture("static-only").path()).ok();
+    // Each is met by one of what is asked for, and by nothing else.
+    let table = [
+        (["--status", "404"], "/nowhere"),
+        (["--path", "/index*"], "/index.html"),
+        (["--address", "127.0.0.2"], "/from-another"),
+    ];
+    for (condition, expected) in table {
+        let arguments =
+            [&["logs", "static-only", "--access", "-f", "-n", "0", "--json"], &condition[..]];
+        let mut follow = appliance.command(&arguments.concat());
+        let mut following = follow.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(following.stdout.take().unwrap()).lines();
+        // Asked again and again until the follower is there; it only sees what comes after it.
+        let told = thread::scope(|scope| {
+            let reader = scope.spawn(move || lines.take(3).map(Result::unwrap).collect::<Vec<_>>());
+            while !reader.is_finished() {
+                for path in ["/index.html", "/nowhere"] {
+                    get(appliance.http, "localhost", path);
+                }
+                if expected == "/from-another" {
+                    let other = Connection::open_from([127, 0, 0, 2], appliance.http, "localhost");
+                    other.unwrap().get(expected).unwrap();
+                }
+            }
+            reader.join().unwrap()
+        });
+        kill_process(Pid::from_child(&following), Signal::KILL).unwrap();
+        following.wait().unwrap();
+        for line in &told {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let entry: Value = serde_json::from_str(line["text"].as_str().unwrap()).unwrap();
+            assert_eq!(entry["path"], expected, "{condition:?}");
+        }
+        assert_eq!(told.len(), 3);
+    }
 }
 
 #[test]
