@@ -64,6 +64,11 @@ impl Paths {
         self.state_dir.join("tmp")
     }
 
+    /// `cache/`: stored answers of sites that want them on the disk.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.state_dir.join("cache")
+    }
+
     /// `logs/`: the appliance's own log; a site's logs are in [`Self::logs`].
     pub fn box_logs(&self) -> PathBuf {
         self.state_dir.join("logs")

@@ -132,6 +132,7 @@ fn routing() -> Routing {
         cache: CacheRules {
             enabled: Some(CacheRules::default().is_on()),
             size: Some(CacheRules::DEFAULT.size),
+            disk: Some(1 << 30),
             max_object: Some(CacheRules::DEFAULT.max_object),
             ttl: Some(Duration::from_secs(10)),
             stale_while_revalidate: Some(Duration::ZERO),

@@ -27,8 +27,10 @@ pub struct CacheMetrics {
     revalidated: AtomicU64,
     misses: AtomicU64,
     bypassed: AtomicU64,
+    from_disk: AtomicU64,
     saved_bytes: AtomicU64,
     stored_bytes: AtomicU64,
+    disk_bytes: AtomicU64,
 }
 
 /// The same at one moment.
@@ -45,10 +47,14 @@ pub struct CacheSnapshot {
     pub misses: u64,
     /// [`CacheOutcome::Bypass`]
     pub bypassed: u64,
+    /// Stored answers that came from the disk, fresh or stale.
+    pub from_disk: u64,
     /// Bytes of bodies that did not come from their source.
     pub saved_bytes: u64,
-    /// What the stored answers take at this moment, in bytes.
+    /// What the stored answers take in memory at this moment, in bytes.
     pub stored_bytes: u64,
+    /// What they take on the disk.
+    pub disk_bytes: u64,
 }
 
 impl CacheMetrics {
@@ -65,9 +71,15 @@ impl CacheMetrics {
         self.saved_bytes.fetch_add(body_bytes, Ordering::Relaxed);
     }
 
-    /// Tells what the stored answers take now.
-    pub fn holds(&self, stored_bytes: u64) {
+    /// Counts a stored answer that came from the disk.
+    pub fn came_from_disk(&self) {
+        self.from_disk.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells what the stored answers take now, in memory and on the disk.
+    pub fn holds(&self, stored_bytes: u64, disk_bytes: u64) {
         self.stored_bytes.store(stored_bytes, Ordering::Relaxed);
+        self.disk_bytes.store(disk_bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn snapshot(&self) -> CacheSnapshot {
@@ -78,8 +90,10 @@ impl CacheMetrics {
             revalidated: load(&self.revalidated),
             misses: load(&self.misses),
             bypassed: load(&self.bypassed),
+            from_disk: load(&self.from_disk),
             saved_bytes: load(&self.saved_bytes),
             stored_bytes: load(&self.stored_bytes),
+            disk_bytes: load(&self.disk_bytes),
         }
     }
 }
@@ -96,7 +110,7 @@ impl CacheSnapshot {
         (self.lookups() > 0).then(|| answered as f64 / self.lookups() as f64)
     }
 
-    /// What happened between `earlier` and this one; `stored_bytes` is this one's.
+    /// What happened between `earlier` and this one; `stored_bytes` and `disk_bytes` are this one's.
     pub(crate) fn delta(&self, earlier: &Self) -> Self {
         Self {
             hits: self.hits.saturating_sub(earlier.hits),
@@ -104,8 +118,10 @@ impl CacheSnapshot {
             revalidated: self.revalidated.saturating_sub(earlier.revalidated),
             misses: self.misses.saturating_sub(earlier.misses),
             bypassed: self.bypassed.saturating_sub(earlier.bypassed),
+            from_disk: self.from_disk.saturating_sub(earlier.from_disk),
             saved_bytes: self.saved_bytes.saturating_sub(earlier.saved_bytes),
             stored_bytes: self.stored_bytes,
+            disk_bytes: self.disk_bytes,
         }
     }
 
@@ -117,8 +133,10 @@ impl CacheSnapshot {
             (&mut self.revalidated, other.revalidated),
             (&mut self.misses, other.misses),
             (&mut self.bypassed, other.bypassed),
+            (&mut self.from_disk, other.from_disk),
             (&mut self.saved_bytes, other.saved_bytes),
             (&mut self.stored_bytes, other.stored_bytes),
+            (&mut self.disk_bytes, other.disk_bytes),
         ];
         for (mine, more) in counters {
             *mine = mine.saturating_add(more);

@@ -197,8 +197,14 @@ pub struct CacheStatus {
     pub hit_ratio: Option<f64>,
     /// Bytes of bodies that did not come from their source.
     pub saved_bytes: u64,
-    /// What is stored at this moment, in bytes.
+    /// What is stored in memory at this moment, in bytes.
     pub stored_bytes: u64,
+    /// Stored answers that came from the disk, fresh or stale.
+    #[serde(default)]
+    pub from_disk: u64,
+    /// What is stored on the disk at this moment, in bytes.
+    #[serde(default)]
+    pub disk_bytes: u64,
 }
 
 /// The answer to `POST /api/v1/sites/{name}/purge`.

@@ -44,6 +44,8 @@ function makeCache() {
     bypassed: 96,
     hit_ratio: 0.793,
     saved_bytes: 412_000_000,
+    from_disk: 0,
+    disk_bytes: 0,
     stored_bytes: 9_300_000,
   };
 }

@@ -43,6 +43,8 @@ pub struct CacheRules {
     pub enabled: Option<bool>,
     /// `size`, bytes, of all answers together; a site's alone
     pub size: Option<u64>,
+    /// `disk`, bytes, of what is stored on the disk as well; a site's alone; `None`: nothing is
+    pub disk: Option<u64>,
     /// `max-object`, bytes: the largest body
     pub max_object: Option<u64>,
     /// `ttl`: how long answers are fresh, whatever they say; `None`: as they say it
@@ -96,6 +98,7 @@ impl CacheRules {
         Self {
             enabled: own.enabled.or(site.enabled),
             size: site.size,
+            disk: site.disk,
             max_object: own.max_object.or(site.max_object),
             ttl: own.ttl.or(site.ttl),
             stale_while_revalidate: own.stale_while_revalidate.or(site.stale_while_revalidate),
@@ -146,12 +149,12 @@ fn read_table(
     let Some((mut table, _)) = section.as_section("cache", item) else {
         return CacheRules::default();
     };
-    let all = match scope {
+    let (all, disk) = match scope {
         Scope::Site => {
-            let origin = table.origin_of("size");
-            table.read("size", size(MB..=1024 * GB)).zip(origin)
+            let (origin, sizes) = (table.origin_of("size"), || size(MB..=1024 * GB));
+            (table.read("size", sizes()).zip(origin), table.read("disk", sizes()))
         }
-        Scope::Route => None,
+        Scope::Route => (None, None),
     };
     let object_origin =
         table.origin_of("max-object").or_else(|| all.as_ref().map(|(_, at)| at.clone()));
@@ -159,6 +162,7 @@ fn read_table(
         // Whoever writes about a route's cache wants it to have one.
         enabled: table.read("enabled", truth).or((scope == Scope::Route).then_some(true)),
         size: all.map(|(bytes, _)| bytes),
+        disk,
         max_object: table.read("max-object", size(KB..=GB)),
         ttl: table.read("ttl", duration(SHORTEST..=365 * DAY)),
         stale_while_revalidate: table

@@ -77,7 +77,7 @@ fn more_of_the_public_tests_hold_than_of_other_caches() {
     // Some tests have the server fail: it is asked again at once.
     let upstream =
         format!("[[upstream]]\nto = \"http://localhost:{}\"\nmax-fails = 0\n", origin.port());
-    site.write("onebox.toml", &format!("cache = true\n{upstream}"));
+    site.write("onebox.toml", &format!("[cache]\nenabled = true\ndisk = '64MB'\n{upstream}"));
     let served = TestBox::run_in_place(site.path(), &[]);
 
     let mut client = Command::new("node");

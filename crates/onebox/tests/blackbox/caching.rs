@@ -1,11 +1,13 @@
 //! Stored answers: asked for once, purged by an operator, gone with their release; of an application and of an upstream.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request};
+use rustix::process::Signal;
 
-use crate::harness::{Answer, Connection, SiteFolder, TestBox, get};
+use crate::harness::{Answer, Connection, DEADLINE, SiteFolder, TestBox, get};
 
 const STORED: &str = "/?cc=max-age=600";
 
@@ -75,6 +77,72 @@ fn an_answer_is_stored_purged_counted_and_gone_with_its_release() {
     site.write("release.txt", "two");
     appliance.deploy(site.path()).ok();
     assert!(text().starts_with("two "), "a new release begins without answers");
+}
+
+#[test]
+fn an_answer_on_the_disk_outlives_the_appliance_and_not_a_purge_or_a_release() {
+    const OTHER: &str = "/other?cc=max-age=600";
+    let folder = tempfile::tempdir().unwrap();
+    let (state, site) = (folder.path(), site("[cache]\nenabled = true\ndisk = '16MB'\n"));
+    let files = || {
+        let releases = state.join("cache/cached").read_dir().into_iter().flatten().flatten();
+        let files = releases.filter_map(|release| release.path().read_dir().ok()).flatten();
+        let is_whole = |name: &str| name.len() == 16;
+        files
+            .filter(|file| file.as_ref().unwrap().file_name().to_str().is_some_and(is_whole))
+            .count()
+    };
+    let until_there_are = |count: usize| {
+        let begun = Instant::now();
+        while files() != count {
+            assert!(begun.elapsed() < DEADLINE, "{} files", files());
+            std::thread::yield_now();
+        }
+    };
+    let stop = |mut appliance: TestBox| {
+        appliance.signal(Signal::TERM);
+        assert_eq!(appliance.wait(), 0);
+    };
+    let (first, other) = {
+        let appliance = TestBox::start_at(state);
+        appliance.deploy(site.path()).ok();
+        let texts = [STORED, OTHER].map(|path| get(appliance.http, "localhost", path).text());
+        until_there_are(2);
+        stop(appliance);
+        texts.into()
+    };
+    let appliance = TestBox::start_at(state);
+    // The first ones may come before it is known what there is, and what is not asked for has no figures.
+    appliance.wait_for_site("cached", |site| {
+        get(appliance.http, "localhost", "/");
+        site["cache"]["disk_bytes"].as_u64() > Some(4096)
+    });
+    let again = get(appliance.http, "localhost", STORED);
+    let status = again.header("cache-status");
+    assert!(
+        status.starts_with("onebox; hit; ttl=") && status.ends_with("; detail=disk"),
+        "{status}"
+    );
+    assert_eq!(again.text(), first);
+    let third = get(appliance.http, "localhost", STORED);
+    assert!(!third.header("cache-status").contains("disk"), "it is in memory now");
+    appliance.wait_for_site("cached", |site| site["cache"]["from_disk"] == 1);
+    let metrics = appliance.api("/metrics").ok().stdout;
+    assert!(metrics.contains("onebox_cache_disk_hits_total{site=\"cached\"} 1\n"), "{metrics}");
+    let purged = appliance.cli(&["purge", "cached", "--prefix", "/", "--json"]).ok().json();
+    assert_eq!(
+        (purged["answers"].as_u64(), files()),
+        (Some(2), 0),
+        "in memory, and on the disk alone"
+    );
+    assert_ne!(get(appliance.http, "localhost", OTHER).text(), other);
+    until_there_are(1);
+    site.write("release.txt", "two");
+    appliance.deploy(site.path()).ok();
+    assert!(get(appliance.http, "localhost", OTHER).text().starts_with("two "));
+    until_there_are(1);
+    appliance.cli(&["rm", "cached", "--yes"]).ok();
+    assert!(!state.join("cache/cached").exists());
 }
 
 #[test]

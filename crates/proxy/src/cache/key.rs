@@ -78,6 +78,11 @@ impl Key {
         }
     }
 
+    /// One that was written down.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

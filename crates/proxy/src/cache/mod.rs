@@ -1,13 +1,14 @@
-//! Answers of applications and upstreams, stored and used again: a shared cache in memory.
+//! Answers of applications and upstreams, stored and used again: a shared cache in memory, and on the disk where a site wants it.
 //!
 //! `directives`, `vary` and `policy` are RFC 9111 as pure functions; `stored` is an answer and what is made from it; `store` is the
-//! bounded memory, `flights` keeps requests for the same answer together, `keeping` stores a body while it is sent. The walk of a
+//! bounded memory, `disk` what outlives it, `flights` keeps requests for the same answer together, `keeping` stores a body while it is sent. The walk of a
 //! request through them is `service/cached`. Must not know who makes answers.
 //!
-//! A cache belongs to one release of a site in one engine: a new release, and an engine that starts, begin without answers, so
-//! that nobody sees pages of a release that is gone.
+//! A cache belongs to one release of a site in one engine: a new release begins without answers, so that nobody sees pages of a
+//! release that is gone; an engine that starts has those of its release that are on the disk.
 
 mod directives;
+mod disk;
 mod fetching;
 mod flights;
 mod keeping;
@@ -20,6 +21,7 @@ mod stored;
 mod tags;
 mod vary;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Method;
@@ -30,15 +32,16 @@ use tokio::task::JoinSet;
 use utoipa::ToSchema;
 
 pub(crate) use directives::RequestDirectives;
+use disk::Disk;
 pub(crate) use fetching::Fetching;
 pub(crate) use flights::{Flights, Landing, Lead, Role};
 pub(crate) use keeping::Keeping;
 pub(crate) use key::Key;
-pub(crate) use policy::{Came, Use};
+pub(crate) use policy::{Came, Terms, Use};
 pub(crate) use settings::Settings;
-pub(crate) use status::{Forward, Outcome};
+pub(crate) use status::{Forward, Outcome, Tier};
 pub(crate) use store::{Found, Store};
-pub(crate) use stored::{Stored, conditional, storable};
+pub(crate) use stored::{Body, Stored, conditional, storable};
 pub(crate) use tags::hide_tags;
 
 use crate::message::{Response, fields};
@@ -68,6 +71,18 @@ pub enum Purge {
     Tag(String),
 }
 
+impl Purge {
+    /// Whether an answer is one of those.
+    fn means(&self, key: &Key, tags: &[Box<[u8]>]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Url(url) => key.is(url),
+            Self::Prefix(prefix) => key.begins_with(prefix),
+            Self::Tag(tag) => tags.iter().any(|known| **known == *tag.as_bytes()),
+        }
+    }
+}
+
 /// A cache, and how a site or a route uses it.
 pub(crate) struct Cached {
     pub(crate) cache: Arc<Cache>,
@@ -75,14 +90,16 @@ pub(crate) struct Cached {
 }
 
 impl Cache {
-    /// The cache that a site's rules ask for; `None`: neither it nor a route stores anything.
-    pub fn new(routing: &Routing) -> Option<Arc<Self>> {
+    /// The cache that a site's rules ask for; `None`: neither it nor a route stores anything. `folder` is what its release has on
+    /// the disk, where the rules want that.
+    pub fn new(routing: &Routing, folder: impl FnOnce() -> PathBuf) -> Option<Arc<Self>> {
         let routes = routing.routes.iter().map(|route| route.cache.within(&routing.cache));
         let rules = routes.chain([routing.cache.clone()]);
         let largest =
             rules.filter_map(|rules| Settings::of(&rules)).map(|on| on.max_object).max()?;
+        let disk = routing.cache.disk.map(|size_bytes| Disk::open(folder(), size_bytes));
         Some(Arc::new(Self {
-            store: Store::new(routing.cache.size_bytes(), largest as u64),
+            store: Store::new(routing.cache.size_bytes(), largest as u64, disk),
             flights: Arc::default(),
             behind: Mutex::default(),
         }))
@@ -90,12 +107,32 @@ impl Cache {
 
     /// Takes answers out; how many there were.
     pub fn purge(&self, what: &Purge) -> u64 {
-        self.store.purge(|key, stored| match what {
-            Purge::All => true,
-            Purge::Url(url) => key.is(url),
-            Purge::Prefix(prefix) => key.begins_with(prefix),
-            Purge::Tag(tag) => stored.has_tag(tag.as_bytes()),
-        })
+        self.store.purge(what)
+    }
+
+    /// Waits until what was taken out before is on no disk either.
+    pub async fn settled(&self) {
+        if let Some(disk) = self.store.disk() {
+            disk.settled().await;
+        }
+    }
+
+    /// Leaves what is on the disk to the process that comes after this one.
+    pub fn leave_disk(&self) {
+        if let Some(disk) = self.store.disk() {
+            disk.close();
+        }
+    }
+
+    /// Whether the disk has what it is to have.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.store.disk().is_none_or(|disk| disk.is_idle())
+    }
+
+    /// What is stored on the disk takes so many bytes.
+    pub fn disk_bytes(&self) -> u64 {
+        self.store.disk().map_or(0, |disk| disk.size_bytes())
     }
 
     /// Lets half of them go, those first that nobody asks for.

@@ -38,16 +38,16 @@ pub(super) struct Head<'a> {
 /// How long a stored answer may be used, and in which states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Terms {
-    received_at: Instant,
+    pub(super) received_at: Instant,
     /// How old it was then (§4.2.3).
-    age_then: Duration,
-    lifetime: Duration,
+    pub(super) age_then: Duration,
+    pub(super) lifetime: Duration,
     /// Never without having been validated.
-    always_validated: bool,
+    pub(super) always_validated: bool,
     /// Not when it is stale, whoever would like to.
-    forbids_stale: bool,
-    stale_while_revalidate: Duration,
-    stale_if_error: Duration,
+    pub(super) forbids_stale: bool,
+    pub(super) stale_while_revalidate: Duration,
+    pub(super) stale_if_error: Duration,
 }
 
 /// Whether a stored answer may be used for a request.

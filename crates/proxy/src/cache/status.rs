@@ -38,11 +38,18 @@ impl Forward {
     }
 }
 
+/// Where a stored answer was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tier {
+    Memory,
+    Disk,
+}
+
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It was answered from what is stored.
-    Hit { ttl_s: i64 },
+    Hit { ttl_s: i64, tier: Tier },
     /// It was answered from what another one has brought meanwhile.
     Collapsed,
     /// It was answered by its source; `status` is what that said where it is not what the client gets.
@@ -58,7 +65,10 @@ impl Outcome {
         text.push_str("onebox");
         // Writing to a string does not fail.
         let _ = match self {
-            Self::Hit { ttl_s } => write!(text, "; hit; ttl={ttl_s}"),
+            Self::Hit { ttl_s, tier: Tier::Memory } => write!(text, "; hit; ttl={ttl_s}"),
+            Self::Hit { ttl_s, tier: Tier::Disk } => {
+                write!(text, "; hit; ttl={ttl_s}; detail=disk")
+            }
             Self::Collapsed => write!(text, "; fwd=uri-miss; collapsed"),
             Self::StoodIn { ttl_s, status } => {
                 write!(text, "; hit; ttl={ttl_s}; fwd=stale; fwd-status={status}")

@@ -1,10 +1,10 @@
-//! Stored answers in bounded memory.
+//! Stored answers in bounded memory, and in front of those on the disk.
 //!
 //! The memory is `quick_cache`: S3-FIFO, sharded, bounded by weight, a read lock and an atomic on a hit. Moka and foyer cost more
 //! on each hit (a queue of reads, a runtime) for what is of no use here. A URL has one place in it, whatever its answers depend
 //! on; what is there is never altered but replaced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::iter;
 use std::sync::Arc;
@@ -14,18 +14,20 @@ use parking_lot::Mutex;
 use quick_cache::sync::{Cache as Memory, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use super::Purge;
+use super::disk::{Disk, OnDisk};
 use super::key::Key;
 use super::stored::Stored;
 use crate::message::RequestHead;
 
 /// Answers to one URL that differ in what they depend on; the oldest one goes first.
-const MOST_VARIANTS: usize = 32;
+pub(super) const MOST_VARIANTS: usize = 32;
 
 /// How long it is remembered that the answer to a URL could not be stored.
 const PASSING: Duration = Duration::from_secs(30);
 
 /// What is stored of an average answer, for the size of tables.
-const USUAL_BYTES: u64 = 8 << 10;
+pub(super) const USUAL_BYTES: u64 = 8 << 10;
 
 /// A shard has room for so many of the largest answers at least.
 const LARGEST_IN_SHARD: u64 = 4;
@@ -83,6 +85,7 @@ pub(crate) enum Found {
 /// The answers of one site.
 pub(crate) struct Store {
     memory: Memory<Key, Place, ByBytes>,
+    disk: Option<Arc<Disk>>,
     /// Who changes what is stored of a URL holds its lock.
     stripes: [Mutex<Stripe>; STRIPES],
     hasher: DefaultHashBuilder,
@@ -90,7 +93,7 @@ pub(crate) struct Store {
 
 impl Store {
     /// A store for `size` bytes whose answers have bodies of `max_object` bytes at most.
-    pub(crate) fn new(size: u64, max_object: u64) -> Self {
+    pub(super) fn new(size: u64, max_object: u64, disk: Option<Arc<Disk>>) -> Self {
         let shards = (size / (max_object.max(1) * LARGEST_IN_SHARD)).clamp(1, 16);
         let options = OptionsBuilder::new()
             .shards(usize::try_from(shards).unwrap_or(1))
@@ -103,7 +106,7 @@ impl Store {
             // Only a part that was left out is an error, and all are there.
             Err(_) => Memory::with(1, size, ByBytes, hasher.clone(), lifecycle),
         };
-        Self { memory, stripes: std::array::from_fn(|_| Mutex::default()), hasher }
+        Self { memory, disk, stripes: std::array::from_fn(|_| Mutex::default()), hasher }
     }
 
     /// The answer for a request, fresh or not.
@@ -115,6 +118,28 @@ impl Store {
             None if place.variants.is_empty() => Found::Nothing,
             None => Found::OtherVariants,
         }
+    }
+
+    /// What is on the disk for a request, where memory has nothing for it.
+    pub(super) fn find_on_disk(
+        &self,
+        key: &Key,
+        head: &RequestHead,
+    ) -> Option<(Arc<Disk>, Arc<OnDisk>)> {
+        let disk = self.disk.as_ref()?;
+        let place = self.memory.peek(key);
+        if place.is_some_and(|place| place.variants.iter().any(|stored| stored.is_for(head))) {
+            return None;
+        }
+        Some((Arc::clone(disk), disk.find(key, head)?))
+    }
+
+    pub(crate) fn has_disk(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    pub(super) fn disk(&self) -> Option<&Arc<Disk>> {
+        self.disk.as_ref()
     }
 
     /// Requests with the same one of these wait for each other: by URL, and by what answers are known to depend on.
@@ -151,7 +176,29 @@ impl Store {
         self.change(key, |stripe, place| {
             if stripe.get(key).is_some_and(|underway| underway.epoch == since) {
                 let others = place.others(head);
+                if let Some(disk) = &self.disk {
+                    disk.put(key, &stored);
+                }
                 place.variants = iter::once(stored).chain(others).take(MOST_VARIANTS).collect();
+                place.passing_until = None;
+            }
+        });
+    }
+
+    /// Keeps in memory what was read from the disk, unless there is something newer, or it was taken out meanwhile.
+    pub(super) fn remember(
+        &self,
+        key: &Key,
+        head: &RequestHead,
+        stored: &Arc<Stored>,
+        since: Epoch,
+    ) {
+        self.change(key, |stripe, place| {
+            let is_still_right = stripe.get(key).is_some_and(|underway| underway.epoch == since);
+            if is_still_right && place.others(head).len() == place.variants.len() {
+                let others = place.variants.iter().cloned();
+                place.variants =
+                    iter::once(Arc::clone(stored)).chain(others).take(MOST_VARIANTS).collect();
                 place.passing_until = None;
             }
         });
@@ -161,13 +208,17 @@ impl Store {
     pub(crate) fn pass(&self, key: &Key, head: &RequestHead, now: Instant) {
         self.change(key, |_, place| {
             place.variants = place.others(head).into();
+            self.remove_from_disk(key, |on_disk| on_disk.selection.matches(head));
             place.passing_until = Some(now + PASSING);
         });
     }
 
     /// Forgets the answer for a request.
     pub(crate) fn forget(&self, key: &Key, head: &RequestHead) {
-        self.change(key, |_, place| place.variants = place.others(head).into());
+        self.change(key, |_, place| {
+            place.variants = place.others(head).into();
+            self.remove_from_disk(key, |on_disk| on_disk.selection.matches(head));
+        });
     }
 
     /// Counts what an answer has grown by.
@@ -181,6 +232,7 @@ impl Store {
             if let Some(underway) = stripe.get_mut(key) {
                 underway.take_out();
             }
+            self.remove_from_disk(key, |_| true);
             place.variants =
                 place.variants.iter().map(|stored| Arc::new(stored.expired())).collect();
             place.passing_until = None;
@@ -188,23 +240,35 @@ impl Store {
     }
 
     /// Takes out the answers that are meant; how many.
-    pub(crate) fn purge(&self, is_meant: impl Fn(&Key, &Stored) -> bool) -> u64 {
+    pub(super) fn purge(&self, what: &Purge) -> u64 {
         for stripe in &self.stripes {
             stripe.lock().values_mut().for_each(Underway::take_out);
         }
+        let is_meant = |key: &Key, stored: &Stored| what.means(key, stored.tags());
         let is_meant_in =
             |(key, place): &(Key, Place)| place.variants.iter().any(|stored| is_meant(key, stored));
-        let meant: Vec<_> = self.memory.iter().filter(is_meant_in).map(|(key, _)| key).collect();
+        let in_memory = self.memory.iter().filter(is_meant_in).map(|(key, _)| key);
+        let on_disk = self.disk.iter().flat_map(|disk| disk.begin_purge(what));
+        let meant: HashSet<_> = in_memory.chain(on_disk).collect();
         let mut purged = 0;
         for key in meant {
             self.change(&key, |_, place| {
-                let stays = place.variants.iter().filter(|stored| !is_meant(&key, stored));
-                let stays: Arc<[_]> = stays.cloned().collect();
-                purged += (place.variants.len() - stays.len()) as u64;
-                place.variants = stays;
+                let (goes, stays): (Vec<_>, Vec<_>) =
+                    place.variants.iter().cloned().partition(|stored| is_meant(&key, stored));
+                place.variants = stays.into();
+                // Most are in both.
+                let is_other = |file: &&Arc<OnDisk>| {
+                    !goes.iter().any(|gone| *gone.selection() == file.selection)
+                };
+                let files = self.remove_from_disk(&key, |file| what.means(&key, &file.tags));
+                purged += (goes.len() + files.iter().filter(is_other).count()) as u64;
             });
         }
         purged
+    }
+
+    fn remove_from_disk(&self, key: &Key, is_meant: impl Fn(&OnDisk) -> bool) -> Vec<Arc<OnDisk>> {
+        self.disk.as_ref().map(|disk| disk.remove(key, is_meant)).unwrap_or_default()
     }
 
     /// Makes what is stored half as large, and little of it nothing.

@@ -1,7 +1,10 @@
-//! An answer in memory, and the answers that are made from it.
+//! A stored answer, and the answers that are made from it. Its body is in memory, or where it is large in a file.
 //!
 //! Source: RFC 9111 §3.1 and §3.2 (fields, updating them), §4 (`Age`), §4.3 (validation), RFC 9110 §13 (conditions), §14 (ranges).
 
+mod written;
+
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -51,9 +54,50 @@ pub(crate) struct Stored {
     modified: Option<SystemTime>,
 }
 
+/// The body of a stored answer.
+#[derive(Clone)]
+pub(crate) enum Body {
+    Memory(Bytes),
+    /// A part of a file.
+    File {
+        file: Arc<File>,
+        offset: u64,
+        size: u64,
+    },
+}
+
+impl Body {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { size, .. } => *size,
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Memory(bytes) => bytes.len(),
+            Self::File { .. } => 0,
+        }
+    }
+
+    /// A part of it, which lies within it.
+    fn part(self, from: u64, size: u64) -> ResponseBody {
+        match self {
+            Self::Memory(bytes) => {
+                let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
+                ResponseBody::Full(bytes.slice(at(from)..at(from + size)))
+            }
+            Self::File { file, offset, .. } => {
+                ResponseBody::File { file, offset: offset + from, size }
+            }
+        }
+    }
+}
+
 /// A body, and the same in the codings that clients have asked for.
 struct Content {
-    body: Bytes,
+    body: Body,
     is_compressible: bool,
     /// For each of [`Coding::ALL`]; `None` inside: not smaller.
     coded: [OnceCell<Option<Bytes>>; 3],
@@ -94,6 +138,7 @@ impl Storable {
             _ => Bytes::new(),
         };
         let is_compressible = compress::is_eligible(answer);
+        let body = Body::Memory(body);
         let content = Arc::new(Content { body, is_compressible, coded: Default::default() });
         self.with_content(answer, content, came)
     }
@@ -150,9 +195,8 @@ impl Stored {
         &self.selection
     }
 
-    /// Whether it was given a tag.
-    pub(super) fn has_tag(&self, tag: &[u8]) -> bool {
-        self.tags.iter().any(|known| **known == *tag)
+    pub(super) fn tags(&self) -> &[Box<[u8]>] {
+        &self.tags
     }
 
     /// What it takes in memory, in bytes.
@@ -162,11 +206,16 @@ impl Stored {
         let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
         let coded: usize =
             self.content.coded.iter().filter_map(OnceCell::get).flatten().map(Bytes::len).sum();
-        self.content.body.len() + coded + fields + tags + self.selection.size() + OVERHEAD_BYTES
+        self.content.body.memory_bytes()
+            + coded
+            + fields
+            + tags
+            + self.selection.size()
+            + OVERHEAD_BYTES
     }
 
     pub(crate) fn body_bytes(&self) -> u64 {
-        self.content.body.len() as u64
+        self.content.body.size()
     }
 
     /// The conditions under which its server says that it is still the right one (§4.3.1); empty: it can't be asked.
@@ -260,8 +309,8 @@ impl Stored {
         Self { terms: self.terms.expired(), ..self.clone() }
     }
 
-    fn body(&self) -> Bytes {
-        self.content.body.clone()
+    fn plain(&self) -> Coded {
+        Coded { coding: Coding::Identity, body: self.content.body.clone(), is_new: false }
     }
 
     /// The body in a coding; [`Coding::Identity`] where that gains nothing.
@@ -269,24 +318,25 @@ impl Stored {
         if let Some(coded) = self.coded_already(coding) {
             return coded;
         }
-        let coded = match self.content.cell(coding) {
-            Some(cell) => cell.get_or_init(|| encode(coding, self.body())).await.clone(),
-            None => None,
+        let coded = match (self.content.cell(coding), &self.content.body) {
+            (Some(cell), Body::Memory(body)) => {
+                cell.get_or_init(|| encode(coding, body.clone())).await.clone()
+            }
+            _ => None,
         };
-        match coded {
-            Some(body) => Coded { coding, body, is_new: true },
-            None => Coded { coding: Coding::Identity, body: self.body(), is_new: false },
-        }
+        let coded = coded.map(|body| Coded { coding, body: Body::Memory(body), is_new: true });
+        coded.unwrap_or_else(|| self.plain())
     }
 
     /// The body as it is for a request, if that takes no work.
     pub(crate) fn coded_already(&self, coding: Coding) -> Option<Coded> {
-        let plain = || Coded { coding: Coding::Identity, body: self.body(), is_new: false };
-        if coding == Coding::Identity || !self.content.is_compressible {
-            return Some(plain());
+        let is_in_file = matches!(self.content.body, Body::File { .. });
+        if coding == Coding::Identity || !self.content.is_compressible || is_in_file {
+            return Some(self.plain());
         }
         let coded = self.content.cell(coding)?.get()?.clone();
-        Some(coded.map_or_else(plain, |body| Coded { coding, body, is_new: false }))
+        let coded = coded.map(|body| Coded { coding, body: Body::Memory(body), is_new: false });
+        Some(coded.unwrap_or_else(|| self.plain()))
     }
 
     /// The answer to a request from what is here (RFC 9110 §13.2.2: conditions, then ranges). `age`: it was neither made nor
@@ -316,28 +366,25 @@ impl Stored {
                 Verdict::Failed => return Response::new(412, Vec::new(), ResponseBody::Empty),
             }
         }
-        let total = coded.body.len();
+        let total = coded.body.size();
         let may_be_part =
             is_whole && coded.coding == Coding::Identity && head.method == Method::GET;
         let wanted = if may_be_part && conditions::allows_range(head, validators) {
-            range::parse(head.header("range"), total as u64)
+            range::parse(head.header("range"), total)
         } else {
             Range::Whole
         };
         match wanted {
             // Several parts are not worth another form of the answer (RFC 9110 §14.2: a server may ignore ranges).
             Range::Whole | Range::Several(_) => {
-                let mut response =
-                    Response::new(self.status, headers, ResponseBody::Full(coded.body));
+                let mut response = Response::new(self.status, headers, coded.body.part(0, total));
                 response.reason.clone_from(&self.reason);
                 response
             }
             Range::Part { offset, size } => {
                 let range = format!("bytes {offset}-{}/{total}", offset + size - 1);
                 headers.push((Bytes::from_static(b"Content-Range"), range.into()));
-                let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(total);
-                let part = coded.body.slice(at(offset)..at(offset + size));
-                Response::new(206, headers, ResponseBody::Full(part))
+                Response::new(206, headers, coded.body.part(offset, size))
             }
             Range::Unsatisfiable => {
                 let range = Bytes::from(format!("bytes */{total}"));
@@ -351,7 +398,7 @@ impl Stored {
 /// A body, and the coding that it is in.
 pub(crate) struct Coded {
     pub(crate) coding: Coding,
-    pub(crate) body: Bytes,
+    body: Body,
     /// It was made for this request, so that the answer takes more memory now.
     pub(crate) is_new: bool,
 }

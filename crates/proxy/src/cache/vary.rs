@@ -11,7 +11,7 @@ use crate::weight::weight_of;
 
 /// The fields that an answer depends on, and what its request said in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Selection(Vec<(Vec<u8>, Option<Vec<u8>>)>);
+pub(super) struct Selection(pub(super) Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
 impl Selection {
     /// Of an answer to `head`; `None`: `Vary: *`, no other request is like this one.

@@ -10,7 +10,8 @@ use tokio::time::timeout_at;
 
 use super::{Asked, Service};
 use crate::cache::{
-    self, Cached, Forward, Found, Key, Landing, Outcome, RequestDirectives, Role, Stored, Use,
+    self, Cached, Fetching, Forward, Found, Key, Landing, Outcome, RequestDirectives, Role, Stored,
+    Terms, Tier, Use,
 };
 use crate::compress::{self, Coding};
 use crate::error::ProxyError;
@@ -81,16 +82,37 @@ impl<'a> CacheVisit<'a> {
             return None;
         }
         let now = Instant::now();
-        let Looked::Usable(stored, Use::Fresh) = self.look(now) else { return None };
+        let Looked::Usable(stored, Use::Fresh) = self.look(now, None) else { return None };
         let coded = stored.coded_already(self.coding())?;
-        let outcome = Outcome::Hit { ttl_s: stored.terms.remaining_s(now) };
+        let outcome = Outcome::Hit { ttl_s: stored.terms.remaining_s(now), tier: Tier::Memory };
         let response = stored.response(self.asked.head, coded, Some(stored.terms.age(now)));
         Some(self.told(response, outcome, &stored, exchange))
     }
 
-    fn look(&self, now: Instant) -> Looked {
+    /// What the disk has for it and memory has not.
+    async fn load(&self) -> Option<Arc<Stored>> {
+        if !self.cached.cache.store.has_disk() {
+            return None;
+        }
+        let fetching = Fetching::begin(&self.cached.cache, &self.key);
+        let (routed, directives) = (Arc::clone(self.routed), self.directives.clone());
+        let is_fresh = move |terms: &Terms| {
+            let settings = routed.cached.as_ref().map(|cached| &cached.settings);
+            let usage = settings.map(|known| terms.for_request(&directives, Instant::now(), known));
+            usage == Some(Use::Fresh)
+        };
+        fetching.load(self.asked.head, is_fresh).await
+    }
+
+    /// What is stored; `loaded` is from the disk, and counts where memory has nothing.
+    fn look(&self, now: Instant, loaded: Option<&Arc<Stored>>) -> Looked {
         let head = self.asked.head;
-        let (stored, why, is_passing) = match self.cached.cache.store.find(&self.key, head, now) {
+        let found = match (self.cached.cache.store.find(&self.key, head, now), loaded) {
+            (Found::Stored(stored), _) => Found::Stored(stored),
+            (_, Some(loaded)) => Found::Stored(Arc::clone(loaded)),
+            (found, None) => found,
+        };
+        let (stored, why, is_passing) = match found {
             Found::Stored(stored) => {
                 let why =
                     match stored.terms.for_request(&self.directives, now, &self.cached.settings) {
@@ -115,7 +137,7 @@ impl<'a> CacheVisit<'a> {
     }
 
     fn is_stored(&self) -> bool {
-        matches!(self.look(Instant::now()), Looked::Usable(..))
+        matches!(self.look(Instant::now(), None), Looked::Usable(..))
     }
 
     fn join(&self) -> Role {
@@ -181,7 +203,7 @@ impl<'a> CacheVisit<'a> {
         exchange: &mut Exchange,
     ) -> Response {
         let counted = match outcome {
-            Outcome::Hit { ttl_s: ..0 } | Outcome::StoodIn { .. } => CacheOutcome::Stale,
+            Outcome::Hit { ttl_s: ..0, .. } | Outcome::StoodIn { .. } => CacheOutcome::Stale,
             Outcome::Forwarded { .. } => CacheOutcome::Revalidated,
             Outcome::Hit { .. } | Outcome::Collapsed => CacheOutcome::Hit,
         };
@@ -192,6 +214,9 @@ impl<'a> CacheVisit<'a> {
             exchange.answered(response.status, ServedBy::Cache);
         }
         self.routed.site.metrics.cache.count(counted, stored.body_bytes());
+        if matches!(outcome, Outcome::Hit { tier: Tier::Disk, .. }) {
+            self.routed.site.metrics.cache.came_from_disk();
+        }
         outcome.tell(&mut response);
         response
     }
@@ -210,15 +235,18 @@ impl Service {
         }
         let until = tokio::time::Instant::now() + visit.cached.settings.lock_timeout;
         let mut has_waited = false;
+        let mut loaded = visit.load().await;
         loop {
-            let asking = match visit.look(Instant::now()) {
+            let asking = match visit.look(Instant::now(), loaded.as_ref()) {
                 Looked::Usable(stored, usage) => {
                     if usage == Use::WhileRevalidating {
                         self.revalidate_behind(visit, &stored);
                     }
+                    let is_loaded = loaded.as_ref().is_some_and(|one| Arc::ptr_eq(one, &stored));
+                    let tier = if is_loaded { Tier::Disk } else { Tier::Memory };
                     let outcome = |ttl_s| match has_waited {
                         true => Outcome::Collapsed,
-                        false => Outcome::Hit { ttl_s },
+                        false => Outcome::Hit { ttl_s, tier },
                     };
                     return Ok(visit.answer_stored(&stored, outcome, exchange).await);
                 }
@@ -250,7 +278,7 @@ impl Service {
             match self.fetch(visit, asking, lead, exchange).await? {
                 Fetched::Made(response) => return Ok(visit.asked.compressed(response).await),
                 Fetched::Remade(response) => return Ok(response),
-                Fetched::Again => {}
+                Fetched::Again => loaded = None,
             }
         }
     }

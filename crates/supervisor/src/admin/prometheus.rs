@@ -170,9 +170,21 @@ fn the_caches(page: &mut Page, sites: &[(&str, &SiteSnapshot)]) {
     for (site, cache) in &caches {
         page.line("", &[("site", site)], cache.saved_bytes);
     }
-    page.family("onebox_cache_stored_bytes", "gauge", "What stored answers take.");
+    page.family(
+        "onebox_cache_disk_hits_total",
+        "counter",
+        "Stored answers that came from the disk.",
+    );
+    for (site, cache) in &caches {
+        page.line("", &[("site", site)], cache.from_disk);
+    }
+    page.family("onebox_cache_stored_bytes", "gauge", "What stored answers take in memory.");
     for (site, cache) in &caches {
         page.line("", &[("site", site)], cache.stored_bytes);
+    }
+    page.family("onebox_cache_disk_bytes", "gauge", "What stored answers take on the disk.");
+    for (site, cache) in &caches {
+        page.line("", &[("site", site)], cache.disk_bytes);
     }
 }
 

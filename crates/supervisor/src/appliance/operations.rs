@@ -218,6 +218,7 @@ impl Appliance {
         let discarded = tokio::task::spawn_blocking(move || {
             certificates.forget(&site, &paths.certificates())?;
             discard(&paths, &paths.site_dir(&site))?;
+            discard(&paths, &paths.cache_dir().join(&site))?;
             discard(&paths, &paths.logs(&site))
         });
         Ok(discarded.await.map_err(std::io::Error::other)??)

@@ -217,6 +217,8 @@ impl Appliance {
             hit_ratio: counted.hit_ratio(),
             saved_bytes: counted.saved_bytes,
             stored_bytes: counted.stored_bytes,
+            from_disk: counted.from_disk,
+            disk_bytes: counted.disk_bytes,
         }
     }
 }

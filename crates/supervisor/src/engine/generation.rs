@@ -180,6 +180,7 @@ impl Generation {
             clients,
             access_logs: context.access_logs.clone(),
             temp_dir: context.paths.temp_dir(),
+            cache_dir: context.paths.cache_dir(),
             is_shielded: context.user.is_some() && generation.embedded.is_none(),
         });
         let told = generation.orders.give(&start).map_err(io::Error::from);

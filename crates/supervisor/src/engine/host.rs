@@ -262,7 +262,7 @@ impl Engine {
         Ok(Self {
             proxy: Proxy::new(settings, Arc::clone(&metrics), access_log.clone())
                 .map_err(io::Error::other)?,
-            routes: Routes::new(Arc::clone(&metrics)),
+            routes: Routes::new(Arc::clone(&metrics), start.cache_dir.clone()),
             metrics,
             access_log,
             http,
@@ -330,6 +330,7 @@ impl Engine {
 
     async fn drain(&mut self, limit: Duration, heir: HeirData) {
         self.proxy.drain(limit, heir.into());
+        self.routes.leave_disk();
         if heir == HeirData::Successor {
             self.doors = Doors::default();
             self.proxy.stopped_accepting().await;
@@ -349,8 +350,15 @@ impl Engine {
                 self.say(FromEngine::Configured { sequence }).await;
             }
             ToEngine::Purge { sequence, site, what } => {
-                let answers = self.routes.purge(&site, &what);
-                self.say(FromEngine::Purged { sequence, answers }).await;
+                let Some((answers, cache)) = self.routes.purge(&site, &what) else {
+                    return self.say(FromEngine::Purged { sequence, answers: 0 }).await;
+                };
+                let outbox = self.outbox.clone();
+                tokio::spawn(async move {
+                    cache.settled().await;
+                    // Where the supervisor is gone there is nobody to tell.
+                    outbox.send(FromEngine::Purged { sequence, answers }).await.ok();
+                });
             }
             ToEngine::Accept => {
                 self.doors.accept(&self.proxy);

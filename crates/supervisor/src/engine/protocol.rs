@@ -168,6 +168,8 @@ pub(crate) struct EngineStart {
     pub(crate) access_logs: Option<PathBuf>,
     /// Where large request bodies are spooled.
     pub(crate) temp_dir: PathBuf,
+    /// Where stored answers go that are to be on the disk, a folder for each site.
+    pub(crate) cache_dir: PathBuf,
     /// Whether nobody of the same user may look into its memory: sites run as that user, and none of them is in it.
     #[serde(default)]
     pub(crate) is_shielded: bool,

@@ -49,6 +49,8 @@ pub(super) struct Routes {
     upstreams: Vec<KnownUpstream>,
     /// By site: stored answers.
     caches: HashMap<String, KnownCache>,
+    /// Where those are that are on the disk.
+    cache_dir: PathBuf,
 }
 
 /// The answers of one release: the next one begins without any.
@@ -71,7 +73,7 @@ struct Group {
 }
 
 impl Routes {
-    pub(super) fn new(metrics: Arc<Registry>) -> Self {
+    pub(super) fn new(metrics: Arc<Registry>, cache_dir: PathBuf) -> Self {
         Self {
             metrics,
             config: EngineConfig::default(),
@@ -81,18 +83,28 @@ impl Routes {
             candidate_groups: HashMap::new(),
             upstreams: Vec::new(),
             caches: HashMap::new(),
+            cache_dir,
         }
     }
 
-    /// Takes answers out of a site's cache; how many there were.
-    pub(super) fn purge(&self, site: &str, what: &Purge) -> u64 {
-        self.caches.get(site).map_or(0, |known| known.cache.purge(what))
+    /// Takes answers out of a site's cache: how many there were, and the cache, whose disk may have them for a moment yet.
+    pub(super) fn purge(&self, site: &str, what: &Purge) -> Option<(u64, Arc<Cache>)> {
+        let cache = &self.caches.get(site)?.cache;
+        Some((cache.purge(what), Arc::clone(cache)))
+    }
+
+    /// Leaves what is stored on the disk to the next engine.
+    pub(super) fn leave_disk(&self) {
+        self.caches.values().for_each(|known| known.cache.leave_disk());
     }
 
     /// Tells the metrics how much is stored at this moment.
     pub(super) fn measure_caches(&self) {
         for (site, known) in &self.caches {
-            self.metrics.site(site).cache.holds(known.cache.stored_bytes());
+            self.metrics
+                .site(site)
+                .cache
+                .holds(known.cache.stored_bytes(), known.cache.disk_bytes());
         }
     }
 
@@ -162,7 +174,13 @@ impl Routes {
             config.candidates.iter().map(|site| self.site(site, Entrance::Probe)).collect();
         let used: Vec<_> =
             live.iter().chain(&candidates).flat_map(|site| &site.upstreams).cloned().collect();
-        self.caches.retain(|name, _| live.iter().any(|site| site.name == *name));
+        self.caches.retain(|name, known| {
+            let stays = live.iter().any(|site| site.name == *name);
+            if !stays {
+                known.cache.leave_disk();
+            }
+            stays
+        });
         self.upstreams.retain(|known| used.iter().any(|group| Arc::ptr_eq(group, &known.group)));
         self.config = config;
         // The first site that claims a host has it, so that candidates stand before what is live.
@@ -254,8 +272,12 @@ impl Routes {
         if let Some(known) = known.filter(is_same) {
             return Some(Arc::clone(&known.cache));
         }
-        self.caches.remove(&data.name);
-        let cache = Cache::new(&data.routing)?;
+        // Requests under way may hold it for a while yet.
+        if let Some(old) = self.caches.remove(&data.name) {
+            old.cache.leave_disk();
+        }
+        let folder = || self.cache_dir.join(&data.name).join(&data.release);
+        let cache = Cache::new(&data.routing, folder)?;
         let known = KnownCache {
             release: data.release.clone(),
             routing: data.routing.clone(),

@@ -26,6 +26,7 @@ pub(super) fn prepare(paths: &Paths, engine: Option<&Account>) -> Result<File, S
         (paths.sites_dir(), 0o711),
         (paths.run_dir(), 0o700),
         (paths.temp_dir(), 0o700),
+        (paths.cache_dir(), 0o700),
         (paths.box_logs(), 0o711),
     ];
     for (folder, mode) in folders {
@@ -58,8 +59,16 @@ pub(super) fn let_in(engine: &Account, paths: &Paths) -> Result<(), ServeError> 
         };
         open().map_err(failed(&folder))?;
     }
-    let temp = paths.temp_dir();
-    lchown(&temp, Some(engine.uid), Some(engine.gid)).map_err(failed(&temp))
+    let cache = paths.cache_dir();
+    // What engines of another user have stored is of no use to this one.
+    if std::fs::symlink_metadata(&cache).is_ok_and(|known| known.uid() != engine.uid) {
+        std::fs::remove_dir_all(&cache).map_err(failed(&cache))?;
+    }
+    // An appliance of before may not have had it.
+    DirBuilder::new().recursive(true).mode(0o700).create(&cache).map_err(failed(&cache))?;
+    [paths.temp_dir(), cache]
+        .into_iter()
+        .try_for_each(|own| lchown(&own, Some(engine.uid), Some(engine.gid)).map_err(failed(&own)))
 }
 
 /// Whether an engine of another user could get to the state directory.

@@ -43,6 +43,7 @@ struct Fixture {
     cache: Arc<Cache>,
     site: Site,
     asked: Arc<AtomicUsize>,
+    _folder: tempfile::TempDir,
 }
 
 /// A site with a cache whose application says what `respond` makes of the count of requests, from 1, and the request.
@@ -75,7 +76,8 @@ fn raw_fixture(
             respond(count, job.request, job.sink);
         }
     });
-    let cache = Cache::new(&routing).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::new(&routing, || folder.path().join("app/r1")).unwrap();
     let site = Site {
         catch_all: true,
         backend: Backend::Memory(connector),
@@ -91,7 +93,7 @@ fn raw_fixture(
     let log = AccessLog::disabled();
     let service = Service::shared(settings, Arc::new(Registry::new()), log, testing::shared());
     service.set_routes(RouteTable::new(vec![site.clone()]));
-    Fixture { service, cache, site, asked }
+    Fixture { service, cache, site, asked, _folder: folder }
 }
 
 const ON: &str = "cache = true";
@@ -641,4 +643,48 @@ async fn a_head_brings_a_stored_answer_up_to_date_or_has_it_validated() {
     assert_eq!(count().await.as_deref(), Some("2"));
     fixture.ask(&head).await;
     assert_eq!(count().await.as_deref(), Some("4"), "it is another one by now");
+}
+
+#[tokio::test]
+async fn what_memory_has_let_go_comes_from_the_disk_until_it_is_taken_out() {
+    const DISK: &str = "[cache]\nenabled = true\ndisk = '16MB'";
+    let fixture = fixture(DISK, |count, _| {
+        let body = count.to_string().repeat(300 << 10);
+        said(200, "max-age=600", &body).with("ETag", "\"a\"")
+    });
+    let forgotten = || async {
+        while !fixture.cache.is_idle() {
+            tokio::task::yield_now().await;
+        }
+        fixture.cache.halve();
+        assert_eq!(fixture.cache.stored_bytes(), 0);
+    };
+    fixture.get("/", &[]).await;
+    forgotten().await;
+    let head = testing::get("/", &[("host", "a.example")]);
+    let response = fixture.ask(&head).await;
+    let told = testing::header(&response, "cache-status").unwrap();
+    assert!(told.starts_with("onebox; hit; ttl=") && told.ends_with("; detail=disk"), "{told}");
+    assert!(testing::header(&response, "age").is_some());
+    assert!(matches!(response.body, ResponseBody::File { size, .. } if size == 300 << 10));
+    // A large one stays where it is, a client that has it is told so, and one that asks for less gets less.
+    assert_eq!(fixture.cache.stored_bytes(), 0);
+    let (status, ..) = fixture.get("/", &[("if-none-match", "\"a\"")]).await;
+    assert_eq!(status, 304);
+    let (status, _, _) = fixture.get("/", &[("range", "bytes=0-9")]).await;
+    assert_eq!((status, fixture.asked()), (206, 1));
+    // To be validated it is read, and from then on it is in memory.
+    fixture.get("/", &[("cache-control", "no-cache")]).await;
+    assert_eq!(fixture.asked(), 2);
+    let post = RequestHead { method: Method::POST, ..head.clone() };
+    fixture.ask(&post).await;
+    forgotten().await;
+    let (.., told) = fixture.get("/", &[]).await;
+    assert_eq!((told.as_str(), fixture.asked()), ("onebox; fwd=uri-miss; stored", 4));
+    forgotten().await;
+    assert_eq!(fixture.cache.purge(&Purge::Tag("none".into())), 0);
+    assert_eq!(fixture.cache.purge(&Purge::Url("/".into())), 1);
+    let (.., told) = fixture.get("/", &[]).await;
+    assert_eq!((told.as_str(), fixture.asked()), ("onebox; fwd=uri-miss; stored", 5));
+    assert_eq!(fixture.counted().from_disk, 3);
 }

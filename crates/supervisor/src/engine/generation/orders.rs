@@ -89,6 +89,7 @@ mod tests {
             clients: onebox_config::Clients::default(),
             access_logs: None,
             temp_dir: PathBuf::from(OsStr::from_bytes(b"/tmp/\xff")),
+            cache_dir: PathBuf::new(),
             is_shielded: false,
         });
         let error = orders.give(&start).unwrap_err();

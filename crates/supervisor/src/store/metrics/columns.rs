@@ -191,7 +191,7 @@ mod tests {
             misses: 14,
             bypassed: 15,
             saved_bytes: 16,
-            stored_bytes: 0,
+            ..CacheSnapshot::default()
         };
         let counted = SiteSnapshot {
             by_class: [1, 2, 3, 4, 5, 6],
