@@ -177,35 +177,3 @@ impl Heart {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: fn(u64) -> Duration = Duration::from_millis;
-
-    #[test]
-    fn a_stall_is_told_while_it_lasts_and_once() {
-        let (heart, start) = (Heart::default(), Instant::now());
-        let stalls = |count, lasted, longest| Stalls { count, lasted, longest };
-        assert_eq!(heart.ask(start), None);
-        assert_eq!(heart.take_stalls(start + MS(90)), Stalls::default(), "that is no stall yet");
-        assert_eq!(heart.take_stalls(start + MS(400)), stalls(1, MS(400), MS(400)));
-        assert_eq!(heart.take_stalls(start + MS(1400)), stalls(0, MS(1000), MS(1400)));
-        heart.state().beaten(start + MS(1500));
-        heart.ask(start + MS(2000));
-        heart.state().beaten(start + MS(2250));
-        let both = heart.take_stalls(start + MS(2400));
-        assert_eq!(both, stalls(1, MS(100 + 250), MS(1500)));
-        assert_eq!(heart.take_stalls(start + MS(9000)), Stalls::default(), "nobody waits");
-    }
-
-    #[test]
-    fn a_process_that_was_stopped_was_not_stalled() {
-        let (heart, start) = (Heart::default(), Instant::now());
-        heart.ask(start);
-        heart.excuse(start + MS(60_000));
-        heart.state().beaten(start + MS(60_010));
-        assert_eq!(heart.take_stalls(start + MS(60_020)), Stalls::default());
-    }
-}
