@@ -51,7 +51,9 @@ async function violations(page) {
 
 const PAGES = [
   ['#/', (page) => page.getByTestId('row-rate').first().filter({ hasText: /\d/ })],
-  ['#/sites/blog', (page) => page.getByTestId('log-line').last()],
+  ['#/sites/blog', (page) => page.locator('[data-testid=toml-field][data-ready=true]')],
+  ['#/explain?url=http%3A%2F%2Fblog.localhost%2Fadmin', (page) => page.getByTestId('steps')],
+  ['#/explain', (page) => page.getByLabel('What happens to a request for')],
   ['#/sites/intranet', (page) => page.getByText('crispy_forms').first()],
   ['#/sites/nothere', (page) => page.getByRole('heading', { name: 'Not found' })],
   ['#/requests/7m3k9q0x2v5c8b1n', (page) => page.getByTestId('exception').first()],
@@ -96,7 +98,17 @@ test('a viewer is offered nothing that a viewer may not do', async () => {
       .or(page.getByText('live', { exact: true }))
       .first()
       .waitFor();
-    for (const name of [/^Restart/, /^Stop/, /^Maintenance/, /^Set variable/, /^Roll back/, /^Remove/]) {
+    await page.locator('[data-setting=harakiri]').waitFor();
+    assert.match(await page.locator('[data-setting=DJANGO_SETTINGS_MODULE]').innerText(), /may be a secret/);
+    for (const name of [
+      /^Restart/,
+      /^Stop/,
+      /^Maintenance/,
+      /^Set variable/,
+      /^Roll back/,
+      /^Remove/,
+      /^Apply/,
+    ]) {
       assert.equal(await page.getByRole('button', { name }).count(), 0, String(name));
     }
     await page.goto(`${viewers.url}#/access`);

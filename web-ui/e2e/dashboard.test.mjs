@@ -250,18 +250,69 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await page.getByTestId('site-state').getByText('Running', { exact: true }).waitFor({ timeout: 60_000 });
   });
 
-  await step('a variable is set, shown and unset', async () => {
-    await page.getByLabel('Name of the variable').fill('COLOUR');
+  await step('variables are checked, set and unset', async () => {
+    const name = page.getByLabel('Name of the variable');
+    const set = page.getByRole('button', { name: 'Set variable' });
+    const environment = page.getByRole('region', { name: 'Environment' });
+    const apply = environment.getByRole('button', { name: 'Apply', exact: true });
+    await name.fill('ONEBOX_COLOUR');
+    await set.click();
+    await name.fill('COLOUR');
     await page.getByLabel('Value of the variable').fill('teal');
-    await page.getByRole('button', { name: 'Set variable' }).click();
+    await set.click();
+    assert.ok(await apply.isDisabled());
+    await environment.getByRole('button', { name: 'Check' }).click();
+    await environment.getByRole('alert').getByText('is kept for onebox').waitFor();
+    assert.ok(await apply.isDisabled());
+    await environment.getByRole('button', { name: 'Take back ONEBOX_COLOUR' }).click();
+    await environment.getByRole('button', { name: 'Check' }).click();
+    await environment.getByText('COLOUR new. The site is restarted once').waitFor();
+    await apply.click();
     const variable = page.locator('[data-variable=COLOUR]');
     await variable.waitFor({ timeout: 60_000 });
     assert.equal(await variable.getByText('teal').count(), 0);
     await page.getByRole('button', { name: 'Show values' }).click();
     await variable.getByText('COLOUR=teal').waitFor();
     await variable.getByRole('button', { name: 'Unset COLOUR' }).click();
-    await page.getByRole('button', { name: 'Unset variable' }).click();
+    await environment.getByRole('button', { name: 'Check' }).click();
+    await environment.getByText('COLOUR goes').waitFor();
+    await apply.click();
     await variable.waitFor({ state: 'detached', timeout: 60_000 });
+  });
+
+  await step('a configuration is checked, mended and put on line as a release', async () => {
+    const panel = page.getByRole('region', { name: 'Configuration' });
+    const apply = panel.getByRole('button', { name: 'Apply', exact: true });
+    const field = panel.getByRole('textbox', { name: `onebox.toml of ${target.site}` });
+    const before = await page.locator('[data-release]').count();
+    await field.click();
+    await page.keyboard.press('Control+Home');
+    await page.keyboard.type('threads = 0\n');
+    await panel.getByRole('button', { name: 'Check' }).click();
+    await panel.getByRole('alert').getByText('One problem').waitFor();
+    assert.ok(await apply.isDisabled());
+    await panel.getByRole('button', { name: 'Line 1', exact: true }).click();
+    await page.keyboard.press('Shift+End');
+    await page.keyboard.type('threads = 3');
+    await panel.getByRole('button', { name: 'Check' }).click();
+    await panel.getByText('It can be applied.').waitFor();
+    assert.match(await panel.locator('[data-change=threads]').innerText(), /3/);
+    await apply.click();
+    await page.locator('[data-testid=operation][data-phase=done]').waitFor({ timeout: 60_000 });
+    await page.locator('[data-release]').nth(before).waitFor();
+    await panel.getByText('Nothing is changed before it was checked').waitFor();
+    assert.match(await field.innerText(), /^threads = 3/);
+  });
+
+  await step('how the site runs, and what happens to a request, are told', async () => {
+    await page.getByTestId('reasons').getByRole('listitem').first().waitFor();
+    await page.getByRole('region', { name: 'How it runs' }).getByRole('button', { name: 'Explain' }).click();
+    await page.waitForURL(/#\/explain\?url=/);
+    await page.getByTestId('steps').getByRole('listitem').first().waitFor();
+    await page.reload();
+    await page.getByTestId('steps').getByRole('listitem').first().waitFor();
+    await page.goBack();
+    await page.getByRole('heading', { name: target.site, level: 1 }).waitFor();
   });
 
   await step('the slowest routes are listed with their phases', async () => {
@@ -305,8 +356,8 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await page.getByRole('link', { name: 'Box', exact: true }).click();
     await page.getByRole('button', { name: 'Who looks for holes?' }).click();
     await page.getByTestId('suggestions').waitFor();
-    await page.getByLabel('Address or network to deny').fill('203.0.113.9');
-    await page.getByLabel('Why it is denied').fill('scans');
+    await page.getByLabel('Address or network', { exact: true }).fill('203.0.113.9');
+    await page.getByLabel('Why there is the rule').fill('scans');
     await page.getByRole('button', { name: 'Deny…' }).click();
     assert.match(await page.getByTestId('trial').innerText(), /would have refused \d+ requests?/);
     await page.getByRole('button', { name: 'Deny', exact: true }).click();
@@ -315,6 +366,18 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await page.getByRole('button', { name: 'Remove deny 203.0.113.9' }).click();
     await page.getByRole('button', { name: 'Remove rule' }).click();
     await rule.waitFor({ state: 'detached' });
+    await page.getByLabel('What becomes of it').selectOption('allow');
+    await page.getByLabel('Address or network', { exact: true }).fill('203.0.113.9');
+    await page.getByRole('button', { name: 'Let in…' }).click();
+    await page.getByRole('button', { name: 'Let in', exact: true }).click();
+    assert.match(await rule.innerText(), /allow 203\.0\.113\.9\s+on all sites/);
+    await page.getByRole('button', { name: 'Remove allow 203.0.113.9' }).click();
+    await page.getByRole('button', { name: 'Remove rule' }).click();
+    await rule.waitFor({ state: 'detached' });
+    const end = page.getByRole('button', { name: 'Stop the appliance' });
+    assert.ok(await end.isDisabled());
+    await page.getByRole('region', { name: 'Stop the appliance' }).getByRole('textbox').fill('shutdown');
+    assert.ok(await end.isEnabled());
   });
 
   await step('a folder is put on line, and its site removed', async () => {
@@ -327,6 +390,7 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     const dialog = page.getByRole('dialog');
     await dialog.getByText('1 file').waitFor();
     await dialog.getByLabel('Name of the site').fill('dropped-site');
+    await dialog.getByLabel('Hosts, separated by commas').fill('dropped.example.com');
     await dialog.getByRole('button', { name: 'Deploy', exact: true }).click();
     await page.locator('[data-testid=operation][data-phase=done]').waitFor({ timeout: 60_000 });
     await page.getByRole('link', { name: 'dropped-site', exact: true }).click();

@@ -1,4 +1,4 @@
-/** `node e2e/screenshots.mjs DIR`: every page and state, light and dark, narrow and wide, as PNG files. */
+/** `node e2e/screenshots.mjs DIR [WIDTH…]`: every page and state, light and dark, narrow to wide, as PNG files. */
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,11 +6,13 @@ import { join } from 'node:path';
 import { collectComplaints, launchBrowser } from './browser.mjs';
 import { PASSWORD, startMock } from './mock/server.mjs';
 
-const folder = process.argv[2] ?? 'screenshots';
+const [folder = 'screenshots', ...wanted] = process.argv.slice(2);
+const widths = wanted.length > 0 ? wanted.map(Number) : [360, 768, 1440, 3840];
 await mkdir(folder, { recursive: true });
 const browser = await launchBrowser();
 const full = await startMock({ pastSamples: 240 });
 const empty = await startMock({ scenario: 'empty' });
+const many = await startMock({ scenario: 'many' });
 
 async function login(page, url) {
   await page.goto(url);
@@ -21,7 +23,7 @@ async function login(page, url) {
 }
 
 for (const colorScheme of ['light', 'dark']) {
-  for (const width of [360, 1440]) {
+  for (const width of widths) {
     const context = await browser.newContext({ colorScheme, viewport: { width, height: 900 } });
     const page = await context.newPage();
     const complaints = collectComplaints(page);
@@ -67,6 +69,32 @@ for (const colorScheme of ['light', 'dark']) {
       await page.getByTestId('exception').first().waitFor();
       await shoot(`request-${id}`);
     }
+    for (const [name, url] of Object.entries({
+      explain: 'http://blog.localhost/admin',
+      'explain-nobody': 'x',
+    })) {
+      await page.goto(`${full.url}#/explain?url=${encodeURIComponent(url)}`);
+      await page.getByTestId('steps').waitFor();
+      await shoot(name);
+    }
+    await page.goto(`${full.url}#/sites/blog`);
+    const panel = page.getByRole('region', { name: 'Configuration' });
+    const field = panel.getByRole('textbox');
+    for (const [name, line] of Object.entries({ wrong: 'threads = 0', right: 'queue-size = 300' })) {
+      await field.click();
+      await page.keyboard.press('Control+Home');
+      await page.keyboard.type(`${line}\n`);
+      await panel.getByRole('button', { name: 'Check' }).click();
+      await panel.getByTestId('checked').waitFor();
+      await panel.screenshot({ path: join(folder, `configuration-${name}-${colorScheme}-${width}.png`) });
+      await panel.getByRole('button', { name: 'Discard changes' }).click();
+    }
+    await page.getByLabel('Name of the variable').fill('COLOUR');
+    await page.getByRole('button', { name: 'Set variable' }).click();
+    const environment = page.getByRole('region', { name: 'Environment' });
+    await environment.getByRole('button', { name: 'Check' }).click();
+    await page.getByTestId('checked-variables').waitFor();
+    await environment.screenshot({ path: join(folder, `variables-${colorScheme}-${width}.png`) });
     await page.goto(`${full.url}#/requests/nothing`);
     await page.getByRole('alert').waitFor();
     await shoot('request-unknown');
@@ -121,6 +149,9 @@ for (const colorScheme of ['light', 'dark']) {
     await login(page, empty.url);
     await page.getByText('No site yet').waitFor();
     await shoot('empty');
+    await login(page, many.url);
+    await page.getByTestId('site-row').nth(199).waitFor({ state: 'attached' });
+    await shoot('many', false);
     await context.close();
   }
 }
@@ -128,3 +159,4 @@ for (const colorScheme of ['light', 'dark']) {
 await browser.close();
 full.close();
 empty.close();
+many.close();

@@ -42,10 +42,17 @@ pub enum Origin {
 }
 
 impl Problem {
-    /// The line, for putting problems into the order of the file.
-    pub(crate) fn line(&self) -> Option<usize> {
-        match &self.origin {
-            Origin::File { line, .. } => *line,
+    /// The line of the file.
+    pub fn line(&self) -> Option<usize> {
+        self.origin.line()
+    }
+}
+
+impl Origin {
+    /// The line, where it is in a file.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Self::File { line, .. } => *line,
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ mod pattern;
 mod process;
 mod route;
 mod rules;
+mod settings;
 mod template;
 mod tls;
 mod upstream;
@@ -32,6 +33,7 @@ pub use pattern::{Matcher, Pattern};
 pub use process::ProcessProperties;
 pub use route::{OwnAnswer, Route, RouteFiles, Routing};
 pub use rules::{Auth, ErrorPage, HeaderRules, Otherwise, Rules, TryFiles};
+pub use settings::{Concern, Setting, SettingChange, site_changes, site_settings};
 pub use template::{Caught, Filling, Target, Template, encode_path};
 pub use tls::{OwnCertificate, SiteTls};
 pub use upstream::{

@@ -15,7 +15,7 @@ use onebox_config::site::{
     ActiveCheck, Application, Auth, CacheRules, ErrorPage, HeaderRules, Limit, LimitKey, OwnAnswer,
     OwnCertificate, Pattern, ProcessLimits, ProcessProperties, Protocol, ProxyProtocol,
     PythonChoice, Rate, Route, RouteFiles, Routing, Rules, Script, Server, ServerAddress, SiteLog,
-    SiteTls, SocketAddress, SocketOwner, Upstream, UwsgiSockets,
+    SiteTls, SocketAddress, SocketOwner, Upstream, UwsgiSockets, site_settings,
 };
 use onebox_config::{
     AccessLists, Account, AcmeSettings, BoxConfig, BoxFlags, Clients, ConfigError, Limits,
@@ -276,6 +276,22 @@ fn the_annotated_site_file_shows_the_defaults_and_names_every_key() {
         ..SiteConfig::default()
     };
     assert_eq!(shown, expected);
+}
+
+/// A key that is new shows up here, and whoever adds it says who goes by it.
+#[test]
+fn who_goes_by_each_key_is_known() {
+    let settings = site_settings(&switched_on(&annotated("onebox.toml"))).unwrap();
+    let mut keys: Vec<_> = settings
+        .iter()
+        .map(|setting| {
+            let key = setting.name.split(['.', '[']).next().unwrap();
+            format!("{:?}: {key}", setting.concern)
+        })
+        .collect();
+    keys.sort();
+    keys.dedup();
+    insta::assert_snapshot!(keys.join("\n"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod access;
 mod address_rules;
 mod logs;
+mod settings;
 pub(crate) mod time;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ pub(crate) use address_rules::{
     AllowAction, AllowArgs, DenyAction, DenyArgs, ListArgs, RemoveArgs, RuleArgs,
 };
 pub(crate) use logs::LogsArgs;
+pub(crate) use settings::{ConfigArgs, EnvAction, EnvArgs, Manner};
 
 /// One binary that puts Python sites on line.
 #[derive(Debug, Parser)]
@@ -81,6 +83,8 @@ pub(crate) enum Verb {
     Releases(SiteJsonArgs),
     /// Remove a site with its releases and its data
     Rm(RmArgs),
+    /// Show the onebox.toml that a site goes by; try another one out, or put it on line
+    Config(ConfigArgs),
     /// Show, set and unset a site's environment variables
     Env(EnvArgs),
     /// Say how a site runs and why, or what happens to a request
@@ -347,49 +351,6 @@ pub(crate) struct RmArgs {
     pub(crate) yes: bool,
 }
 
-/// `onebox env`
-#[derive(Debug, Args)]
-pub(crate) struct EnvArgs {
-    /// What to do with the variables.
-    #[command(subcommand)]
-    pub(crate) action: EnvAction,
-}
-
-/// What to do with the variables.
-#[derive(Debug, Subcommand)]
-pub(crate) enum EnvAction {
-    /// List them
-    List {
-        /// The site's name
-        #[arg(value_name = "SITE")]
-        site: String,
-        /// Print the values too, not `***`
-        #[arg(long)]
-        show: bool,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Set variables and restart the site
-    Set {
-        /// The site's name
-        #[arg(value_name = "SITE")]
-        site: String,
-        /// `NAME=value`, several allowed
-        #[arg(value_name = "NAME=VALUE", required = true, value_parser = parse_assignment)]
-        assignments: Vec<(String, String)>,
-    },
-    /// Unset variables and restart the site
-    Unset {
-        /// The site's name
-        #[arg(value_name = "SITE")]
-        site: String,
-        /// Their names
-        #[arg(value_name = "NAME", required = true)]
-        names: Vec<String>,
-    },
-}
-
 /// `onebox check`
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
@@ -425,14 +386,6 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// `NAME=value`; the value may hold further `=`.
-fn parse_assignment(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME=value".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -445,26 +398,8 @@ mod tests {
     }
 
     #[test]
-    fn an_assignment_keeps_later_equals_signs() {
-        assert_eq!(parse_assignment("URL=a=b"), Ok(("URL".into(), "a=b".into())));
-        assert!(parse_assignment("=b").is_err());
-        assert!(parse_assignment("URL").is_err());
-    }
-
-    #[test]
     fn the_state_folder_may_follow_the_verb() {
         let cli = Cli::try_parse_from(["onebox", "status", "--state-dir", "/tmp/x"]).unwrap();
         assert_eq!(cli.appliance.state_dir, Some(PathBuf::from("/tmp/x")));
-    }
-
-    #[test]
-    fn env_lists_sets_and_unsets() {
-        for line in [
-            &["onebox", "env", "list", "blog"][..],
-            &["onebox", "env", "set", "blog", "A=1", "B=2"],
-            &["onebox", "env", "unset", "blog", "A"],
-        ] {
-            assert!(Cli::try_parse_from(line).is_ok(), "{line:?}");
-        }
     }
 }

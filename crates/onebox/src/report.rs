@@ -68,6 +68,9 @@ pub(crate) enum Failure {
     /// A rule for an address that is not there, or not here.
     #[error("{reason}")]
     NoRule { reason: String, hint: String },
+    /// Variables that can't be changed so.
+    #[error("the variables of {site} stay as they are")]
+    Variables { site: String, problems: Vec<String> },
     /// `rm` without a terminal to ask on.
     #[error("removing {site} with its releases and its data needs a confirmation")]
     Unconfirmed { site: String },
@@ -148,6 +151,7 @@ impl Failure {
             }
             Self::OnlyRoot(_) => "run it with sudo, and --state-dir".into(),
             Self::TrustStore(_) => "Debian's package is ca-certificates".into(),
+            Self::Variables { problems, .. } => problems.join("\n"),
             Self::Unconfirmed { site } => {
                 format!("`onebox rm {site} --yes` removes it without asking")
             }

@@ -4,11 +4,13 @@
 
 mod access;
 mod address_rules;
+mod configuration;
 mod events;
 mod requests;
 mod routes;
 mod samples;
 mod series;
+mod variables;
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -20,6 +22,10 @@ pub use access::{
 pub use address_rules::{
     AddedAddressRule, AddressRule, NewAddressRule, RuleAction, RuleSource, RuleSuggestion,
     RuleSuggestions, RuleTrial, RuleTrialQuery, SiteRequests, TriedRequest,
+};
+pub use configuration::{
+    ConfigurationCheck, ConfigurationProblem, NewConfiguration, SettingChange, SettingConcern,
+    SiteConfiguration, SiteSetting,
 };
 pub use events::{EventKind, EventsQuery, PastEvent, WatchQuery};
 pub use onebox_proxy::{Purge, ServerHealth, ServerState};
@@ -34,6 +40,9 @@ pub use samples::{CurrentRequest, MachineSample, ProcessSample, Sample, SiteSamp
 pub use series::{
     BoxSeries, CacheSeries, Curve, DropSeries, GaugeSeries, LatencySeries, PhaseSeries,
     ProcessSeries, ResponseSeries, SeriesQuery, SiteSeries,
+};
+pub use variables::{
+    EnvVariable, VariableChange, VariableChanges, VariableFate, VariableProblem, VariablesCheck,
 };
 
 /// `GET /api/v1/status`: the whole appliance.
@@ -478,14 +487,4 @@ fn default_lines() -> usize {
 pub struct Rollback {
     /// The release to go back to; else the one before the live one.
     pub release: Option<String>,
-}
-
-/// `GET /api/v1/sites/{name}/env`: one environment variable that was given to a site. `PUT` takes an object of names and
-/// values, `DELETE …/env/{variable}` removes one; both restart the site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct EnvVariable {
-    /// Its name.
-    pub name: String,
-    /// Its value; may be a secret.
-    pub value: String,
 }

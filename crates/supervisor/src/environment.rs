@@ -38,7 +38,8 @@ fn cleaned(variables: impl Iterator<Item = (OsString, OsString)>) -> Environment
     environment
 }
 
-fn is_private(name: &OsStr) -> bool {
+/// Whether no site gets a variable of this name.
+pub(crate) fn is_private(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     PRIVATE.contains(&&*name) || name.starts_with("ONEBOX_")
 }

@@ -5,6 +5,7 @@
 
 import { EventEmitter } from 'node:events';
 import { makeCertificates } from './certificates.mjs';
+import { initialConfiguration } from './configuration.mjs';
 import { makeTraffic } from './series.mjs';
 
 const DAY_MS = 86_400_000;
@@ -98,7 +99,8 @@ function makeSite({
     cache: mode === 'static' ? null : makeCache(),
   };
   const variables = new Map([['SECRET_KEY', 'hush']]);
-  return { status, releases, variables, log: [], load, visits: 0 };
+  const configuration = initialConfiguration(mode);
+  return { status, releases, variables, configuration, log: [], load, visits: 0 };
 }
 
 /** What a scenario starts with; `address` is where the mock's own site answers. */
@@ -262,6 +264,22 @@ export class Appliance extends EventEmitter {
       Object.assign(worker, { started_ms: Date.now(), pid: worker.pid + 7 });
     this.setState(name, 'running');
     this.#log(site, 'onebox', `restarted release ${site.status.release}`);
+    yield this.#done(site, started);
+  }
+
+  async *configure(name, text) {
+    const site = this.sites.get(name);
+    const started = Date.now();
+    const release = { ...site.releases[0], id: releaseId(started, 'c0f9'), created_ms: started, live: true };
+    yield { event: 'step', step: 'copy', text: `Release ${release.id} of ${name}: 12 files, 40 KB` };
+    await pause(300);
+    yield { event: 'step', step: 'health', text: 'Check GET / through the proxy' };
+    await pause(200);
+    for (const one of site.releases) one.live = false;
+    site.releases.unshift(release);
+    site.configuration = text;
+    Object.assign(site.status, { release: release.id, released_ms: started, state: 'running' });
+    this.emit('changed', {});
     yield this.#done(site, started);
   }
 

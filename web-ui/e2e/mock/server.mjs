@@ -13,6 +13,14 @@ import { fileURLToPath } from 'node:url';
 import { Access, scopesOf } from './access.mjs';
 import { AddressRules } from './address_rules.mjs';
 import { Appliance } from './appliance.mjs';
+import {
+  changeVariables,
+  checkConfiguration,
+  checkVariables,
+  configuration,
+  explain,
+  explainUrl,
+} from './configuration.mjs';
 import { autopsy, errorGroups, search } from './requests.mjs';
 import { boxSeries, madeUpEvents, routeReport, siteSeries } from './series.mjs';
 
@@ -98,6 +106,8 @@ async function handle(context) {
       return site(call);
     case 'requests':
       return request(call);
+    case 'explain':
+      return json(call, explainUrl(call.url.searchParams.get('url')));
     case 'deploy':
       return deploy(call);
     default:
@@ -151,6 +161,10 @@ async function site(call) {
         : json(call, loggedLines(known, call.url.searchParams));
     case 'env':
       return variables(call, known);
+    case 'configuration':
+      return configured(call, name, known);
+    case 'explain':
+      return json(call, explain(known));
     case 'maintenance':
       appliance.setMaintenance(name, call.request.method === 'POST');
       return call.response.writeHead(204).end();
@@ -185,17 +199,29 @@ async function deploy(call) {
 }
 
 async function variables(call, site) {
-  const { method } = call.request;
-  if (method === 'GET') {
+  if (call.request.method === 'GET') {
     return json(
       call,
       [...site.variables].map(([name, value]) => ({ name, value })),
     );
   }
-  if (method === 'DELETE') site.variables.delete(call.route[3]);
-  else
-    for (const [name, value] of Object.entries(await readJson(call.request))) site.variables.set(name, value);
+  const changes = await readJson(call.request);
+  if (call.route[3] === 'check') return json(call, checkVariables(site, changes));
+  changeVariables(site, changes);
   return call.response.writeHead(204).end();
+}
+
+async function configured(call, name, site) {
+  if (call.request.method === 'GET') {
+    return json(call, configuration(site, call.session.scopes.includes('deploy')));
+  }
+  const { release, text } = await readJson(call.request);
+  if (release !== site.status.release) {
+    const error = `the live release of ${name} is ${site.status.release} by now, and no longer ${release}`;
+    return fail(call, 409, error, 'Begin with the configuration of that release.');
+  }
+  if (call.route[3] === 'check') return json(call, checkConfiguration(site, text));
+  return ndjson(call, call.appliance.configure(name, text));
 }
 
 function loggedLines(site, query) {

@@ -2,7 +2,6 @@
 
 import { RequestError } from './error';
 import { readNdjson } from './ndjson';
-import { spanQuery, type PastSpan, type Span } from '../charts/span';
 import type {
   AddedAddressRule,
   AddressRule,
@@ -11,12 +10,15 @@ import type {
   AuditEntry,
   Autopsy,
   BoxSeries,
+  ConfigurationCheck,
   CreatedToken,
   DeployEvent,
   EnvVariable,
   ErrorGroup,
+  Explanation,
   LogLine,
   NewAddressRule,
+  NewConfiguration,
   NewPassword,
   NewToken,
   PastEvent,
@@ -29,10 +31,15 @@ import type {
   RuleSuggestions,
   RuleTrial,
   Session,
+  SiteConfiguration,
   SiteSeries,
   Token,
+  UrlExplanation,
   User,
+  VariableChanges,
+  VariablesCheck,
 } from './types';
+import { spanQuery, type PastSpan, type Span } from '../charts/span';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -169,14 +176,32 @@ export const api = {
   remove: async (site: string): Promise<void> =>
     void (await authorized('DELETE', `${BASE}/sites/${encodeURIComponent(site)}`)),
   variables: (site: string): Promise<EnvVariable[]> => getJson(sitePath(site, 'env')),
-  setVariables: async (site: string, variables: Record<string, string>): Promise<void> =>
-    void (await authorized('PUT', sitePath(site, 'env'), variables)),
-  unsetVariable: async (site: string, name: string): Promise<void> =>
-    void (await authorized('DELETE', `${sitePath(site, 'env')}/${encodeURIComponent(name)}`)),
+  /** What changes of variables would do. */
+  checkVariables: (site: string, changes: VariableChanges): Promise<VariablesCheck> =>
+    sendJson('POST', sitePath(site, 'env/check'), changes),
+  changeVariables: async (site: string, changes: VariableChanges): Promise<void> =>
+    void (await authorized('PATCH', sitePath(site, 'env'), changes)),
+  configuration: (site: string): Promise<SiteConfiguration> => getJson(sitePath(site, 'configuration')),
+  /** What would become of a configuration that was made from that of `release`. */
+  checkConfiguration: (site: string, release: string, text: string): Promise<ConfigurationCheck> =>
+    sendJson('POST', sitePath(site, 'configuration/check'), { release, text } satisfies NewConfiguration),
+  /** Puts a release of the same files with it on line. */
+  applyConfiguration: (site: string, release: string, text: string): AsyncGenerator<DeployEvent> =>
+    operation(sitePath(site, 'configuration'), { release, text } satisfies NewConfiguration),
+  /** How a site runs, and why. */
+  explain: (site: string): Promise<Explanation> => getJson(sitePath(site, 'explain')),
+  /** What happens to a request. */
+  explainUrl: (url: string): Promise<UrlExplanation> =>
+    getJson(`${BASE}/explain?${new URLSearchParams({ url })}`),
   restart: (site: string): AsyncGenerator<DeployEvent> => operation(sitePath(site, 'restart')),
-  /** Puts an archive on line, as a site of this name. */
-  deploy: (site: string, archive: Blob): AsyncGenerator<DeployEvent> =>
-    operation(`${BASE}/deploy?name=${encodeURIComponent(site)}`, archive),
+  /** Puts an archive on line, as a site of this name, for these hosts; none: those that its files name. */
+  deploy: (site: string, domains: string, archive: Blob): AsyncGenerator<DeployEvent> => {
+    const query = new URLSearchParams({ name: site });
+    if (domains !== '') query.set('domains', domains);
+    return operation(`${BASE}/deploy?${query}`, archive);
+  },
+  /** Ends the appliance. */
+  shutdown: async (): Promise<void> => void (await authorized('POST', `${BASE}/shutdown`)),
   rollback: (site: string, release: string): AsyncGenerator<DeployEvent> =>
     operation(sitePath(site, 'rollback'), { release }),
   changeOwnPassword: async (current: string, next: string): Promise<void> =>

@@ -8,15 +8,19 @@ export type Route =
   | { page: 'access' }
   | { page: 'site'; name: string; span: Span }
   | { page: 'request'; id: string }
+  | { page: 'explain'; url: string }
   | { page: 'unknown' };
 
 export function parseRoute(hash: string): Route {
-  const [path = '', query] = hash.replace(/^#?\/?/, '').split('?');
+  const [path = '', query] = hash.replace(/^#?\/?/, '').split(/\?(.*)/s);
   const span = parseSpan(new URLSearchParams(query));
   const parts = path.split('/');
   if (parts.length === 1 && parts[0] === '') return { page: 'overview' };
   if (parts.length === 1 && parts[0] === 'box') return { page: 'box', span };
   if (parts.length === 1 && parts[0] === 'access') return { page: 'access' };
+  if (parts.length === 1 && parts[0] === 'explain') {
+    return { page: 'explain', url: new URLSearchParams(query).get('url') ?? '' };
+  }
   const name = parts.length === 2 && parts[1] ? decoded(parts[1]) : null;
   if (name !== null && parts[0] === 'sites') return { page: 'site', name, span };
   if (name !== null && parts[0] === 'requests') return { page: 'request', id: name };
@@ -41,9 +45,15 @@ export function requestHref(id: string): string {
   return `#/requests/${encodeURIComponent(id)}`;
 }
 
+/** The link to what happens to a request for a URL. */
+export function explainHref(url: string): string {
+  return `#/explain?${new URLSearchParams({ url })}`;
+}
+
 /** What tells pages apart: their address, but of all spans up to now only that they are. */
 export function pageKey(route: Route): string {
   if (route.page === 'request') return requestHref(route.id);
+  if (route.page === 'explain') return explainHref(route.url);
   const path = route.page === 'site' ? siteHref(route.name) : route.page;
   return 'span' in route && route.span.kind === 'past' ? hrefWithSpan(path, route.span) : path;
 }

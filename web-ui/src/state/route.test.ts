@@ -1,7 +1,15 @@
 import { expect, it } from 'vitest';
 
 import { SPANS, parseSpan, pastSpan, type PastSpan } from '../charts/span';
-import { BOX_HREF, hrefWithSpan, pageKey, parseRoute, requestHref, siteHref } from './route.svelte';
+import {
+  BOX_HREF,
+  explainHref,
+  hrefWithSpan,
+  pageKey,
+  parseRoute,
+  requestHref,
+  siteHref,
+} from './route.svelte';
 
 const [span] = SPANS;
 const toSpan = (id: string) => parseSpan(new URLSearchParams({ span: id }));
@@ -18,6 +26,8 @@ it.each([
     { page: 'box', span: pastSpan(1_795_161_600_000, 1_795_165_200_000) },
   ],
   ['#/requests/0123456789abcdef', { page: 'request', id: '0123456789abcdef' }],
+  ['#/explain', { page: 'explain', url: '' }],
+  ['#/explain/more', { page: 'unknown' }],
   ['#/access', { page: 'access' }],
   ['#/access/more', { page: 'unknown' }],
   ['#/requests/', { page: 'unknown' }],
@@ -32,6 +42,8 @@ it.each([
 it('finds the way back from the link it makes', () => {
   expect(parseRoute(siteHref('a b/c'))).toEqual({ page: 'site', name: 'a b/c', span });
   expect(parseRoute(requestHref('a/b'))).toEqual({ page: 'request', id: 'a/b' });
+  const url = 'http://a/b?c=d&e#f?g';
+  expect(parseRoute(explainHref(url))).toEqual({ page: 'explain', url });
 });
 
 it('stays on the page when another span is chosen', () => {

@@ -2,12 +2,12 @@
 
 import { api } from '../api/client';
 import { toRequestError, type RequestError } from '../api/error';
-import type { DeployEvent } from '../api/types';
+import type { DeployEvent, VariableChanges } from '../api/types';
 import { appliance } from './appliance.svelte';
 import { Operation } from './operation.svelte';
 
 export class SiteControl {
-  /** The restart or rollback that runs or ran last, until it is dismissed. */
+  /** The restart, rollback or change of the configuration that runs or ran last, until it is dismissed. */
   operation = $state.raw<Operation | null>(null);
   /** Why the last stop or start failed. */
   error = $state.raw<RequestError | null>(null);
@@ -31,12 +31,15 @@ export class SiteControl {
     return this.#once(() => api.setMaintenance(this.#site, on));
   }
 
-  setVariables(variables: Record<string, string>): Promise<boolean> {
-    return this.#once(() => api.setVariables(this.#site, variables));
+  changeVariables(changes: VariableChanges): Promise<boolean> {
+    return this.#once(() => api.changeVariables(this.#site, changes));
   }
 
-  unsetVariable(name: string): Promise<boolean> {
-    return this.#once(() => api.unsetVariable(this.#site, name));
+  /** Puts another configuration on line, which was made from that of `release`; tells whether it is. */
+  async configure(release: string, text: string): Promise<boolean> {
+    const events = api.applyConfiguration(this.#site, release, text);
+    await this.#follow(`Configuration of ${this.#site}`, events);
+    return this.operation?.phase === 'done';
   }
 
   remove(): Promise<boolean> {

@@ -6,6 +6,7 @@ mod autopsy;
 mod cert;
 mod check;
 mod completions;
+mod config;
 mod deploy;
 mod env;
 mod explain;
@@ -76,6 +77,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             Verb::Rollback(arguments) => lifecycle::rollback(&client, arguments).await,
             Verb::Releases(arguments) => releases::releases(&client, arguments).await,
             Verb::Rm(arguments) => rm::rm(&client, arguments).await,
+            Verb::Config(arguments) => config::config(&client, arguments).await,
             Verb::Env(arguments) => env::env(&client, arguments.action).await,
             Verb::Explain(arguments) => explain::explain(&client, arguments).await,
             Verb::Deny(arguments) => address_rules::deny(&client, arguments).await,

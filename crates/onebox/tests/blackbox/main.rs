@@ -24,6 +24,7 @@ mod cache_tests;
 mod caching;
 mod cli;
 mod clients;
+mod configuring;
 mod conformance;
 mod crashes;
 mod dashboard;

@@ -204,7 +204,7 @@ async fn every_change_is_written_down_with_who_and_from_where() {
         json!({"name": "vera", "role": "viewer", "password": "a long password"}),
     )
     .await;
-    local(&api, "PUT", "/api/v1/sites/blog/env", json!({"SECRET": "hush"})).await;
+    local(&api, "PATCH", "/api/v1/sites/blog/env", json!({"SECRET": "hush"})).await;
     let headers = [("cookie", login.cookie), ("x-csrf-token", login.csrf_token)];
     ask(&api, &Method::POST, "/api/v1/sites/blog/restart", &headers).await;
     let viewer = session(&api, Role::Viewer).await;
@@ -230,7 +230,7 @@ async fn every_change_is_written_down_with_who_and_from_where() {
             "admin login - 200",
             "admin login - 401",
             "cli add-user - 201",
-            "cli set-variables blog 404",
+            "cli change-variables blog 404",
             "admin restart blog 404",
             "a-viewer remove-site blog 403",
             "cli create-token - 201",

@@ -72,7 +72,7 @@ pub(super) async fn rollback(
 }
 
 /// Runs an operation to its end, whether or not the client stays, and answers with what it tells.
-fn stream<F>(operation: impl FnOnce(EventSink) -> F) -> Response
+pub(super) fn stream<F>(operation: impl FnOnce(EventSink) -> F) -> Response
 where
     F: Future<Output = Result<DeployEvent, OperationError>> + Send + 'static,
 {

@@ -90,7 +90,9 @@ impl AdminError {
                 | OperationError::NoRelease(_)
                 | OperationError::NotServable { .. } => StatusCode::NOT_FOUND,
                 OperationError::Invalid(_) => StatusCode::BAD_REQUEST,
-                OperationError::Failed(_) | OperationError::InPlace => StatusCode::CONFLICT,
+                OperationError::Failed(_)
+                | OperationError::InPlace
+                | OperationError::Outdated { .. } => StatusCode::CONFLICT,
                 OperationError::Store(StoreError::NoSuch { .. }) => StatusCode::NOT_FOUND,
                 OperationError::Store(
                     StoreError::NameTaken { .. } | StoreError::LastAdmin { .. },

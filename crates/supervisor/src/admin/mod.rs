@@ -9,6 +9,7 @@ mod address_rules;
 mod assets;
 mod audit;
 mod auth;
+mod configuration;
 mod deploy;
 mod error;
 mod events;
@@ -30,6 +31,7 @@ mod sites;
 mod span;
 mod tokens;
 mod users;
+mod variables;
 
 use std::sync::Arc;
 

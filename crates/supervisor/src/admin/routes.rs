@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::auth::{self, Door, Guard};
 use super::{
-    AdminState, address_rules, audit, deploy, events, login, logs, openapi, past_events,
-    prometheus, requests, series, sites, tokens, users,
+    AdminState, address_rules, audit, configuration, deploy, events, login, logs, openapi,
+    past_events, prometheus, requests, series, sites, tokens, users, variables,
 };
 use crate::api::Scope;
 
@@ -30,9 +30,19 @@ pub(super) enum Needs {
     Socket,
 }
 
+/// How large the body of a request may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sends {
+    /// [`BODY_BYTES`] at most.
+    Little,
+    /// A folder, which is as large as it is.
+    Folder,
+}
+
 /// A route.
 pub(super) struct Route {
     pub(super) needs: Needs,
+    sends: Sends,
     router: UtoipaMethodRouter<AdminState>,
 }
 
@@ -40,8 +50,8 @@ pub(super) struct Route {
 pub(super) fn table() -> Vec<Route> {
     use Needs::{Login, Nothing, Socket};
     use Scope::{Admin, Deploy, Metrics, Operate, Read};
-    let route = |needs, router| Route { needs, router };
-    let scope = |scope, router| Route { needs: Needs::Scope(scope), router };
+    let route = |needs, router| Route { needs, sends: Sends::Little, router };
+    let scope = |scope, router| route(Needs::Scope(scope), router);
     vec![
         route(Nothing, routes!(login::login)),
         route(Login, routes!(login::logout)),
@@ -55,6 +65,7 @@ pub(super) fn table() -> Vec<Route> {
         scope(Read, routes!(sites::releases)),
         scope(Read, routes!(sites::explain)),
         scope(Read, routes!(sites::explain_url)),
+        scope(Read, routes!(configuration::configuration)),
         scope(Read, routes!(series::site_series)),
         scope(Read, routes!(series::site_routes)),
         scope(Read, routes!(series::box_series)),
@@ -67,7 +78,9 @@ pub(super) fn table() -> Vec<Route> {
         scope(Read, routes!(address_rules::address_rules)),
         scope(Read, routes!(address_rules::try_address_rule)),
         scope(Read, routes!(address_rules::suggest_address_rules)),
-        scope(Deploy, routes!(deploy::deploy)),
+        Route { sends: Sends::Folder, ..scope(Deploy, routes!(deploy::deploy)) },
+        scope(Deploy, routes!(configuration::check_configuration)),
+        scope(Deploy, routes!(configuration::apply_configuration)),
         scope(Operate, routes!(deploy::restart)),
         scope(Operate, routes!(deploy::rollback)),
         scope(Operate, routes!(sites::stop)),
@@ -79,9 +92,9 @@ pub(super) fn table() -> Vec<Route> {
         scope(Operate, routes!(address_rules::add_address_rule)),
         scope(Operate, routes!(address_rules::remove_address_rule)),
         scope(Admin, routes!(sites::remove_site)),
-        scope(Admin, routes!(sites::variables)),
-        scope(Admin, routes!(sites::set_variables)),
-        scope(Admin, routes!(sites::remove_variable)),
+        scope(Admin, routes!(variables::variables)),
+        scope(Admin, routes!(variables::check_variables)),
+        scope(Admin, routes!(variables::change_variables)),
         scope(Admin, routes!(sites::shutdown)),
         scope(Admin, routes!(users::users)),
         scope(Admin, routes!(users::add_user)),
@@ -133,10 +146,9 @@ pub(super) fn guarded(state: &AdminState, door: Door) -> Router<AdminState> {
         let action = action.unwrap_or_default();
         let guard = Guard { state: state.clone(), door, needs: route.needs, action };
         let guard = middleware::from_fn_with_state(guard, auth::check);
-        let limit = match route.needs {
-            // A folder is as large as it is.
-            Needs::Scope(Scope::Deploy) => DefaultBodyLimit::disable(),
-            _ => DefaultBodyLimit::max(BODY_BYTES),
+        let limit = match route.sends {
+            Sends::Folder => DefaultBodyLimit::disable(),
+            Sends::Little => DefaultBodyLimit::max(BODY_BYTES),
         };
         let path = route.path().to_owned();
         all.route(&path, route.router.2.route_layer(limit).route_layer(guard))

@@ -1,17 +1,14 @@
 //! Sites and the appliance: what they are doing, and the short operations.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 
-use super::audit::Detail;
 use super::{AdminError, AdminState};
 use crate::api::{
-    ApplianceStatus, EnvVariable, Explanation, Purge, Purged, Release, Renewal, SiteStatus,
-    UrlExplanation, UrlQuery,
+    ApplianceStatus, Explanation, Purge, Purged, Release, Renewal, SiteStatus, UrlExplanation,
+    UrlQuery,
 };
 
 type Answer<T> = Result<Json<T>, AdminError>;
@@ -144,45 +141,8 @@ pub(super) async fn renew_certificate(
     Ok(Json(state.appliance.renew_certificate(&site).await?))
 }
 
-/// The variables of a site, with their values
-#[utoipa::path(get, path = "/api/v1/sites/{site}/env", operation_id = "variables",
-    responses((status = OK, body = Vec<EnvVariable>)))]
-pub(super) async fn variables(
-    State(state): State<AdminState>,
-    Path(site): Path<String>,
-) -> Answer<Vec<EnvVariable>> {
-    Ok(Json(state.appliance.variables(&site).await?))
-}
-
-/// Set variables and restart the site
-#[utoipa::path(put, path = "/api/v1/sites/{site}/env", operation_id = "set-variables",
-    request_body = BTreeMap<String, String>, responses((status = NO_CONTENT)))]
-pub(super) async fn set_variables(
-    State(state): State<AdminState>,
-    Path(site): Path<String>,
-    body: Result<Json<BTreeMap<String, String>>, JsonRejection>,
-) -> Result<(Extension<Detail>, StatusCode), AdminError> {
-    let Json(variables) = body?;
-    let names: Vec<_> = variables.keys().map(String::as_str).collect();
-    let detail = Extension(Detail(names.join(", ")));
-    let done = run(async move { state.appliance.set_variables(&site, &variables).await }).await?;
-    Ok((detail, done))
-}
-
-/// Unset a variable and restart the site
-#[utoipa::path(delete, path = "/api/v1/sites/{site}/env/{variable}", operation_id = "remove-variable",
-    responses((status = NO_CONTENT)))]
-pub(super) async fn remove_variable(
-    State(state): State<AdminState>,
-    Path((site, variable)): Path<(String, String)>,
-) -> Result<(Extension<Detail>, StatusCode), AdminError> {
-    let detail = Extension(Detail(variable.clone()));
-    let done = run(async move { state.appliance.remove_variable(&site, &variable).await }).await?;
-    Ok((detail, done))
-}
-
 /// Runs an operation to its end also where the client leaves meanwhile: half an operation would be worse.
-async fn run(
+pub(super) async fn run(
     operation: impl Future<Output = Result<(), crate::appliance::OperationError>> + Send + 'static,
 ) -> Done {
     match tokio::spawn(operation).await {

@@ -22,10 +22,11 @@ use crate::logs::Source;
 use crate::store::Commit;
 
 /// Whom a site answers to.
-struct Hosts {
-    domains: Vec<String>,
+#[derive(Debug, Clone)]
+pub(super) struct Hosts {
+    pub(super) domains: Vec<String>,
     /// Everybody whom no site names, too: the first site without domains does.
-    catch_all: bool,
+    pub(super) catch_all: bool,
 }
 
 impl Appliance {
@@ -49,10 +50,21 @@ impl Appliance {
         let release = receive(&context, archive, &query, events)
             .await
             .map_err(|failure| OperationFailure::from(&failure))?;
+        self.complete(&context, release, begun, events).await
+    }
+
+    /// From the files of a release to its end, good or bad.
+    pub(super) async fn complete(
+        self: &Arc<Self>,
+        context: &StageContext,
+        release: HalfRelease,
+        begun: Instant,
+        events: &EventSink,
+    ) -> Result<DeployEvent, OperationError> {
         let (site, id) = (release.site().to_owned(), release.id().to_owned());
         // From here on whatever fails is on record, and `rm` finds the site.
         self.running.lock().deploying = Some(site.clone());
-        let result = self.make_and_go_live(&context, release, events).await;
+        let result = self.make_and_go_live(context, release, events).await;
         self.running.lock().deploying = None;
         if let Err(error) = &result {
             // A full disk is a reason for both; the next deploy makes up for it.
@@ -123,7 +135,7 @@ impl Appliance {
         Ok(())
     }
 
-    async fn stage_context(&self) -> Result<StageContext, OperationError> {
+    pub(super) async fn stage_context(&self) -> Result<StageContext, OperationError> {
         let mut variables = BTreeMap::new();
         for row in self.store.sites().await? {
             let of_site = self.store.variables(&row.name).await?;
@@ -143,6 +155,29 @@ impl Appliance {
         hosts: Hosts,
         events: &EventSink,
     ) -> Result<(), OperationError> {
+        let Hosts { domains, catch_all } = hosts.clone();
+        let release = self.as_release(prepared, hosts).await?;
+        let (site, id) = (release.site.clone(), release.release.clone());
+        let path = release.config.path.clone();
+        // New code has a clean record.
+        self.running.lock().forgive(&site);
+        let target = self.layout_with_release(release)?;
+        let commit =
+            Commit { site: &site, release: &id, domains: &domains, path: &path, catch_all };
+        let change = Change { target, site: &site, renew: Renew::Keep, events };
+        self.change(change, self.store.make_live(&commit)).await?;
+        Ok(())
+    }
+
+    /// A release as it shall run.
+    ///
+    /// # Errors
+    /// Where a certificate or an authority that its configuration names can't be used.
+    pub(super) async fn as_release(
+        &self,
+        prepared: Prepared,
+        hosts: Hosts,
+    ) -> Result<SiteRelease, OperationError> {
         let Prepared { site, release_id, mut config, plan } = prepared;
         let place = Place::of(&self.site_defaults(), &site, &release_id, &config);
         resolve(&mut config, &place);
@@ -155,36 +190,26 @@ impl Appliance {
             own.map_or(Ok(()), |files| certificates::check(&files, &routing, &run_plan))
         };
         tokio::task::spawn_blocking(check).await.map_err(std::io::Error::other)??;
-        let Hosts { domains, catch_all } = hosts;
-        let release = SiteRelease {
-            place,
-            site: site.clone(),
-            release: release_id.clone(),
-            config,
-            plan,
-            domains: domains.clone(),
-            catch_all,
-            stopped: false,
+        Ok(SiteRelease {
             maintenance: self.store.site(&site).await?.is_some_and(|row| row.maintenance),
             variables: self.store.variables(&site).await?,
+            place,
+            site,
+            release: release_id,
+            config,
+            plan,
+            domains: hosts.domains,
+            catch_all: hosts.catch_all,
+            stopped: false,
             development: false,
-        };
-        let path = release.config.path.clone();
-        // New code has a clean record.
-        self.running.lock().forgive(&site);
-        let target = self.layout_with_release(release)?;
-        let commit =
-            Commit { site: &site, release: &release_id, domains: &domains, path: &path, catch_all };
-        let change = Change { target, site: &site, renew: Renew::Keep, events };
-        self.change(change, self.store.make_live(&commit)).await?;
-        Ok(())
+        })
     }
 
     /// The hosts of a site: those that its deploy names, else those it has.
     ///
     /// # Errors
     /// Where another site has one of them.
-    async fn hosts(
+    pub(super) async fn hosts(
         &self,
         site: &str,
         wanted: &[String],

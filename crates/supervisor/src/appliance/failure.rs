@@ -107,6 +107,16 @@ pub(crate) enum OperationError {
         /// As it was asked for.
         release: String,
     },
+    /// What was changed is not what is live by now.
+    #[error("the live release of {site} is {live} by now, and no longer {known}")]
+    Outdated {
+        /// The site.
+        site: String,
+        /// Its live release.
+        live: String,
+        /// The one that was known to who asks.
+        known: String,
+    },
     /// A step failed.
     #[error("{0}")]
     Failed(OperationFailure),
@@ -141,6 +151,7 @@ impl OperationError {
         match self {
             Self::Failed(failure) => failure.hint.clone(),
             Self::NoSite(_) => "`onebox status` lists the sites there are.".to_owned(),
+            Self::Outdated { .. } => "Begin with the configuration of that release.".to_owned(),
             Self::NotServable { site, .. } => format!("`onebox releases {site}` lists them."),
             _ => String::new(),
         }

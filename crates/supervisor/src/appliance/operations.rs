@@ -1,6 +1,5 @@
-//! What an operator asks for, one at a time: restart, rollback, stop, start, remove, variables.
+//! What an operator asks for, one at a time: restart, rollback, stop, start, remove.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +8,7 @@ use tokio::time::timeout;
 
 use super::change::{Change, OBEDIENCE, Renew, nobody, obeyed};
 use super::{Appliance, Layout, OperationError, OperationFailure, SiteRelease, Unsteady};
-use crate::api::{DeployEvent, EnvVariable, EventKind, ReleaseState};
+use crate::api::{DeployEvent, EventKind, ReleaseState};
 use crate::deploy::events::EventSink;
 use crate::deploy::release::discard;
 use crate::logs::Source;
@@ -30,7 +29,7 @@ impl Appliance {
         self.restart_locked(site, events).await
     }
 
-    async fn restart_locked(
+    pub(super) async fn restart_locked(
         self: &Arc<Self>,
         site: &str,
         events: &EventSink,
@@ -224,66 +223,6 @@ impl Appliance {
         Ok(discarded.await.map_err(std::io::Error::other)??)
     }
 
-    /// The variables that were given to a site.
-    ///
-    /// # Errors
-    /// Where there is no such site.
-    pub(crate) async fn variables(&self, site: &str) -> Result<Vec<EnvVariable>, OperationError> {
-        self.row(site).await?;
-        let variables = self.store.variables(site).await?;
-        Ok(variables.into_iter().map(|(name, value)| EnvVariable { name, value }).collect())
-    }
-
-    /// Sets variables and restarts the site with them.
-    ///
-    /// # Errors
-    /// [`OperationError`]; where only the restart failed, the variables stay for the next start.
-    pub(crate) async fn set_variables(
-        self: &Arc<Self>,
-        site: &str,
-        variables: &BTreeMap<String, String>,
-    ) -> Result<(), OperationError> {
-        let _one_at_a_time = self.operation.lock().await;
-        self.row(site).await?;
-        for (name, value) in variables {
-            check_variable(name, value)?;
-        }
-        for (name, value) in variables {
-            self.store.set_variable(site, name, value).await?;
-        }
-        let names: Vec<&str> = variables.keys().map(String::as_str).collect();
-        let text = format!("variables set: {}", names.join(", "));
-        self.journal.site(EventKind::Configuration, site, None, &text);
-        self.apply_variables(site).await
-    }
-
-    /// Removes a variable and restarts the site without it.
-    ///
-    /// # Errors
-    /// As [`Self::set_variables`], and where it was not set.
-    pub(crate) async fn remove_variable(
-        self: &Arc<Self>,
-        site: &str,
-        name: &str,
-    ) -> Result<(), OperationError> {
-        let _one_at_a_time = self.operation.lock().await;
-        self.row(site).await?;
-        if !self.store.remove_variable(site, name).await? {
-            return Err(OperationError::Invalid(format!("{site} has no variable {name}")));
-        }
-        let text = format!("variable removed: {name}");
-        self.journal.site(EventKind::Configuration, site, None, &text);
-        self.apply_variables(site).await
-    }
-
-    async fn apply_variables(self: &Arc<Self>, site: &str) -> Result<(), OperationError> {
-        let row = self.row(site).await?;
-        if row.stopped || row.live_release.is_none() {
-            return Ok(());
-        }
-        self.restart_locked(site, &nobody()).await.map(drop)
-    }
-
     /// Tells what happened to a site, in its log and in the list of events.
     pub(super) fn tell(&self, kind: EventKind, site: &str, release: Option<&str>, text: &str) {
         self.logs.write(site, Source::Onebox, text);
@@ -341,37 +280,11 @@ impl Appliance {
     }
 }
 
-fn live_release(row: &SiteRow) -> Result<String, OperationError> {
+pub(super) fn live_release(row: &SiteRow) -> Result<String, OperationError> {
     row.live_release.clone().ok_or_else(|| {
         OperationError::NoRelease(format!(
             "{} has no live release: its deploy never succeeded",
             row.name
         ))
     })
-}
-
-fn check_variable(name: &str, value: &str) -> Result<(), OperationError> {
-    let is_name = !name.is_empty()
-        && !name.starts_with(|first: char| first.is_ascii_digit())
-        && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
-    if !is_name || name.starts_with("ONEBOX_") {
-        return Err(OperationError::Invalid(format!("{name:?} can't be the name of a variable")));
-    }
-    if value.contains('\0') {
-        return Err(OperationError::Invalid(format!("the value of {name} has a NUL byte")));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_a_shell_would_take_is_a_variable() {
-        check_variable("DATABASE_URL", "x=y z").unwrap();
-        for (name, value) in [("", ""), ("1A", ""), ("A-B", ""), ("ONEBOX_X", ""), ("A", "\0")] {
-            check_variable(name, value).unwrap_err();
-        }
-    }
 }

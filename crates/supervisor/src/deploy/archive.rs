@@ -158,7 +158,7 @@ pub(crate) fn inside(path: &Path) -> Option<PathBuf> {
 
 /// Whether a link at `path` to `points_to` can only lead below the root, read as text: `..` after a name may climb
 /// further than it looks when that name is a link itself, so it is allowed in front only, and never above the root.
-fn stays_inside(path: &Path, points_to: &Path) -> bool {
+pub(super) fn stays_inside(path: &Path, points_to: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);
     let mut named = false;
     for component in points_to.components() {
@@ -188,23 +188,28 @@ fn write_file(
 ) -> Result<(), DeployProblem> {
     make_parent(target, path)?;
     let place = target.join(path);
-    // Only the owner's execute bit is taken from the archive: releases are 0755 and 0644.
-    let is_executable = entry.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
-    let mode = if is_executable { 0o755 } else { 0o644 };
+    let mode = entry.header().mode().unwrap_or_default();
     let mut write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&place)?;
+        let mut file = create(&place, mode)?;
         io::copy(entry, &mut file)?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.flush()
     };
     write().map_err(DeployProblem::file("cannot unpack", &place))
+}
+
+/// A new file of a release. Of the mode only the owner's execute bit counts: releases are 0755 and 0644.
+pub(super) fn create(place: &Path, mode: u32) -> io::Result<File> {
+    let mode = if mode & 0o100 == 0 { 0o644 } else { 0o755 };
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(place)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    Ok(file)
 }
 
 fn refused(path: &Path, why: &str) -> DeployProblem {
     DeployProblem::ArchiveRefused(format!("{} {why}", path.display()))
 }
 
-fn too_large(limits: ArchiveLimits) -> DeployProblem {
+pub(super) fn too_large(limits: ArchiveLimits) -> DeployProblem {
     DeployProblem::ArchiveRefused(format!("it holds more than {} MiB", limits.bytes / 1024 / 1024))
 }
 

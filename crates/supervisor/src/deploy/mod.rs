@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 mod clone;
 pub(crate) mod command;
+mod copy;
 pub(crate) mod detect;
 #[cfg(test)]
 mod end_to_end;
@@ -28,7 +29,9 @@ mod warnings;
 
 pub(crate) use self::in_place::plan_in_place;
 pub(crate) use self::owner::{inherit, open_to, settle};
-pub(crate) use self::prepare::{HalfRelease, Prepared, StageContext, prepare, receive};
+pub(crate) use self::prepare::{
+    HalfRelease, NewFile, Prepared, StageContext, derive, prepare, receive, try_out,
+};
 pub(crate) use self::release_id::ReleaseIds;
 
 #[cfg(test)]

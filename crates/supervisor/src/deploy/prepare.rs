@@ -1,7 +1,7 @@
 //! The steps from an archive to a release that is ready to start.
 //!
-//! Owns their order. Each is one line of [`receive`], after which the site is known, or of [`prepare`]; whichever fails,
-//! nothing is left of the release and what was live was not touched. The caller starts it, checks its health and makes it
+//! Owns their order. Each is one line of [`receive`] or [`derive`], after which the site is known, or of [`prepare`]; whichever
+//! fails, nothing is left of the release and what was live was not touched. The caller starts it, checks its health and makes it
 //! live.
 
 use std::collections::BTreeMap;
@@ -16,12 +16,13 @@ use onebox_config::procfile::{self, Procfile};
 use onebox_config::{HostName, SiteConfig, SiteName};
 
 use super::archive::{self, ArchiveLimits, Unpacked};
+use super::copy::copy;
 use super::error::{DeployFailure, DeployProblem, Step};
 use super::events::EventSink;
 use super::plan::RunPlan;
 use super::release::{HalfMade, staging_root};
 use super::release_id::ReleaseIds;
-use super::stage::Stage;
+use super::stage::{Recognised, Stage};
 use super::venv::blocking;
 use crate::api::DeployQuery;
 use crate::users::SiteDefaults;
@@ -69,7 +70,49 @@ pub(crate) async fn receive<E: Display>(
     Ok(release)
 }
 
-/// Completes a release that was received.
+/// A file that takes the place of one in the root of a site.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    pub(crate) name: &'static str,
+    pub(crate) text: String,
+}
+
+/// Copies the files of the release in `from` to the place of another one of the same site, but for one file.
+///
+/// # Errors
+/// When a step fails; nothing is left then.
+pub(crate) async fn derive(
+    context: &StageContext,
+    site: &str,
+    from: &Path,
+    file: NewFile,
+    events: &EventSink,
+) -> Result<HalfRelease, DeployFailure> {
+    let copied = copy_release(context, from, file).await;
+    let copied = copied.map_err(|problem| problem.at(Step::Copy))?;
+    let query = DeployQuery { name: Some(site.to_owned()), ..DeployQuery::default() };
+    let site = identify(&copied.app, &query).map_err(|problem| problem.at(Step::Detect))?;
+    let release = adopt(context, copied, site).map_err(|problem| problem.at(Step::Copy))?;
+    events.step(Step::Copy, release.text());
+    Ok(release)
+}
+
+/// What the release in `from` would be with another configuration; nothing is made, run as the site or changed.
+///
+/// # Errors
+/// Where a deploy would fail before it installs anything.
+pub(crate) async fn try_out(
+    context: &StageContext,
+    site: &str,
+    from: &Path,
+    config: SiteConfig,
+) -> Result<Recognised, DeployProblem> {
+    let procfile = read_procfile(&from.join("app"));
+    let site = Identity { name: site.to_owned(), config, procfile };
+    Stage::new(context, from, &site).recognise().await
+}
+
+/// Completes a release whose files are in its place.
 ///
 /// # Errors
 /// When a step fails; the half-made release is gone then.
@@ -101,12 +144,26 @@ pub(super) struct Identity {
     pub(super) procfile: Procfile,
 }
 
-/// An archive in `staging/`, before the site's name is known.
-struct UnpackedArchive {
+/// Files in `staging/`, before they are a site's.
+struct StagedFiles {
     guard: HalfMade,
+    dir: PathBuf,
     app: PathBuf,
     id: String,
     unpacked: Unpacked,
+}
+
+impl StagedFiles {
+    /// None yet.
+    fn create(context: &StageContext) -> Result<Self, DeployProblem> {
+        let id = context.ids.next();
+        let dir = staging_root(&context.defaults.paths).join(&id);
+        let app = dir.join("app");
+        let guard = HalfMade::create(dir.clone());
+        let guard = guard.map_err(DeployProblem::file("cannot make", &dir))?;
+        fs::create_dir(&app).map_err(DeployProblem::file("cannot make", &app))?;
+        Ok(Self { guard, dir, app, id, unpacked: Unpacked::default() })
+    }
 }
 
 /// A release in its place, not complete yet; it is removed unless it is completed.
@@ -160,16 +217,32 @@ impl HalfRelease {
 async fn unpack<E: Display>(
     context: &StageContext,
     archive: impl Stream<Item = Result<Bytes, E>>,
-) -> Result<UnpackedArchive, DeployProblem> {
-    let id = context.ids.next();
-    let dir = staging_root(&context.defaults.paths).join(&id);
-    let app = dir.join("app");
-    let guard = HalfMade::create(dir.clone()).map_err(DeployProblem::file("cannot make", &dir))?;
-    let file = archive::receive(archive, &dir, context.limits).await?;
-    fs::create_dir(&app).map_err(DeployProblem::file("cannot make", &app))?;
-    let (target, limits) = (app.clone(), context.limits);
+) -> Result<StagedFiles, DeployProblem> {
+    let staged = StagedFiles::create(context)?;
+    let file = archive::receive(archive, &staged.dir, context.limits).await?;
+    let (target, limits) = (staged.app.clone(), context.limits);
     let unpacked = blocking(move || archive::unpack(file, &target, limits)).await??;
-    Ok(UnpackedArchive { guard, app, id, unpacked })
+    Ok(StagedFiles { unpacked, ..staged })
+}
+
+async fn copy_release(
+    context: &StageContext,
+    from: &Path,
+    file: NewFile,
+) -> Result<StagedFiles, DeployProblem> {
+    let staged = StagedFiles::create(context)?;
+    let (from, to, limits) = (from.join("app"), staged.app.clone(), context.limits);
+    let copy = move || {
+        let copied = copy(&from, &to, file.name, limits)?;
+        let place = to.join(file.name);
+        fs::write(&place, &file.text).map_err(DeployProblem::file("cannot write", &place))?;
+        Ok(Unpacked {
+            files: copied.files.saturating_add(1),
+            bytes: copied.bytes.saturating_add(file.text.len() as u64),
+        })
+    };
+    let unpacked = blocking(copy).await??;
+    Ok(StagedFiles { unpacked, ..staged })
 }
 
 fn identify(app: &Path, query: &DeployQuery) -> Result<Identity, DeployProblem> {
@@ -205,10 +278,10 @@ pub(super) fn read_procfile(folder: &Path) -> Procfile {
 
 fn adopt(
     context: &StageContext,
-    archive: UnpackedArchive,
+    staged: StagedFiles,
     site: Identity,
 ) -> Result<HalfRelease, DeployProblem> {
-    let UnpackedArchive { mut guard, id, unpacked, .. } = archive;
+    let StagedFiles { mut guard, id, unpacked, .. } = staged;
     let dir = context.defaults.paths.releases(&site.name).join(&id);
     guard.move_to(&dir).map_err(DeployProblem::file("cannot move the release to", &dir))?;
     Ok(HalfRelease { guard, dir, id, site, unpacked })

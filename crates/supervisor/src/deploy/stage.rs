@@ -28,6 +28,25 @@ use crate::users::{self, RunAs};
 /// How long the site's own files may take to be compiled; it goes on without.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60);
 
+/// What a site is.
+#[derive(Debug)]
+pub(crate) struct Recognised {
+    pub(crate) found: Found,
+    /// The Python that its environment is made with; `None` for a site without Python.
+    pub(crate) python: Option<Interpreter>,
+    /// What its owner should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Recognised {
+    /// In a line.
+    pub(crate) fn text(&self) -> String {
+        let version = |python: &Interpreter| format!(", Python {}", python.version_text());
+        let python = self.python.as_ref().map(version).unwrap_or_default();
+        format!("{}{python}", self.found.text)
+    }
+}
+
 /// A release being made.
 pub(super) struct Stage<'a> {
     release: &'a Path,
@@ -71,36 +90,46 @@ impl<'a> Stage<'a> {
             collect: Collect::Nowhere,
             kept: Vec::new(),
             kept_text: None,
-            warnings: warnings::of_procfile(&site.procfile),
+            warnings: Vec::new(),
         }
     }
 
     /// Says what the site is, and with which Python it will run.
     pub(super) async fn detect(&mut self, events: &EventSink) -> Result<Found, DeployProblem> {
-        let properties = &self.site.config.process;
-        users::check_rights(properties).map_err(DeployProblem::NotAllowed)?;
-        check_working_folder(&self.app, properties)?;
+        // Only then there are its user's folders to make.
+        users::check_rights(&self.site.config.process).map_err(DeployProblem::NotAllowed)?;
         if let Some(user) = &self.user {
             owner::settle(user)?;
             owner::inherit(&self.shared, user)?;
+        }
+        let recognised = self.recognise().await?;
+        events.step(Step::Detect, recognised.text());
+        let Recognised { found, python, warnings } = recognised;
+        self.python = python;
+        self.warnings = warnings;
+        Ok(found)
+    }
+
+    /// The same without a trace.
+    pub(super) async fn recognise(&self) -> Result<Recognised, DeployProblem> {
+        let (config, procfile) = (&self.site.config, &self.site.procfile);
+        users::check_rights(&config.process).map_err(DeployProblem::NotAllowed)?;
+        check_working_folder(&self.app, &config.process)?;
+        if let Some(user) = &self.user {
             check_way(user, self.release)?;
         }
-        let found =
-            detect::detect(&self.app, &self.site.config, self.site.procfile.web.as_deref())?;
-        let mut text = found.text.clone();
+        let found = detect::detect(&self.app, config, procfile.web.as_deref())?;
+        let mut python = None;
         if found.application.is_some() {
-            let (choice, app) = (self.site.config.python.clone(), self.app.clone());
+            let (choice, app) = (config.python.clone(), self.app.clone());
             let account = self.user.as_ref().map(|user| user.account.clone());
             let find = move || Interpreter::find(choice.as_ref(), &app, account.as_ref());
-            let python = blocking(find).await?;
-            let python = python.map_err(DeployProblem::Python)?;
-            text = format!("{text}, Python {}", python.version_text());
-            self.python = Some(python);
+            python = Some(blocking(find).await?.map_err(DeployProblem::Python)?);
         }
-        events.step(Step::Detect, text);
         let variables = self.variables.iter().map(|(name, value)| (name, value));
-        self.warnings.extend(warnings::of_debugging(&found, variables));
-        Ok(found)
+        let mut told = warnings::of_procfile(procfile);
+        told.extend(warnings::of_debugging(&found, variables));
+        Ok(Recognised { found, python, warnings: told })
     }
 
     /// Links what is kept as far as it is known before anything runs.

@@ -335,7 +335,8 @@ mod tests {
         let commit =
             Commit { site: "blog", release: "r1", domains: &domains, path: "", catch_all: true };
         store.make_live(&commit).await.unwrap();
-        store.set_variable("blog", "KEY", "value").await.unwrap();
+        let variable = [("KEY".to_owned(), Some("value".to_owned()))];
+        store.change_variables("blog", &variable.into()).await.unwrap();
         store.remove_site("blog").await.unwrap();
         assert_eq!(store.site("blog").await.unwrap(), None);
         assert!(store.releases("blog").await.unwrap().is_empty());
