@@ -69,8 +69,8 @@ it('says what each release answered, so that they can be compared', async () => 
   renderList();
   const told = await screen.findAllByTestId('traffic');
   expect(told.map((row) => row.textContent?.replace(/\s+/g, ' ').trim())).toEqual([
-    '1,200 requests, p95 31 ms, 7 errors',
-    '1 request, p95 31 ms, 0 errors',
+    '1,200 requests, p95 31.0 ms, 7 errors',
+    '1 request, p95 31.0 ms, 0 errors',
   ]);
 });
 
