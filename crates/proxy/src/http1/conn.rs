@@ -57,62 +57,69 @@ enum Next {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<H: Handler>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` keeps its arguments twice, and most connections wait here"
+)]
+pub(crate) fn serve<H: Handler>(
     mut socket: Socket,
     connection: ConnectionInfo,
     handler: Arc<H>,
     lifecycle: Arc<Lifecycle>,
-) {
-    let limits = handler.limits();
-    let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
-    let mut patience = limits.header_timeout;
-    let mut ending = pin!(lifecycle.close_idle());
-    let mut blank_line = false;
-    // With TLS a client that wants HTTP/2 has said so in the handshake (RFC 9113 §3.3).
-    let mut expected = match connection.scheme {
-        Scheme::Http if limits.http2 => Expected::AnyVersion,
-        _ => Expected::Http1,
-    };
-    loop {
-        // After the end was called there is one last look for a request that has just come.
-        let is_last = tokio::select! {
-            biased;
-            readable = socket.readable() => match readable {
-                Ok(()) => false,
-                Err(_) => return,
-            },
-            silence = lifecycle.silence(timer.as_mut(), patience) => {
-                if silence == Silence::InTheWay {
-                    handler.sent_away(Dropped::InTheWay, &connection);
-                }
-                return socket.say_goodbye();
-            }
-            () = ending.as_mut() => true,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let limits = handler.limits();
+        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut patience = limits.header_timeout;
+        let mut ending = pin!(lifecycle.close_idle());
+        let mut blank_line = false;
+        // With TLS a client that wants HTTP/2 has said so in the handshake (RFC 9113 §3.3).
+        let mut expected = match connection.scheme {
+            Scheme::Http if limits.http2 => Expected::AnyVersion,
+            _ => Expected::Http1,
         };
-        let burst = Burst { connection: &connection, handler: &*handler, lifecycle: &lifecycle };
-        match Box::pin(burst.serve(&mut socket, blank_line, &mut expected)).await {
-            Next::Wait { .. } if is_last => return socket.say_goodbye(),
-            Next::Wait { blank_line: seen } => blank_line = seen,
-            Next::Close => {
-                tokio::select! {
-                    () = Box::pin(linger::close(&mut socket)) => {}
-                    () = lifecycle.cut() => {}
+        loop {
+            // After the end was called there is one last look for a request that has just come.
+            let is_last = tokio::select! {
+                biased;
+                readable = socket.readable() => match readable {
+                    Ok(()) => false,
+                    Err(_) => return,
+                },
+                silence = lifecycle.silence(timer.as_mut(), patience) => {
+                    if silence == Silence::InTheWay {
+                        handler.sent_away(Dropped::InTheWay, &connection);
+                    }
+                    return socket.say_goodbye();
                 }
-                return;
+                () = ending.as_mut() => true,
+            };
+            let burst =
+                Burst { connection: &connection, handler: &*handler, lifecycle: &lifecycle };
+            match Box::pin(burst.serve(&mut socket, blank_line, &mut expected)).await {
+                Next::Wait { .. } if is_last => return socket.say_goodbye(),
+                Next::Wait { blank_line: seen } => blank_line = seen,
+                Next::Close => {
+                    tokio::select! {
+                        () = Box::pin(linger::close(&mut socket)) => {}
+                        () = lifecycle.cut() => {}
+                    }
+                    return;
+                }
+                Next::Reset => {
+                    socket.reset_on_close();
+                    return;
+                }
+                Next::Gone => return,
+                // Most connections do not carry the room for it.
+                Next::Http2(early) => {
+                    let client = http2::Client { socket, early, connection: connection.clone() };
+                    let served = http2::serve(client, Arc::clone(&handler), Arc::clone(&lifecycle));
+                    return Box::pin(served).await;
+                }
             }
-            Next::Reset => {
-                socket.reset_on_close();
-                return;
-            }
-            Next::Gone => return,
-            // Most connections do not carry the room for it.
-            Next::Http2(early) => {
-                let client = http2::Client { socket, early, connection: connection.clone() };
-                let served = http2::serve(client, Arc::clone(&handler), Arc::clone(&lifecycle));
-                return Box::pin(served).await;
-            }
+            patience = limits.idle_timeout;
         }
-        patience = limits.idle_timeout;
     }
 }
 

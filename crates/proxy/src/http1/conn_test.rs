@@ -310,7 +310,7 @@ fn unix_connection(server: &Server) -> (impl Future<Output = ()> + Send + use<>,
 #[tokio::test]
 async fn a_waiting_connection_is_small() {
     let (task, _theirs) = unix_connection(&Server::start());
-    assert!(size_of_val(&task) <= 896, "{} bytes", size_of_val(&task));
+    assert!(size_of_val(&task) <= 800, "{} bytes", size_of_val(&task));
 }
 
 #[tokio::test]
