@@ -12,6 +12,7 @@ use onebox_metrics::{CacheSnapshot, HistogramSnapshot, SiteSnapshot};
 use super::{AdminError, AdminState};
 use crate::api::{ApplianceStatus, SiteState};
 use crate::history::Totals;
+use crate::history::figures::ProcessFigures;
 use crate::workers::Recycles;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -19,6 +20,79 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Bounds of the latency histogram: 2^n microseconds, from half a millisecond to 67 seconds. At a power of two no part of our own
 /// histogram is cut, so that each count is exact.
 const BOUNDS: std::ops::RangeInclusive<u32> = 9..=26;
+
+/// A family that has one value of each `T`: its name, its type, what it is, the value.
+type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> String);
+
+const OF_SITES: &[Family<SiteSnapshot>] = &[
+    (
+        "onebox_http_request_bytes_total",
+        "counter",
+        "Bytes received, heads and bodies.",
+        |counted| counted.bytes_in.to_string(),
+    ),
+    ("onebox_http_response_bytes_total", "counter", "Bytes sent, heads and bodies.", |counted| {
+        counted.bytes_out.to_string()
+    }),
+    ("onebox_http_limited_total", "counter", "Requests that a limit refused.", |counted| {
+        counted.limited.to_string()
+    }),
+    ("onebox_http_requests_in_flight", "gauge", "Requests being served.", |counted| {
+        counted.in_flight.to_string()
+    }),
+];
+
+const OF_CACHES: &[Family<CacheSnapshot>] = &[
+    ("onebox_cache_saved_bytes_total", "counter", "Bytes of bodies that were stored.", |cache| {
+        cache.saved_bytes.to_string()
+    }),
+    (
+        "onebox_cache_disk_hits_total",
+        "counter",
+        "Stored answers that came from the disk.",
+        |cache| cache.from_disk.to_string(),
+    ),
+    ("onebox_cache_stored_bytes", "gauge", "What stored answers take in memory.", |cache| {
+        cache.stored_bytes.to_string()
+    }),
+    ("onebox_cache_disk_bytes", "gauge", "What stored answers take on the disk.", |cache| {
+        cache.disk_bytes.to_string()
+    }),
+];
+
+const OF_PROCESSES: &[Family<ProcessFigures>] = &[
+    ("onebox_process_cpu_seconds_total", "counter", "CPU time of a process.", |process| {
+        seconds_us(process.cpu_us).to_string()
+    }),
+    (
+        "onebox_process_proportional_memory_bytes",
+        "gauge",
+        "Memory, with what is shared divided among those who share it.",
+        |process| process.pss.max.to_string(),
+    ),
+    (
+        "onebox_process_resident_memory_bytes",
+        "gauge",
+        "Memory, with all that is shared.",
+        |process| process.rss.max.to_string(),
+    ),
+    ("onebox_process_threads", "gauge", "Threads.", |process| process.threads.max.to_string()),
+    ("onebox_process_open_fds", "gauge", "Open file descriptors.", |process| {
+        process.descriptors.max.to_string()
+    }),
+    (
+        "onebox_process_gil_stalls_total",
+        "counter",
+        "Waits for the GIL of 100 ms or more.",
+        |process| process.gil_stalls.count.to_string(),
+    ),
+    (
+        "onebox_process_gil_stalled_seconds_total",
+        "counter",
+        "How long waits for the GIL of 100 ms or more lasted.",
+        |process| seconds_us(process.gil_stalls.lasted_us).to_string(),
+    ),
+];
 
 /// The figures for Prometheus
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics",
@@ -40,7 +114,6 @@ fn exposition(status: &ApplianceStatus, totals: &Totals, lost: u64, recycles: &R
     sites(&mut page, status, totals);
     workers(&mut page, status, recycles);
     processes(&mut page, totals);
-    gil_stalls(&mut page, totals);
     the_box(&mut page, totals);
     drops(&mut page, totals);
     page.text
@@ -95,22 +168,7 @@ fn sites(page: &mut Page, status: &ApplianceStatus, totals: &Totals) {
         }
     }
     the_caches(page, &sites);
-    page.family("onebox_http_request_bytes_total", "counter", "Bytes received, heads and bodies.");
-    for (site, counted) in &sites {
-        page.line("", &[("site", site)], counted.bytes_in);
-    }
-    page.family("onebox_http_response_bytes_total", "counter", "Bytes sent, heads and bodies.");
-    for (site, counted) in &sites {
-        page.line("", &[("site", site)], counted.bytes_out);
-    }
-    page.family("onebox_http_limited_total", "counter", "Requests that a limit refused.");
-    for (site, counted) in &sites {
-        page.line("", &[("site", site)], counted.limited);
-    }
-    page.family("onebox_http_requests_in_flight", "gauge", "Requests being served.");
-    for (site, counted) in &sites {
-        page.line("", &[("site", site)], counted.in_flight);
-    }
+    page.each(OF_SITES, "site", sites.iter().copied());
     page.family(
         "onebox_http_request_duration_seconds",
         "histogram",
@@ -145,7 +203,7 @@ fn sites(page: &mut Page, status: &ApplianceStatus, totals: &Totals) {
 fn the_caches(page: &mut Page, sites: &[(&str, &SiteSnapshot)]) {
     let used = |(_, counted): &&(&str, &SiteSnapshot)| counted.cache != CacheSnapshot::default();
     let caches: Vec<_> =
-        sites.iter().filter(used).map(|(site, counted)| (site, counted.cache)).collect();
+        sites.iter().filter(used).map(|(site, counted)| (*site, &counted.cache)).collect();
     if caches.is_empty() {
         return;
     }
@@ -166,26 +224,7 @@ fn the_caches(page: &mut Page, sites: &[(&str, &SiteSnapshot)]) {
             page.line("", &[("site", site), ("outcome", outcome)], count);
         }
     }
-    page.family("onebox_cache_saved_bytes_total", "counter", "Bytes of bodies that were stored.");
-    for (site, cache) in &caches {
-        page.line("", &[("site", site)], cache.saved_bytes);
-    }
-    page.family(
-        "onebox_cache_disk_hits_total",
-        "counter",
-        "Stored answers that came from the disk.",
-    );
-    for (site, cache) in &caches {
-        page.line("", &[("site", site)], cache.from_disk);
-    }
-    page.family("onebox_cache_stored_bytes", "gauge", "What stored answers take in memory.");
-    for (site, cache) in &caches {
-        page.line("", &[("site", site)], cache.stored_bytes);
-    }
-    page.family("onebox_cache_disk_bytes", "gauge", "What stored answers take on the disk.");
-    for (site, cache) in &caches {
-        page.line("", &[("site", site)], cache.disk_bytes);
-    }
+    page.each(OF_CACHES, "site", caches.iter().copied());
 }
 
 fn workers(page: &mut Page, status: &ApplianceStatus, recycles: &Recycles) {
@@ -204,53 +243,8 @@ fn workers(page: &mut Page, status: &ApplianceStatus, recycles: &Recycles) {
 }
 
 fn processes(page: &mut Page, totals: &Totals) {
-    page.family("onebox_process_cpu_seconds_total", "counter", "CPU time of a process.");
-    for (name, process) in &totals.processes {
-        page.line("", &[("process", name)], seconds_us(process.cpu_us));
-    }
-    page.family(
-        "onebox_process_proportional_memory_bytes",
-        "gauge",
-        "Memory, with what is shared divided among those who share it.",
-    );
-    for (name, process) in &totals.processes {
-        page.line("", &[("process", name)], process.pss.max);
-    }
-    page.family(
-        "onebox_process_resident_memory_bytes",
-        "gauge",
-        "Memory, with all that is shared.",
-    );
-    for (name, process) in &totals.processes {
-        page.line("", &[("process", name)], process.rss.max);
-    }
-    page.family("onebox_process_threads", "gauge", "Threads.");
-    for (name, process) in &totals.processes {
-        page.line("", &[("process", name)], process.threads.max);
-    }
-    page.family("onebox_process_open_fds", "gauge", "Open file descriptors.");
-    for (name, process) in &totals.processes {
-        page.line("", &[("process", name)], process.descriptors.max);
-    }
-}
-
-fn gil_stalls(page: &mut Page, totals: &Totals) {
-    page.family(
-        "onebox_process_gil_stalls_total",
-        "counter",
-        "Waits for the GIL of 100 ms or more.",
-    );
-    for (name, process) in &totals.processes {
-        page.line("", &[("process", name)], process.gil_stalls.count);
-    }
-    page.family(
-        "onebox_process_gil_stalled_seconds_total",
-        "counter",
-        "How long waits for the GIL of 100 ms or more lasted.",
-    );
-    for (name, process) in &totals.processes {
-        page.line("", &[("process", name)], seconds_us(process.gil_stalls.lasted_us));
-    }
+    let processes = totals.processes.iter();
+    page.each(OF_PROCESSES, "process", processes.map(|(name, process)| (name.as_str(), process)));
 }
 
 fn the_box(page: &mut Page, totals: &Totals) {
@@ -306,6 +300,21 @@ impl Page {
     fn family(&mut self, name: &'static str, kind: &str, help: &str) {
         self.name = name;
         writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
+    }
+
+    /// Families with a line for each row, which has its name as a label.
+    fn each<'r, T: 'r>(
+        &mut self,
+        families: &[Family<T>],
+        label: &str,
+        rows: impl Iterator<Item = (&'r str, &'r T)> + Clone,
+    ) {
+        for &(name, kind, help, value) in families {
+            self.family(name, kind, help);
+            for (row, figures) in rows.clone() {
+                self.line("", &[(label, row)], value(figures));
+            }
+        }
     }
 
     fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
