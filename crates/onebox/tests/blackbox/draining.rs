@@ -78,6 +78,40 @@ fn workers_streams_and_downloads_outlive_a_redeploy_and_requests_have_their_merc
     outlives_a_redeploy("process");
 }
 
+/// What comes next on a connection that an old engine holds is judged by the rules of this moment.
+#[test]
+fn who_is_denied_while_an_engine_drains_is_refused_there_too() {
+    let config =
+        "[listen]\nhttp = '127.0.0.1:0'\nadmin = 'none'\ntrusted-proxies = ['127.0.0.1']\n";
+    let appliance = TestBox::start_with_config(config);
+    let fixture = Fixture::new("");
+    appliance.deploy(fixture.site.path()).ok();
+    let next_after_a_redeploy = |client: &str| {
+        let ask = |path: &str| {
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {client}\r\n\r\n")
+        };
+        let old = get(appliance.http, "localhost", "/").text();
+        let mut held = Address::Tcp(appliance.http).connect();
+        held.write_all(ask("/wait").as_bytes()).unwrap();
+        let mut begun = Vec::new();
+        while !begun.ends_with(b"first,\r\n") {
+            let mut byte = [0];
+            held.read_exact(&mut byte).unwrap();
+            begun.extend(byte);
+        }
+        appliance.deploy(fixture.site.path()).ok();
+        appliance.cli(&["deny", "203.0.113.7", "--site", "stream"]).ok();
+        held.write_all(ask("/").as_bytes()).unwrap();
+        fixture.stream.release_reader();
+        let rest = rest_of(&mut *held).bytes;
+        (old, String::from_utf8_lossy(&rest).into_owned())
+    };
+    let (_, refused) = next_after_a_redeploy("203.0.113.7");
+    assert!(refused.contains("second") && refused.contains("HTTP/1.1 403 "), "{refused}");
+    let (old, served) = next_after_a_redeploy("203.0.113.8");
+    assert!(served.contains("HTTP/1.1 200 ") && served.ends_with(&old), "{old}: {served}");
+}
+
 #[test]
 fn the_oldest_of_three_draining_engines_is_ended() {
     let appliance = TestBox::start();

@@ -20,6 +20,7 @@ use crate::api::{
     RuleTrial, RuleTrialQuery,
 };
 use crate::clock::now_ms;
+use crate::engine::Generation;
 use crate::engine::protocol::AccessData;
 use crate::logs::Logs;
 use crate::store::StoreError;
@@ -172,7 +173,7 @@ impl Appliance {
         self.layout().sites().map(|placed| placed.release.site.clone()).collect()
     }
 
-    /// Takes in what box.toml says of addresses, and has the engine go by it. Returns whether that is something new.
+    /// Takes in what box.toml says of addresses, and has the engines go by it. Returns whether that is something new.
     pub(crate) async fn set_access_lists(&self, access: AccessLists) -> Result<bool, StoreError> {
         {
             let mut settings = self.settings.lock();
@@ -185,17 +186,36 @@ impl Appliance {
         Ok(true)
     }
 
-    /// Reads the rules that hold, and waits until the engine goes by them.
+    /// Reads the rules that hold, and waits until every engine goes by them.
     pub(super) async fn take_in_rules(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.rules.taking_in.lock().await;
         let live = self.store.address_rules(now_ms()).await?;
         *self.rules.book.lock() = RuleBook::new(live, &self.settings().config.access);
         self.rules.changed.notify_one();
-        if let Ok(Some((engine, sequence))) = self.publish() {
-            // An engine that is stuck is seen to elsewhere.
-            timeout(OBEDIENCE, engine.configured(sequence)).await.ok();
-        }
+        let told = self.tell_access();
+        let obeyed = async {
+            for (engine, sequence) in told {
+                engine.configured(sequence).await;
+            }
+        };
+        // An engine that is stuck is seen to elsewhere.
+        timeout(OBEDIENCE, obeyed).await.ok();
+        self.announce();
         Ok(())
+    }
+
+    /// Tells every engine whom to refuse, those that drain too: they still answer on open connections. With the numbers of the
+    /// orders.
+    fn tell_access(&self) -> Vec<(Arc<Generation>, u64)> {
+        // Held from the rules to the orders, so that what is older never comes later.
+        let running = self.running.lock();
+        let access = self.access_data(&running.layout);
+        let told = running.engines().filter_map(|engine| {
+            // What goes wrong is told there.
+            let sequence = engine.set_access(access.clone()).ok()?;
+            Some((Arc::clone(engine), sequence))
+        });
+        told.collect()
     }
 
     /// Sees to it that a rule ends when it is over.

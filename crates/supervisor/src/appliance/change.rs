@@ -257,7 +257,7 @@ impl Appliance {
                 running.crews.values().filter(|crew| !kept(crew)).cloned().collect();
             running.crews = staged.crews;
             let old_engine = match &staged.engine {
-                Some(engine) => running.engine.replace(Arc::clone(engine)),
+                Some(engine) => running.replace_engine(engine),
                 None => None,
             };
             (old_engine, old_crews)

@@ -101,7 +101,9 @@ impl Appliance {
         }
         let limit = self.settings().config.limits.drain_timeout;
         for data in fleet.draining {
-            self.retire(Generation::adopt(&self.engines, data)?, Vec::new(), limit);
+            let old = Generation::adopt(&self.engines, data)?;
+            self.running.lock().draining.push(Arc::clone(&old));
+            self.retire(old, Vec::new(), limit);
         }
         let layout = Layout::at_any_rate(self.live_releases().await?, &self.unsteady());
         let crews = self.start_beside(&layout).await?;

@@ -132,6 +132,19 @@ struct Running {
 }
 
 impl Running {
+    /// Every engine that lives: the current one first.
+    fn engines(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        self.engine.iter().chain(&self.draining)
+    }
+
+    /// Makes a fresh engine the current one. The one before, which this returns, is to be retired.
+    fn replace_engine(&mut self, fresh: &Arc<Generation>) -> Option<Arc<Generation>> {
+        let old = self.engine.replace(Arc::clone(fresh));
+        // From now on, so that it is told what all engines are told at any moment.
+        self.draining.extend(old.clone());
+        old
+    }
+
     /// How long what is in flight may take when the appliance ends: as long as the most patient site says.
     fn mercy(&self) -> Duration {
         let longest = self.layout.sites().map(|placed| placed.release.config.reload_mercy).max();
@@ -215,15 +228,14 @@ impl Appliance {
         self.feed.send(Event::Changed);
     }
 
-    /// Lets an engine finish and end, in the background, then the workers it went to; too many engines at once are cut short.
+    /// Lets an engine that was replaced finish and end, in the background, then the workers it went to; too many engines at once are cut short.
     fn retire(
         self: &Arc<Self>,
         generation: Arc<Generation>,
         crews: Vec<Arc<Crew>>,
         limit: Duration,
     ) {
-        let mut running = self.running.lock();
-        running.draining.push(Arc::clone(&generation));
+        let running = self.running.lock();
         let surplus = running.draining.len().saturating_sub(MOST_DRAINING);
         let cut_short: Vec<_> = running.draining.iter().take(surplus).cloned().collect();
         drop(running);
@@ -252,15 +264,13 @@ impl Appliance {
 
     /// Every engine that lives: the current one first.
     pub(crate) fn generations(&self) -> Vec<Arc<Generation>> {
-        let running = self.running.lock();
-        running.engine.iter().chain(&running.draining).cloned().collect()
+        self.running.lock().engines().cloned().collect()
     }
 
     /// Engines and workers: what they are, and their process ids.
     pub(crate) fn processes(&self) -> Vec<(String, u32)> {
         let running = self.running.lock();
-        let engines = running.engine.iter().chain(&running.draining);
-        let engines = engines.map(|engine| ("engine".to_owned(), engine.pid()));
+        let engines = running.engines().map(|engine| ("engine".to_owned(), engine.pid()));
         let workers = running.crews.values().flat_map(|crew| crew.status());
         let workers = workers.map(|worker| (worker.name, worker.pid));
         let veterans = running.veterans.iter();
@@ -272,7 +282,7 @@ impl Appliance {
     /// What processes told of their waits for the GIL since the last call, by the names of [`Self::processes`].
     pub(crate) fn take_gil_stalls(&self) -> Vec<(String, GilStalls)> {
         let running = self.running.lock();
-        let engines = running.engine.iter().chain(&running.draining);
+        let engines = running.engines();
         let engines = engines.map(|engine| ("engine".to_owned(), engine.take_gil_stalls()));
         let workers = running.crews.values().flat_map(|crew| crew.take_gil_stalls());
         engines.chain(workers).collect()

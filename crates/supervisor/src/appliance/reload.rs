@@ -124,7 +124,7 @@ impl Appliance {
             let mut running = self.running.lock();
             let is_old = running.engine.as_ref().is_some_and(|other| Arc::ptr_eq(other, &old));
             if is_old {
-                running.engine = Some(Arc::clone(&engine));
+                running.replace_engine(&engine);
             }
             is_old
         };

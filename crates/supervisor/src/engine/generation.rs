@@ -27,8 +27,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::protocol::{
-    CONTROL_FD, EngineConfig, EngineStart, FIRST_LISTENER_FD, HeirData, LimitsData, PROBE_FD,
-    SOCKETS_FD, SocketName, ToEngine,
+    AccessData, CONTROL_FD, EngineConfig, EngineStart, FIRST_LISTENER_FD, HeirData, LimitsData,
+    PROBE_FD, SOCKETS_FD, SocketName, ToEngine,
 };
 use super::sockets::Giver;
 use super::tls::TlsData;
@@ -319,9 +319,19 @@ impl Generation {
         config: EngineConfig,
         sockets: &[Arc<SiteSocket>],
     ) -> io::Result<u64> {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let sequence = self.next_sequence();
         self.sockets.give(sockets, &config, sequence);
         self.order(&ToEngine::Configure { sequence, config })?;
+        Ok(sequence)
+    }
+
+    /// Tells it whom to refuse; what this returns is for [`Self::configured`].
+    ///
+    /// # Errors
+    /// Where it can't be told. One that takes no orders any more is ended.
+    pub(crate) fn set_access(&self, access: AccessData) -> io::Result<u64> {
+        let sequence = self.next_sequence();
+        self.order(&ToEngine::Access { sequence, access })?;
         Ok(sequence)
     }
 
@@ -446,6 +456,10 @@ impl Generation {
             tracing::error!(generation = number, "the engine lost its control socket; it is ended");
             generation.kill().await;
         }
+    }
+
+    fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn order(&self, order: &ToEngine) -> Result<(), Unsaid> {

@@ -349,6 +349,11 @@ impl Engine {
                 self.doors.configure(&self.proxy, &sockets, sequence);
                 self.say(FromEngine::Configured { sequence }).await;
             }
+            ToEngine::Access { sequence, access } => {
+                self.routes.refuse(access);
+                self.apply_routes();
+                self.say(FromEngine::Configured { sequence }).await;
+            }
             ToEngine::Purge { sequence, site, what } => {
                 let Some((answers, cache)) = self.routes.purge(&site, &what) else {
                     return self.say(FromEngine::Purged { sequence, answers: 0 }).await;

@@ -40,6 +40,14 @@ pub(crate) enum ToEngine {
         /// The sites.
         config: EngineConfig,
     },
+    /// From now on these addresses are refused; answered by [`FromEngine::Configured`] when requests go by that. An engine that
+    /// drains is told too.
+    Access {
+        /// Counts with those of [`ToEngine::Configure`].
+        sequence: u64,
+        /// Who is refused.
+        access: AccessData,
+    },
     /// From now on these are the certificates. In force before a [`ToEngine::Configure`] that follows it is.
     Tls(Arc<TlsData>),
     /// Take stored answers out of a site's cache; answered by [`FromEngine::Purged`].
@@ -96,7 +104,7 @@ impl From<HeirData> for Heir {
 /// From an engine to the supervisor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum FromEngine {
-    /// A [`ToEngine::Configure`] is in force.
+    /// A [`ToEngine::Configure`] or [`ToEngine::Access`] is in force.
     Configured {
         /// Which one.
         sequence: u64,

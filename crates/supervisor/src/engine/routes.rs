@@ -120,6 +120,11 @@ impl Routes {
         import
     }
 
+    /// From the next tables on these addresses are refused.
+    pub(super) fn refuse(&mut self, access: AccessData) {
+        self.config.access = access;
+    }
+
     fn first_import(&mut self, config: &EngineConfig) -> Option<Import> {
         if self.embedded.is_some() {
             return None;
