@@ -52,7 +52,7 @@ use std::time::Duration;
 use onebox_metrics::Registry;
 
 pub use access_log::{AccessLog, RequestRecord};
-pub use cache::{Cache, Purge};
+pub use cache::{Cache, Clearing, Purge};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use http1::fuzzing::parse_request_head;

@@ -146,6 +146,26 @@ fn an_answer_on_the_disk_outlives_the_appliance_and_not_a_purge_or_a_release() {
 }
 
 #[test]
+fn what_is_on_the_disk_goes_when_the_site_wants_nothing_there_any_more() {
+    let appliance = TestBox::start();
+    let folder = appliance.state().join("cache/cached");
+    for settings in ["", "isolation = 'process'\n"] {
+        let with = |cache: &str| site(&format!("{settings}{cache}"));
+        for without in ["cache = true\n", ""] {
+            appliance.deploy(with("[cache]\nenabled = true\ndisk = '16MB'\n").path()).ok();
+            let begun = Instant::now();
+            while !folder.exists() {
+                assert!(begun.elapsed() < DEADLINE, "nothing is stored on the disk");
+            }
+            appliance.deploy(with(without).path()).ok();
+            while folder.exists() {
+                assert!(begun.elapsed() < DEADLINE, "{settings:?} {without:?}: it stays");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_site_with_workers_begins_without_answers_after_a_deploy_too() {
     let appliance = TestBox::start();
     let site = site("cache = \"1h\"\nisolation = \"process\"\n");

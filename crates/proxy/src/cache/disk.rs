@@ -1,12 +1,13 @@
 //! Stored answers on the disk, which outlive their process: a file for each, and an index of them in memory.
 //!
 //! Requests read the index and never write a file: what is stored, and what is to go, waits for a thread (`keeper`), which also
-//! reads the index anew at the start. `record` is what a file looks like. The folder is one release's; of the processes and
+//! reads the index anew at the start. `record` is what a file looks like. The `folder` is one release's; of the processes and
 //! caches that would use it one does, the others wait for its lock. Where memory has an answer nobody looks here.
 //!
 //! The crates `cacache` and `foyer` were looked at: the one has no bound, and an index in files that grow; the other brings an
 //! engine of its own for blocks of a device, with some eighty dependencies.
 
+mod folder;
 mod index;
 mod keeper;
 mod record;
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 use super::policy::Terms;
 use super::{Key, Purge, Stored};
 use crate::message::RequestHead;
+pub use folder::Clearing;
 use index::Index;
 pub(super) use index::OnDisk;
 use keeper::Work;

@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 use utoipa::ToSchema;
 
 pub(crate) use directives::RequestDirectives;
+pub use disk::Clearing;
 use disk::Disk;
 pub(crate) use fetching::Fetching;
 pub(crate) use flights::{Flights, Landing, Lead, Role};
@@ -115,6 +116,11 @@ impl Cache {
         if let Some(disk) = self.store.disk() {
             disk.settled().await;
         }
+    }
+
+    /// Whether it stores answers on the disk, too.
+    pub fn has_disk(&self) -> bool {
+        self.store.has_disk()
     }
 
     /// Leaves what is on the disk to the process that comes after this one.

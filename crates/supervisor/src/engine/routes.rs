@@ -8,8 +8,8 @@ use std::time::Duration;
 use onebox_config::site::{Routing, Upstream};
 use onebox_metrics::Registry;
 use onebox_proxy::{
-    Backend, Cache, Guard, Https, Purge, Redirect, RouteTable, Site, StaticMount, UpstreamGroup,
-    WorkerAddress, WorkerGroup,
+    Backend, Cache, Clearing, Guard, Https, Purge, Redirect, RouteTable, Site, StaticMount,
+    UpstreamGroup, WorkerAddress, WorkerGroup,
 };
 use onebox_uwsgi::{Backlog, BufferLimits, Connector, channel};
 use tokio::sync::Notify;
@@ -51,6 +51,8 @@ pub(super) struct Routes {
     caches: HashMap<String, KnownCache>,
     /// Where those are that are on the disk.
     cache_dir: PathBuf,
+    /// By site: releases that want nothing there.
+    clearings: HashMap<String, (String, Clearing)>,
 }
 
 /// The answers of one release: the next one begins without any.
@@ -84,6 +86,7 @@ impl Routes {
             upstreams: Vec::new(),
             caches: HashMap::new(),
             cache_dir,
+            clearings: HashMap::new(),
         }
     }
 
@@ -96,6 +99,7 @@ impl Routes {
     /// Leaves what is stored on the disk to the next engine.
     pub(super) fn leave_disk(&self) {
         self.caches.values().for_each(|known| known.cache.leave_disk());
+        self.clearings.values().for_each(|(_, clearing)| clearing.give_up());
     }
 
     /// Tells the metrics how much is stored at this moment.
@@ -186,6 +190,7 @@ impl Routes {
             }
             stays
         });
+        self.clear_disks(&live);
         self.upstreams.retain(|known| used.iter().any(|group| Arc::ptr_eq(group, &known.group)));
         self.config = config;
         // The first site that claims a host has it, so that candidates stand before what is live.
@@ -290,6 +295,21 @@ impl Routes {
         };
         self.caches.insert(data.name.clone(), known);
         Some(cache)
+    }
+
+    /// Removes what sites have on the disk that want nothing there any more.
+    fn clear_disks(&mut self, live: &[Site]) {
+        let has_disk = |site: &Site| site.cache.as_ref().is_some_and(|cache| cache.has_disk());
+        let without = || live.iter().filter(|site| !has_disk(site));
+        self.clearings.retain(|name, (release, _)| {
+            without().any(|site| site.name == *name && site.release == *release)
+        });
+        for site in without() {
+            self.clearings.entry(site.name.clone()).or_insert_with(|| {
+                let clearing = Clearing::begin(self.cache_dir.join(&site.name));
+                (site.release.clone(), clearing)
+            });
+        }
     }
 
     fn backend(&mut self, data: &SiteData, entrance: Entrance) -> Backend {

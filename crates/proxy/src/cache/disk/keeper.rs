@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,14 +13,12 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use super::super::{Key, Stored};
+use super::folder::{self, UNFINISHED, id_of};
 use super::index::OnDisk;
 use super::{Disk, record};
 
 /// Bytes that may wait to be written; what is stored beyond that is stored in memory alone.
 const MOST_WAITING: u64 = 32 << 20;
-
-/// What a file is called until it is whole.
-const UNFINISHED: &str = "unfinished";
 
 /// An answer that is to be written.
 struct Writing {
@@ -179,36 +177,33 @@ pub(super) fn start(disk: &Arc<Disk>) {
     }
 }
 
-fn keep(folder: &Path, work: &Work, disk: &Weak<Disk>) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let site = folder.parent().unwrap_or(folder);
-    let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(site.join("lock"))?;
+fn keep(own: &Path, work: &Work, disk: &Weak<Disk>) -> io::Result<()> {
+    let site = own.parent().unwrap_or(own);
     // Another engine has it until it drains.
-    lock.lock()?;
+    let _lock = folder::lock(site)?;
     if work.is_closed() {
         return Ok(());
     }
-    remove_others(site, folder);
-    // It may have been one of the others to somebody else.
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    folder::remove_releases(site, Some(own));
+    folder::make(own)?;
     {
         let mut orders = work.orders.lock();
         if orders.state == State::Waiting {
             orders.state = State::Open;
         }
     }
-    find_all(folder, work, disk)?;
+    find_all(own, work, disk)?;
     let mut trouble = Trouble::default();
     while let Some(order) = work.next() {
         match order {
             Order::Remove(ids) => {
                 for id in &ids {
-                    remove(&folder.join(format!("{id:016x}")));
+                    remove(&own.join(format!("{id:016x}")));
                 }
                 work.removed.send_modify(|removed| *removed += ids.len() as u64);
             }
             Order::Write(writing) => {
-                let written = write(folder, &writing);
+                let written = write(own, &writing);
                 if written.is_ok() {
                     writing.on_disk.was_written();
                 } else if let Some(disk) = disk.upgrade() {
@@ -237,20 +232,6 @@ impl Trouble {
     }
 }
 
-/// Removes the answers of other releases.
-fn remove_others(site: &Path, folder: &Path) {
-    for entry in fs::read_dir(site).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder
-            && path != folder
-            && let Err(error) = fs::remove_dir_all(&path)
-        {
-            tracing::warn!(path = %path.display(), %error, "answers of another release can't be removed");
-        }
-    }
-}
-
 /// Puts the files of before into the index, the newest first, and removes what is none.
 fn find_all(folder: &Path, work: &Work, disk: &Weak<Disk>) -> io::Result<()> {
     let entries = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
@@ -271,11 +252,6 @@ fn find_all(folder: &Path, work: &Work, disk: &Weak<Disk>) -> io::Result<()> {
         *disk.taken_out.lock() = None;
     }
     Ok(())
-}
-
-fn id_of(path: &Path) -> Option<u64> {
-    let name = path.file_name()?.to_str().filter(|name| name.len() == 16)?;
-    u64::from_str_radix(name, 16).ok()
 }
 
 fn write(folder: &Path, Writing { key, stored, on_disk }: &Writing) -> io::Result<()> {

@@ -1,5 +1,5 @@
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -361,6 +361,52 @@ fn answers_of_other_releases_go() {
     until("all files are in the index", || next.taken_out.lock().is_none());
     assert!(next.find(&key("/"), &testing::get("/", &[])).is_none());
     assert!(!folder.path().join("site/r1").exists());
+}
+
+#[test]
+fn what_a_site_does_not_want_any_more_goes_when_nobody_uses_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = folder.path().join("site");
+    write(folder.path(), &[("/", simple("first"))]);
+    let using = open(folder.path());
+    let given_up = Clearing::begin(site.clone());
+    given_up.give_up();
+    let clearing = Clearing::begin(site.clone());
+    assert!(using.find(&key("/"), &testing::get("/", &[])).is_some());
+    using.close();
+    until("it is gone", || !site.exists());
+    drop((given_up, clearing));
+    // Who waits for the lock meanwhile makes the folder anew.
+    write(folder.path(), &[("/", simple("first"))]);
+    let using = open(folder.path());
+    let (_clearing, next) = (Clearing::begin(site.clone()), Disk::open(site.join("r2"), SIZE));
+    using.close();
+    until("the next one has it", || next.taken_out.lock().is_none());
+    next.put(&key("/"), &simple("second"));
+    until("it is written", || text(&next, "/").is_some());
+    assert!(File::open(site.join("lock")).unwrap().try_lock().is_err());
+}
+
+#[test]
+fn what_the_cache_did_not_make_stays_and_no_link_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (site, other) = (folder.path().join("site"), folder.path().join("other"));
+    write(folder.path(), &[("/", simple("first"))]);
+    fs::create_dir(&other).unwrap();
+    write(&other, &[("/", simple("first"))]);
+    fs::write(site.join("r1/notes"), "mine").unwrap();
+    symlink(&other, site.join("r0")).unwrap();
+    let left =
+        || [site.join("r1"), other.join("site/r1")].map(|path| path.read_dir().unwrap().count());
+    let _clearing = Clearing::begin(site.clone());
+    until("it is cleared", || left() == [1, 1] && !site.join("lock").exists());
+    assert!(site.join("r1/notes").exists() && site.join("r0").exists());
+    assert!(![site.join("r0"), site.join("r1/notes")].iter().any(|path| folder::is_folder(path)));
+    // A lock that leads elsewhere is none.
+    fs::write(folder.path().join("file"), "").unwrap();
+    symlink(folder.path().join("file"), site.join("lock")).unwrap();
+    let error = folder::lock(&site).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::LOOP.raw_os_error()));
 }
 
 #[test]
