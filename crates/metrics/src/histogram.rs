@@ -2,8 +2,10 @@
 //!
 //! A part is at most 1/16 of its lower bound wide and stands for its middle, so that a quantile is at most 1/32
 //! (3.2 %) off, plus half a microsecond for rounding. Durations of 2^32 µs (71 minutes) and more count as the largest
-//! one. Recording is two relaxed additions; histograms of equal shape merge by addition.
+//! one. Recording is two relaxed additions; histograms of equal shape merge by addition. A power of two takes memory from its first
+//! duration on: most histograms know a few of them.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,26 +15,24 @@ const SUB_BITS: u32 = 4;
 const PARTS: u64 = 1 << SUB_BITS;
 const LARGEST_US: u64 = (1 << 32) - 1;
 /// Sixteen exact values below 16 µs, then sixteen parts for each of the exponents 4 to 31.
-const BUCKETS: usize = 16 + 28 * 16;
+const ROWS: usize = 1 + 28;
+/// All parts.
+pub(crate) const BUCKETS: usize = ROWS * 16;
 
 /// A histogram that any number of threads record into.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Histogram {
-    buckets: [AtomicU64; BUCKETS],
+    rows: [OnceLock<Box<[AtomicU64; 16]>>; ROWS],
     sum_us: AtomicU64,
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], sum_us: AtomicU64::new(0) }
-    }
 }
 
 impl Histogram {
     /// Counts one duration.
     pub fn record(&self, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).min(LARGEST_US);
-        if let Some(bucket) = self.buckets.get(usize::from(bucket_of(us))) {
+        let (row, part) = (usize::from(bucket_of(us)) / 16, usize::from(bucket_of(us)) % 16);
+        let row = self.rows.get(row).map(|row| row.get_or_init(Box::default));
+        if let Some(bucket) = row.and_then(|row| row.get(part)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.sum_us.fetch_add(us, Ordering::Relaxed);
@@ -43,7 +43,9 @@ impl Histogram {
         let sum_us = self.sum_us.load(Ordering::Relaxed);
         let mut buckets = Vec::new();
         let mut count = 0;
-        for (index, bucket) in (0_u16..).zip(&self.buckets) {
+        let rows = (0_u16..).step_by(16).zip(&self.rows);
+        let known = rows.filter_map(|(first, row)| Some((first, row.get()?)));
+        for (index, bucket) in known.flat_map(|(first, row)| (first..).zip(row.iter())) {
             let n = bucket.load(Ordering::Relaxed);
             if n > 0 {
                 buckets.push((index, n));
@@ -130,24 +132,8 @@ impl HistogramSnapshot {
         below.map(|&(_, n)| n).sum()
     }
 
-    /// As a few bytes, all LEB128: the sum, then for each part twice its count, and one more where empty parts are before it, whose
-    /// number follows.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(8 + 3 * self.buckets.len());
-        write_leb128(&mut bytes, self.sum_us);
-        let mut next = 0;
-        for &(bucket, n) in &self.buckets {
-            let gap = u64::from(bucket.saturating_sub(next));
-            write_leb128(&mut bytes, n.min(u64::MAX >> 1) << 1 | u64::from(gap > 0));
-            if gap > 0 {
-                write_leb128(&mut bytes, gap);
-            }
-            next = bucket.saturating_add(1);
-        }
-        bytes
-    }
-
-    /// What [`Self::to_bytes`] wrote; `None` where something else did.
+    /// What was written before [`pack`](crate::pack) was, all LEB128: the sum, then for each part twice its count, and one more where
+    /// empty parts are before it, whose number follows. `None` where the bytes say something else.
     pub fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
         let mut read = Self { sum_us: read_leb128(&mut bytes)?, ..Self::default() };
         let mut next = 0_u64;
@@ -177,17 +163,6 @@ impl HistogramSnapshot {
         }
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
         self.count = self.count.saturating_add(other.count);
-    }
-}
-
-fn write_leb128(bytes: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            return bytes.push(low);
-        }
-        bytes.push(low | 0x80);
     }
 }
 
@@ -254,8 +229,26 @@ mod tests {
         for bytes in absurd {
             assert_eq!(HistogramSnapshot::from_bytes(bytes), None, "{bytes:?}");
         }
-        assert_eq!(recorded(&[3]).to_bytes(), [3, 3, 3], "a histogram of one takes three bytes");
-        assert_eq!(recorded(&[3, 4, 4]).to_bytes(), [11, 3, 3, 4], "a neighbour takes one more");
+    }
+
+    #[test]
+    fn what_was_written_before_is_understood() {
+        assert_eq!(HistogramSnapshot::from_bytes(&[0]), Some(HistogramSnapshot::default()));
+        assert_eq!(HistogramSnapshot::from_bytes(&[3, 3, 3]), Some(recorded(&[3])));
+        assert_eq!(HistogramSnapshot::from_bytes(&[11, 3, 3, 4]), Some(recorded(&[3, 4, 4])));
+        let late = [0xa8, 0xc3, 0x01, 3, 0xb8, 0x01];
+        assert_eq!(HistogramSnapshot::from_bytes(&late), Some(recorded(&[25_000])));
+    }
+
+    #[test]
+    fn an_octave_takes_memory_from_its_first_duration_on() {
+        let histogram = Histogram::default();
+        let taken = || histogram.rows.iter().filter(|row| row.get().is_some()).count();
+        assert_eq!(taken(), 0);
+        for us in [1, 2, 1000, 1001, 1002] {
+            histogram.record(Duration::from_micros(us));
+        }
+        assert_eq!((taken(), histogram.snapshot().count), (2, 5));
     }
 
     #[test]
@@ -294,21 +287,6 @@ mod tests {
             let mut merged = recorded(&a);
             merged.merge(&recorded(&b));
             prop_assert_eq!(merged, recorded(&[a, b].concat()));
-        }
-
-        #[test]
-        fn bytes_bring_everything_back(durations in prop::collection::vec(any::<u64>(), 0..100)) {
-            let snapshot = recorded(&durations);
-            prop_assert_eq!(HistogramSnapshot::from_bytes(&snapshot.to_bytes()), Some(snapshot));
-        }
-
-        #[test]
-        fn what_is_read_from_any_bytes_is_written_so_again(
-            bytes in prop::collection::vec(any::<u8>(), 0..40),
-        ) {
-            if let Some(read) = HistogramSnapshot::from_bytes(&bytes) {
-                prop_assert_eq!(HistogramSnapshot::from_bytes(&read.to_bytes()), Some(read));
-            }
         }
 
         #[test]

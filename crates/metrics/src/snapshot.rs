@@ -205,6 +205,9 @@ mod tests {
         let snapshot = counted(&[(200, 5), (404, 123_456), (0, 8)]);
         let line = serde_json::to_string(&snapshot).unwrap();
         assert_eq!(serde_json::from_str::<Snapshot>(&line).unwrap(), snapshot);
+        let absurd = line.replacen(r#""phases":""#, r#""phases":"///"#, 1);
+        assert_ne!(absurd, line);
+        assert!(serde_json::from_str::<Snapshot>(&absurd).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Finished, Histogram, HistogramSnapshot, Phase};
+use crate::{Finished, Histogram, HistogramSnapshot, Phase, pack, unpack};
 
 /// The live counters: relaxed atomics and nothing else.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Traffic {
     by_class: [AtomicU64; 6],
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-    spent_us: [AtomicU64; Phase::ALL.len()],
+    phases: [Histogram; Phase::ALL.len()],
     total: Histogram,
 }
 
@@ -27,8 +27,9 @@ pub struct TrafficSnapshot {
     pub bytes_in: u64,
     /// Bytes sent.
     pub bytes_out: u64,
-    /// What each phase took of all requests together, microseconds, in the order of [`Phase::ALL`].
-    pub spent_us: [u64; Phase::ALL.len()],
+    /// How long each phase lasted, in the order of [`Phase::ALL`].
+    #[serde(with = "packed_phases")]
+    pub phases: [HistogramSnapshot; Phase::ALL.len()],
     /// From the first byte to the last.
     pub total: HistogramSnapshot,
 }
@@ -41,10 +42,9 @@ impl Traffic {
         }
         self.bytes_in.fetch_add(finished.bytes_in, Ordering::Relaxed);
         self.bytes_out.fetch_add(finished.bytes_out, Ordering::Relaxed);
-        for (sum_us, phase) in self.spent_us.iter().zip(Phase::ALL) {
+        for (histogram, phase) in self.phases.iter().zip(Phase::ALL) {
             if let Some(lasted) = finished.phases.get(phase) {
-                let us = u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX);
-                sum_us.fetch_add(us, Ordering::Relaxed);
+                histogram.record(lasted);
             }
         }
         self.total.record(finished.phases.total);
@@ -57,7 +57,7 @@ impl Traffic {
             by_class: self.by_class.each_ref().map(load),
             bytes_in: load(&self.bytes_in),
             bytes_out: load(&self.bytes_out),
-            spent_us: self.spent_us.each_ref().map(load),
+            phases: self.phases.each_ref().map(Histogram::snapshot),
             total: self.total.snapshot(),
         }
     }
@@ -75,9 +75,9 @@ impl TrafficSnapshot {
         errors
     }
 
-    /// What a phase took of all requests together, microseconds.
-    pub fn spent_us(&mut self, phase: Phase) -> &mut u64 {
-        let [tls, accept, queue, app, body, send] = &mut self.spent_us;
+    /// How long a phase lasted.
+    pub fn phase(&mut self, phase: Phase) -> &mut HistogramSnapshot {
+        let [tls, accept, queue, app, body, send] = &mut self.phases;
         match phase {
             Phase::Tls => tls,
             Phase::Accept => accept,
@@ -90,11 +90,15 @@ impl TrafficSnapshot {
 
     /// What happened between `earlier` and this one.
     fn delta(&self, earlier: &Self) -> Self {
+        let mut phases = self.phases.clone();
+        for (phase, earlier) in phases.iter_mut().zip(&earlier.phases) {
+            *phase = phase.delta(earlier);
+        }
         Self {
             by_class: combined(self.by_class, earlier.by_class, u64::saturating_sub),
             bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
             bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
-            spent_us: combined(self.spent_us, earlier.spent_us, u64::saturating_sub),
+            phases,
             total: self.total.delta(&earlier.total),
         }
     }
@@ -104,8 +108,32 @@ impl TrafficSnapshot {
         self.by_class = combined(self.by_class, other.by_class, u64::saturating_add);
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
-        self.spent_us = combined(self.spent_us, other.spent_us, u64::saturating_add);
+        for (mine, other) in self.phases.iter_mut().zip(&other.phases) {
+            mine.merge(other);
+        }
         self.total.merge(&other.total);
+    }
+}
+
+/// Phases on the way to the supervisor: as numbers in JSON they would be most of what an engine says.
+mod packed_phases {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{HistogramSnapshot, Phase, pack, unpack};
+
+    type Phases = [HistogramSnapshot; Phase::ALL.len()];
+
+    pub(super) fn serialize<S: Serializer>(phases: &Phases, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD_NO_PAD.encode(pack(phases)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Phases, D::Error> {
+        let bytes = STANDARD_NO_PAD.decode(String::deserialize(from)?).map_err(D::Error::custom)?;
+        let phases = unpack(&bytes, Phase::ALL.len()).and_then(|all| all.try_into().ok());
+        phases.ok_or_else(|| D::Error::custom("these are no histograms"))
     }
 }
 

@@ -34,7 +34,8 @@ pub use requests::{
     RequestsQuery,
 };
 pub use routes::{
-    PhaseMeans, ResponseCounts, RouteFigures, RouteReport, RoutesQuery, TrafficFigures,
+    PhaseLatencies, PhaseLatency, PhaseMeans, ResponseCounts, RouteFigures, RouteReport,
+    RoutesQuery, TrafficFigures,
 };
 pub use samples::{CurrentRequest, MachineSample, ProcessSample, Sample, SiteSample};
 pub use series::{

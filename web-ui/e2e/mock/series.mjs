@@ -178,6 +178,7 @@ export function madeUpEvents(appliance, from_ms, to_ms, site) {
 /** What some requests came to; the heavier, the slower. */
 export function makeTraffic(weight) {
   const [requests, errors] = [4_100 * weight, weight % 2 ? 3 * weight : 0];
+  const phase = (ms) => ({ p50: 0.8 * ms, p95: 2.1 * ms, p99: 4.4 * ms });
   return {
     requests,
     errors,
@@ -188,6 +189,14 @@ export function makeTraffic(weight) {
     p95_ms: 1.9 * weight,
     p99_ms: 6.1 * weight,
     phases_ms: { tls: 0.1, accept: 0.2, queue: 0.02 * weight, app: 0.35 * weight, body: 0.6, send: 0.3 },
+    phase_latency_ms: {
+      tls: null,
+      accept: phase(0.2),
+      queue: phase(0.02 * weight),
+      app: phase(0.35 * weight),
+      body: phase(0.6),
+      send: phase(0.3),
+    },
   };
 }
 

@@ -28,6 +28,8 @@ const site: SiteStatus = {
 function traffic(requests: number, errors: number): TrafficFigures {
   const responses = { none: 0, '1xx': 0, '2xx': requests - errors, '3xx': 0, '4xx': 0, '5xx': errors };
   const phases_ms = { tls: 0, accept: 0, queue: 0, app: 2, body: 0, send: 0 };
+  const app = { p50: 2, p95: 31, p99: 40 };
+  const phase_latency_ms = { tls: null, accept: null, queue: null, app, body: null, send: null };
   return {
     requests,
     errors,
@@ -38,6 +40,7 @@ function traffic(requests: number, errors: number): TrafficFigures {
     p95_ms: 31,
     p99_ms: 40,
     phases_ms,
+    phase_latency_ms,
   };
 }
 
@@ -72,6 +75,14 @@ it('says what each release answered, so that they can be compared', async () => 
     '1,200 requests, p95 31.0 ms, 7 errors',
     '1 request, p95 31.0 ms, 0 errors',
   ]);
+});
+
+it('says how long each phase took that its requests had', async () => {
+  renderList();
+  const [table] = await screen.findAllByRole('table', { name: /^Phases of release r3/, hidden: true });
+  const cells = [...(table?.querySelectorAll('tbody th, tbody td') ?? [])];
+  const words = cells.map((cell) => cell.textContent?.replace(/\s/g, ' ').trim());
+  expect(words).toEqual(['Application', '2.00 ms', '31.0 ms', '40.0 ms']);
 });
 
 it('offers none to who may only look', async () => {

@@ -80,6 +80,8 @@ fn each_release_has_figures_of_its_own() {
     assert_eq!((&new["errors"], &old["errors"]), (&0.into(), &1.into()), "{told}");
     assert_eq!(old["responses"]["5xx"], 1, "{told}");
     assert!(old["p95_ms"].as_f64().unwrap() > 0.0 && old["phases_ms"]["app"].is_f64(), "{told}");
+    assert!(old["phase_latency_ms"]["app"]["p95"].as_f64() > Some(0.0), "{told}");
+    assert!(old["phase_latency_ms"]["tls"].is_null(), "no connection had one: {told}");
     let listed = appliance.cli(&["releases", "hello"]).ok().stdout;
     assert!(listed.contains("P95") && listed.contains(" ms"), "{listed}");
 }

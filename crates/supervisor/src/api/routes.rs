@@ -60,6 +60,8 @@ pub struct TrafficFigures {
     pub p99_ms: f64,
     /// Where the time of a request went, on average.
     pub phases_ms: PhaseMeans,
+    /// How long each phase took of those that had it.
+    pub phase_latency_ms: PhaseLatencies,
 }
 
 /// Answers by class of status.
@@ -99,4 +101,32 @@ pub struct PhaseMeans {
     pub body: f64,
     /// Until the last byte was handed to the kernel.
     pub send: f64,
+}
+
+/// How long each phase took, milliseconds; `null` where no request had it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PhaseLatencies {
+    /// As in [`PhaseMeans`].
+    pub tls: Option<PhaseLatency>,
+    /// As in [`PhaseMeans`].
+    pub accept: Option<PhaseLatency>,
+    /// As in [`PhaseMeans`].
+    pub queue: Option<PhaseLatency>,
+    /// As in [`PhaseMeans`].
+    pub app: Option<PhaseLatency>,
+    /// As in [`PhaseMeans`].
+    pub body: Option<PhaseLatency>,
+    /// As in [`PhaseMeans`].
+    pub send: Option<PhaseLatency>,
+}
+
+/// What shares of the requests stayed under, milliseconds, right to 5 %.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PhaseLatency {
+    /// Half of them.
+    pub p50: f64,
+    /// 95 of 100.
+    pub p95: f64,
+    /// 99 of 100.
+    pub p99: f64,
 }

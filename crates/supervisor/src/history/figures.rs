@@ -59,6 +59,13 @@ impl SiteFigures {
             counted: counted.clone(),
         })
     }
+
+    /// The same without what was counted by route and by release, which is most of it.
+    pub(crate) fn of_the_whole_site(&self) -> Self {
+        let mut whole = self.clone();
+        (whole.counted.routes, whole.counted.releases) = Default::default();
+        whole
+    }
 }
 
 impl Figures for SiteFigures {

@@ -19,7 +19,7 @@ impl Totals {
     /// Adds a second.
     pub(super) fn add(&mut self, tick: &Tick) {
         for (name, figures) in &tick.sites {
-            self.sites.entry(name.clone()).or_default().merge(figures);
+            self.sites.entry(name.clone()).or_default().merge(&figures.of_the_whole_site());
         }
         for (name, total) in &mut self.sites {
             let now = tick.sites.get(name);

@@ -23,7 +23,7 @@ const STATE: [&str; 7] = [
     include_str!("fixtures/0007_address_rules.sql"),
 ];
 /// The same of `metrics.db`.
-const METRICS: [&str; 10] = [
+const METRICS: [&str; 11] = [
     include_str!("metrics/fixtures/0001_first.sql"),
     include_str!("metrics/fixtures/0002_failures.sql"),
     include_str!("metrics/fixtures/0003_requests.sql"),
@@ -34,6 +34,7 @@ const METRICS: [&str; 10] = [
     include_str!("metrics/fixtures/0008_releases.sql"),
     include_str!("metrics/fixtures/0009_gil.sql"),
     include_str!("metrics/fixtures/0010_refused.sql"),
+    include_str!("metrics/fixtures/0011_histograms.sql"),
 ];
 
 /// Every table's columns and rows, as SQL literals.

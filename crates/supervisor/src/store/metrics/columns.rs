@@ -1,8 +1,9 @@
 //! What the columns of the tables of samples hold. A column is added here and in a migration, and nowhere else.
 
-use onebox_metrics::{HistogramSnapshot, Phase, TrafficSnapshot};
+use onebox_metrics::{Phase, TrafficSnapshot};
 
-use super::table::{Column, Table};
+use super::table::Before::{Sum, Whole};
+use super::table::{Column, Packed, Table};
 use crate::history::figures::{BoxFigures, ProcessFigures, SiteFigures};
 
 /// What a site did.
@@ -35,13 +36,13 @@ pub(super) const SITE: Table<SiteFigures> = Table {
         ("in_flight_max", |row| &mut row.in_flight.max),
     ],
     histograms: &[
-        ("latency", |row| &mut row.counted.total),
-        ("tls", |row| &mut row.counted.tls),
-        ("accept", |row| &mut row.counted.accept),
-        ("queue", |row| &mut row.counted.queue),
-        ("app", |row| &mut row.counted.app_time),
-        ("body", |row| &mut row.counted.body),
-        ("send", |row| &mut row.counted.send),
+        (Whole("latency"), |row| &mut row.counted.total),
+        (Whole("tls"), |row| &mut row.counted.tls),
+        (Whole("accept"), |row| &mut row.counted.accept),
+        (Whole("queue"), |row| &mut row.counted.queue),
+        (Whole("app"), |row| &mut row.counted.app_time),
+        (Whole("body"), |row| &mut row.counted.body),
+        (Whole("send"), |row| &mut row.counted.send),
     ],
 };
 
@@ -107,13 +108,13 @@ pub(super) const THE_BOX: Table<BoxFigures> = Table {
 
 /// What was answered on a route.
 pub(super) const ROUTE: Table<TrafficSnapshot> =
-    Table { name: "route_samples", counts: TRAFFIC, histograms: TRAFFIC_LATENCY };
+    Table { name: "route_samples", counts: TRAFFIC, histograms: DURATIONS };
 
 /// What a release answered.
 pub(super) const RELEASE: Table<TrafficSnapshot> =
-    Table { name: "release_samples", counts: TRAFFIC, histograms: TRAFFIC_LATENCY };
+    Table { name: "release_samples", counts: TRAFFIC, histograms: DURATIONS };
 
-const TRAFFIC: &[Column<TrafficSnapshot, u64>] = &[
+const TRAFFIC: &[Column<TrafficSnapshot>] = &[
     ("status_none", |row| &mut row.by_class[0]),
     ("status_1xx", |row| &mut row.by_class[1]),
     ("status_2xx", |row| &mut row.by_class[2]),
@@ -122,20 +123,21 @@ const TRAFFIC: &[Column<TrafficSnapshot, u64>] = &[
     ("errors", |row| &mut row.by_class[5]),
     ("bytes_in", |row| &mut row.bytes_in),
     ("bytes_out", |row| &mut row.bytes_out),
-    ("tls_us", |row| row.spent_us(Phase::Tls)),
-    ("accept_us", |row| row.spent_us(Phase::Accept)),
-    ("queue_us", |row| row.spent_us(Phase::Queue)),
-    ("app_us", |row| row.spent_us(Phase::App)),
-    ("body_us", |row| row.spent_us(Phase::Body)),
-    ("send_us", |row| row.spent_us(Phase::Send)),
 ];
-const TRAFFIC_LATENCY: &[Column<TrafficSnapshot, HistogramSnapshot>] =
-    &[("latency", |row| &mut row.total)];
+const DURATIONS: &[Packed<TrafficSnapshot>] = &[
+    (Whole("latency"), |row| &mut row.total),
+    (Sum("tls_us"), |row| row.phase(Phase::Tls)),
+    (Sum("accept_us"), |row| row.phase(Phase::Accept)),
+    (Sum("queue_us"), |row| row.phase(Phase::Queue)),
+    (Sum("app_us"), |row| row.phase(Phase::App)),
+    (Sum("body_us"), |row| row.phase(Phase::Body)),
+    (Sum("send_us"), |row| row.phase(Phase::Send)),
+];
 
 #[cfg(test)]
 mod tests {
     use onebox_app_server::GilStalls;
-    use onebox_metrics::{CacheSnapshot, DropSnapshot, SiteSnapshot};
+    use onebox_metrics::{CacheSnapshot, DropSnapshot, HistogramSnapshot, SiteSnapshot, unpack};
     use sqlx::{AssertSqlSafe, Column as _, Row};
 
     use super::super::MetricsDb;
@@ -168,7 +170,13 @@ mod tests {
             Ok(value) => format!("{name} {value}"),
             Err(_) => {
                 let bytes: Vec<u8> = row.get(name);
-                format!("{name} #{}", HistogramSnapshot::from_bytes(&bytes).unwrap().buckets[0].0)
+                match unpack(&bytes, table.histograms.len()) {
+                    Some(all) => {
+                        let parts: Vec<_> = all.iter().map(|one| one.buckets[0].0).collect();
+                        format!("{name} {parts:?}")
+                    }
+                    None => format!("{name} {bytes:?}"),
+                }
             }
         });
         all.collect::<Vec<_>>().join(", ")
@@ -213,7 +221,7 @@ mod tests {
             ..SiteSnapshot::default()
         };
         let site = SiteFigures { samples: 30, counted, answers_max: 19, in_flight: gauge(20) };
-        insta::assert_snapshot!(written(&SITE, &KEY, site).await, @"samples 30, status_none 1, status_1xx 2, status_2xx 3, status_3xx 4, status_4xx 5, status_5xx 6, by_app 7, by_static 8, by_proxy 9, bytes_in 17, bytes_out 18, answers_max 19, in_flight_sum 20, in_flight_min 21, in_flight_max 22, latency #1, accept #3, queue #4, app #5, body #6, send #7, by_cache 10, cache_hits 11, cache_stale 12, cache_revalidated 13, cache_misses 14, cache_bypassed 15, cache_saved 16, tls #2, limited 31");
+        insta::assert_snapshot!(written(&SITE, &KEY, site).await, @"samples 30, status_none 1, status_1xx 2, status_2xx 3, status_3xx 4, status_4xx 5, status_5xx 6, by_app 7, by_static 8, by_proxy 9, bytes_in 17, bytes_out 18, answers_max 19, in_flight_sum 20, in_flight_min 21, in_flight_max 22, latency [0], accept [0], queue [0], app [0], body [0], send [0], by_cache 10, cache_hits 11, cache_stale 12, cache_revalidated 13, cache_misses 14, cache_bypassed 15, cache_saved 16, tls [0], limited 31, histograms [1, 2, 3, 4, 5, 6, 7]");
     }
 
     #[tokio::test]
@@ -265,14 +273,52 @@ mod tests {
             by_class: [1, 2, 3, 4, 5, 6],
             bytes_in: 7,
             bytes_out: 8,
-            spent_us: [9, 10, 11, 12, 13, 14],
             total: histogram(1),
+            phases: [2, 3, 4, 5, 6, 7].map(histogram),
         };
         let [step, series, at] = KEY;
         let key = [step, series, at, ("route", Text("/a"))];
-        insta::assert_snapshot!(written(&ROUTE, &key, traffic.clone()).await, @"errors 6, bytes_out 8, accept_us 10, queue_us 11, app_us 12, body_us 13, send_us 14, latency #1, tls_us 9, status_none 1, status_1xx 2, status_2xx 3, status_3xx 4, status_4xx 5, bytes_in 7");
+        insta::assert_snapshot!(written(&ROUTE, &key, traffic.clone()).await, @"errors 6, bytes_out 8, accept_us 0, queue_us 0, app_us 0, body_us 0, send_us 0, latency [0], tls_us 0, status_none 1, status_1xx 2, status_2xx 3, status_3xx 4, status_4xx 5, bytes_in 7, histograms [1, 2, 3, 4, 5, 6, 7]");
         let key = [step, series, at, ("\"release\"", Text("r1"))];
-        insta::assert_snapshot!(written(&RELEASE, &key, traffic).await, @"status_none 1, status_1xx 2, status_2xx 3, status_3xx 4, status_4xx 5, errors 6, bytes_in 7, bytes_out 8, tls_us 9, accept_us 10, queue_us 11, app_us 12, body_us 13, send_us 14, latency #1");
+        insta::assert_snapshot!(written(&RELEASE, &key, traffic).await, @"status_none 1, status_1xx 2, status_2xx 3, status_3xx 4, status_4xx 5, errors 6, bytes_in 7, bytes_out 8, tls_us 0, accept_us 0, queue_us 0, app_us 0, body_us 0, send_us 0, latency [0], histograms [1, 2, 3, 4, 5, 6, 7]");
+    }
+
+    #[tokio::test]
+    async fn a_row_of_an_earlier_version_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut db = MetricsDb::open(&folder.path().join("metrics.db")).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO series VALUES (1, 'site', 'blog'); \
+             INSERT INTO release_samples (step_s, series, at_ms, \"release\", status_none, status_1xx, status_2xx, \
+             status_3xx, status_4xx, errors, bytes_in, bytes_out, tls_us, accept_us, queue_us, app_us, body_us, \
+             send_us, latency) VALUES (60, 1, 0, 'r1', 0, 0, 1, 0, 0, 0, 7, 8, 9, 10, 11, 12, 13, 14, x'030303')",
+        )
+        .execute(&mut db.connection)
+        .await
+        .unwrap();
+        let [step, series, at] = KEY;
+        let key = [step, series, at, ("\"release\"", Text("r1"))];
+        let more = TrafficSnapshot {
+            by_class: [0, 0, 1, 0, 0, 0],
+            phases: [1, 2, 3, 4, 5, 6].map(histogram),
+            total: histogram(3),
+            ..TrafficSnapshot::default()
+        };
+        for requests in [2, 3] {
+            RELEASE.add(&mut db.connection, &key, &more).await.unwrap();
+            let row = sqlx::query("SELECT * FROM release_samples").fetch_one(&mut db.connection);
+            let whole = RELEASE.read(&row.await.unwrap()).unwrap();
+            assert_eq!((whole.requests(), whole.total.sum_us), (requests, 3));
+            assert_eq!(whole.total.buckets, [(3, requests)]);
+            let phases = whole.phases.map(|phase| (phase.sum_us, phase.count));
+            assert_eq!(phases, [9, 10, 11, 12, 13, 14].map(|sum_us| (sum_us, requests - 1)));
+        }
+        sqlx::raw_sql("UPDATE release_samples SET histograms = x'ffff'")
+            .execute(&mut db.connection)
+            .await
+            .unwrap();
+        let error = RELEASE.add(&mut db.connection, &key, &more).await.unwrap_err();
+        assert!(matches!(error, super::super::MetricsError::Damaged(_)), "{error}");
     }
 
     #[tokio::test]

@@ -47,18 +47,18 @@ mod tests {
     use super::super::{Batch, MetricsDb};
     use super::*;
     use crate::history::figures::{SiteFigures, Tick};
-    use onebox_metrics::{Histogram, SiteSnapshot};
+    use onebox_metrics::{Histogram, Phase, SiteSnapshot};
     use std::time::Duration;
 
     fn second(at_ms: i64, release: &str, app_ms: u64) -> Tick {
         let total = Histogram::default();
         total.record(Duration::from_millis(app_ms));
-        let traffic = TrafficSnapshot {
+        let mut traffic = TrafficSnapshot {
             by_class: [0, 0, 1, 0, 0, 0],
-            spent_us: [0, 0, 0, app_ms * 1000, 0, 0],
             total: total.snapshot(),
             ..TrafficSnapshot::default()
         };
+        *traffic.phase(Phase::App) = total.snapshot();
         let counted = SiteSnapshot {
             by_class: traffic.by_class,
             releases: [(release.to_owned(), traffic)].into(),
@@ -83,7 +83,10 @@ mod tests {
         }
         let told = releases(&path, "blog").await.unwrap();
         let (first, second) = (&told["r1"], &told["r2"]);
-        assert_eq!((first.requests(), first.spent_us[3], first.total.count), (3, 21_000, 3));
+        assert_eq!(
+            (first.requests(), first.phases[3].sum_us, first.phases[3].count),
+            (3, 21_000, 3)
+        );
         assert_eq!((second.requests(), second.total.mean()), (1, Duration::from_millis(100)));
         assert!(releases(&path, "shop").await.unwrap().is_empty());
         db.prune_by_age(3 * hour_ms, Duration::from_millis(3_600_000)).await.unwrap();

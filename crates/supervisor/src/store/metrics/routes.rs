@@ -234,7 +234,7 @@ mod tests {
         let span = RouteSpan::new(wanted, NOW_MS).unwrap();
         let found = routes(&folder.path().join("metrics.db"), "blog", &span).await.unwrap();
         let figures = found.into_iter();
-        figures.map(|(name, route)| (name, route.total.count, route.spent_us[3])).collect()
+        figures.map(|(name, route)| (name, route.total.count, route.phases[3].sum_us)).collect()
     }
 
     #[tokio::test]

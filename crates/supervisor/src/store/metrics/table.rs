@@ -1,6 +1,6 @@
 //! Tables whose rows add up: what each column is called and which figure it holds is said once, for writing and for reading.
 
-use onebox_metrics::HistogramSnapshot;
+use onebox_metrics::{HistogramSnapshot, pack, unpack};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
@@ -9,13 +9,31 @@ use super::MetricsError;
 use crate::history::figures::Figures;
 
 /// A column's name, and the figure that it holds.
-pub(super) type Column<F, T> = (&'static str, fn(&mut F) -> &mut T);
+pub(super) type Column<F> = (&'static str, fn(&mut F) -> &mut u64);
+
+/// The next histogram in the column [`HISTOGRAMS`], and where rows of before have it.
+pub(super) type Packed<F> = (Before, fn(&mut F) -> &mut HistogramSnapshot);
+
+/// The column with all histograms of a row, where it has any.
+const HISTOGRAMS: &str = "histograms";
+
+/// What earlier versions wrote for a histogram without durations.
+const NO_HISTOGRAM: &[u8] = &[0];
+
+/// A column of earlier versions, which is empty in newer rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Before {
+    /// It has a whole histogram.
+    Whole(&'static str),
+    /// It has the sum alone.
+    Sum(&'static str),
+}
 
 /// A table of figures.
 pub(super) struct Table<F: 'static> {
     pub(super) name: &'static str,
-    pub(super) counts: &'static [Column<F, u64>],
-    pub(super) histograms: &'static [Column<F, HistogramSnapshot>],
+    pub(super) counts: &'static [Column<F>],
+    pub(super) histograms: &'static [Packed<F>],
 }
 
 /// Which row: the columns of the primary key, and what they say.
@@ -63,8 +81,16 @@ impl<F: Figures> Table<F> {
         for (_, figure) in self.counts {
             insert = insert.bind(stored(*figure(&mut figures)));
         }
-        for (_, figure) in self.histograms {
-            insert = insert.bind(figure(&mut figures).to_bytes());
+        let mut histograms = Vec::with_capacity(self.histograms.len());
+        for (before, figure) in self.histograms {
+            insert = match before {
+                Before::Whole(_) => insert.bind(NO_HISTOGRAM),
+                Before::Sum(_) => insert.bind(0_i64),
+            };
+            histograms.push(std::mem::take(figure(&mut figures)));
+        }
+        if !histograms.is_empty() {
+            insert = insert.bind(pack(&histograms));
         }
         insert.execute(connection).await?;
         Ok(())
@@ -76,16 +102,47 @@ impl<F: Figures> Table<F> {
         for (column, figure) in self.counts {
             *figure(&mut figures) = count(row, column)?;
         }
-        for (column, figure) in self.histograms {
-            *figure(&mut figures) = histogram(row, column)?;
+        for ((before, figure), packed) in self.histograms.iter().zip(self.packed(row)?) {
+            let whole = figure(&mut figures);
+            *whole = before.read(row)?;
+            whole.merge(&packed);
         }
         Ok(figures)
+    }
+
+    /// What the column with the histograms says; rows of before have nothing there.
+    fn packed(&self, row: &SqliteRow) -> Result<Vec<HistogramSnapshot>, MetricsError> {
+        let expected = self.histograms.len();
+        let bytes: &[u8] = if expected == 0 { &[] } else { row.try_get(HISTOGRAMS)? };
+        if bytes.is_empty() {
+            return Ok(vec![HistogramSnapshot::default(); expected]);
+        }
+        let all = unpack(bytes, expected);
+        all.ok_or_else(|| MetricsError::Damaged(format!("{HISTOGRAMS} has not {expected} of them")))
     }
 
     /// Without those of the key.
     fn columns(&self) -> impl Iterator<Item = &'static str> {
         let counts = self.counts.iter().map(|(column, _)| *column);
-        counts.chain(self.histograms.iter().map(|(column, _)| *column))
+        let before =
+            self.histograms.iter().map(|(Before::Whole(column) | Before::Sum(column), _)| *column);
+        let packed = (!self.histograms.is_empty()).then_some(HISTOGRAMS);
+        counts.chain(before).chain(packed)
+    }
+}
+
+impl Before {
+    fn read(self, row: &SqliteRow) -> Result<HistogramSnapshot, MetricsError> {
+        match self {
+            Self::Whole(column) => {
+                let read = HistogramSnapshot::from_bytes(row.try_get(column)?);
+                read.ok_or_else(|| MetricsError::Damaged(format!("{column} is no histogram")))
+            }
+            Self::Sum(column) => {
+                let sum_us = count(row, column)?;
+                Ok(HistogramSnapshot { sum_us, ..HistogramSnapshot::default() })
+            }
+        }
     }
 }
 
@@ -105,12 +162,6 @@ fn bind<'q>(
 pub(super) fn count(row: &SqliteRow, column: &str) -> Result<u64, MetricsError> {
     let value: i64 = row.try_get(column)?;
     u64::try_from(value).map_err(|_| MetricsError::Damaged(format!("{column} is {value}")))
-}
-
-fn histogram(row: &SqliteRow, column: &str) -> Result<HistogramSnapshot, MetricsError> {
-    let bytes: &[u8] = row.try_get(column)?;
-    let read = HistogramSnapshot::from_bytes(bytes);
-    read.ok_or_else(|| MetricsError::Damaged(format!("{column} is no histogram")))
 }
 
 /// SQLite's integers have a sign.

@@ -30,9 +30,14 @@ impl Batch {
         self.seconds += 1;
         for resolution in Resolution::ALL {
             let at_ms = resolution.begin_ms(tick.at_ms);
+            let has_routes = !routes::rows_of(resolution).is_empty();
             for (name, figures) in &tick.sites {
                 let row = self.sites.entry((resolution, name.clone(), at_ms)).or_default();
-                row.merge(figures);
+                if has_routes {
+                    row.merge(figures);
+                } else {
+                    row.merge(&figures.of_the_whole_site());
+                }
             }
             for (name, figures) in &tick.processes {
                 let row = self.processes.entry((resolution, name.clone(), at_ms)).or_default();
