@@ -2,6 +2,7 @@
 
 mod access;
 mod address_rules;
+mod events;
 mod logs;
 mod settings;
 pub(crate) mod time;
@@ -14,6 +15,7 @@ pub(crate) use access::{AuditArgs, TokenAction, TokenArgs, UserAction, UserArgs}
 pub(crate) use address_rules::{
     AllowAction, AllowArgs, DenyAction, DenyArgs, ListArgs, RemoveArgs, RuleArgs,
 };
+pub(crate) use events::EventsArgs;
 pub(crate) use logs::LogsArgs;
 pub(crate) use settings::{ConfigArgs, EnvAction, EnvArgs, Manner};
 
@@ -71,6 +73,10 @@ pub(crate) enum Verb {
     Logs(LogsArgs),
     /// Show why a request failed: its traceback, and what its thread printed
     Autopsy(AutopsyArgs),
+    /// List what a site's requests fail with, by traceback, the last seen first
+    Errors(SiteJsonArgs),
+    /// List what happened: deploys, changes, crashes, recycles; of the last day, or of one site
+    Events(EventsArgs),
     /// Load a site's live release anew; nobody waits for it
     Restart(SiteArg),
     /// Take a site off line; it stays deployed

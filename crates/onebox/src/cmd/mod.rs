@@ -9,6 +9,8 @@ mod completions;
 mod config;
 mod deploy;
 mod env;
+mod errors;
+mod events;
 mod explain;
 mod hash_password;
 mod init;
@@ -70,6 +72,8 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             Verb::Top(arguments) => top::top(&client, arguments).await,
             Verb::Cert(arguments) => cert::cert(&client, arguments).await,
             Verb::Autopsy(arguments) => autopsy::autopsy(&client, arguments).await,
+            Verb::Errors(arguments) => errors::errors(&client, arguments).await,
+            Verb::Events(arguments) => events::events(&client, arguments).await,
             Verb::Logs(arguments) => logs::logs(&client, arguments).await,
             Verb::Restart(arguments) => lifecycle::restart(&client, &arguments.site).await,
             Verb::Stop(arguments) => lifecycle::stop(&client, &arguments.site).await,

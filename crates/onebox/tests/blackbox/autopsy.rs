@@ -187,6 +187,12 @@ fn a_failed_request_is_explained(isolation: &str) {
         ]
     );
     assert_eq!(groups[0]["request_id"], again.header("x-request-id"));
+    assert_eq!(appliance.cli(&["errors", "hello", "--json"]).ok().json(), groups);
+    let listed = appliance.cli(&["errors", "hello"]).ok().stdout;
+    let last = format!("onebox autopsy {}", again.header("x-request-id"));
+    let told = |text: &str| listed.contains(text);
+    assert!(told("LookupError: no such thing\n  2×, last ") && told(&last), "{listed}");
+    assert!(appliance.cli(&["errors", "nobody"]).failed().stderr.contains("nobody"));
 
     let text = appliance.cli(&["autopsy", again.header("x-request-id")]).ok().stdout;
     assert!(

@@ -84,6 +84,13 @@ fn a_configuration_is_tried_out_without_a_trace_and_put_on_line_as_a_release() {
             && event["text"] == "onebox.toml changed: harakiri, headers.set.X-New"
     });
     assert!(told, "{events}");
+    let listed = appliance.cli(&["events", "notes", "--json"]).ok().json_lines();
+    let known = events.as_array().unwrap();
+    assert_eq!(listed.get(..known.len()), Some(known.as_slice()), "{listed:?}");
+    let listed = appliance.cli(&["events", "notes", "--since", "1h"]).ok().stdout;
+    assert!(listed.contains("onebox.toml changed: harakiri"), "{listed}");
+    let before = appliance.cli(&["events", "--until", "1d"]).ok();
+    assert!(before.stdout.is_empty() && before.stderr.contains("nothing happened"), "{before:?}");
     let audit = appliance.cli(&["audit", "--json"]).ok().stdout;
     assert!(
         audit.contains("apply-configuration") && audit.contains("check-configuration"),
