@@ -165,7 +165,8 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await page.locator('[data-testid=charts][data-span^="from="]').waitFor();
     await page.getByTestId('requests').getByRole('link').first().waitFor();
     await page.getByRole('region', { name: 'Log' }).waitFor();
-    await page.getByLabel('Status', { exact: true }).selectOption('2xx');
+    const requests = page.getByRole('region', { name: 'Requests', exact: true });
+    await requests.getByLabel('Status', { exact: true }).selectOption('2xx');
     await page.getByTestId('requests').getByText('200', { exact: true }).first().waitFor();
   });
 
@@ -219,6 +220,28 @@ test('an operator logs in, watches, reads the log, restarts and logs out', async
     await page.getByText('No line matches the filter.').waitFor();
     await page.getByLabel('Filter log lines').fill('');
     await lines.first().waitFor();
+  });
+
+  await step('the appliance finds the lines of some requests, and the address says which', async () => {
+    const before = page.url();
+    const log = page.getByRole('region', { name: 'Log', exact: true });
+    await log.getByText('Find requests', { exact: true }).click();
+    await log.getByLabel('Path', { exact: true }).fill('/no-such-path/*');
+    await log.getByRole('button', { name: 'Find', exact: true }).click();
+    await page.waitForURL(/path=%2Fno-such-path%2F\*/);
+    await log.getByText('No request was like this.').waitFor();
+    await log.getByLabel('Path', { exact: true }).fill('/*');
+    await log.getByLabel('Status', { exact: true }).fill('2xx');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/status=2xx&path=%2F\*$/);
+    const found = log.getByTestId('log-line').filter({ hasText: /\d ms/ });
+    await found.first().waitFor();
+    await page.reload();
+    await found.first().waitFor();
+    await log.getByRole('button', { name: 'Show all lines' }).click();
+    await page.waitForFunction(() => !location.hash.includes('path='));
+    await page.goto(before);
+    await page.getByTestId('log-line').first().waitFor();
   });
 
   await step('a request is looked for by the id of its error page', async () => {

@@ -158,7 +158,7 @@ async function site(call) {
     case 'logs':
       return call.url.searchParams.get('follow') === 'true'
         ? stream(call, [[`line:${name}`, 'line']])
-        : json(call, loggedLines(known, call.url.searchParams));
+        : json(call, loggedLines(call.appliance, known, call.url.searchParams));
     case 'env':
       return variables(call, known);
     case 'configuration':
@@ -224,10 +224,32 @@ async function configured(call, name, site) {
   return ndjson(call, call.appliance.configure(name, text));
 }
 
-function loggedLines(site, query) {
+function loggedLines(appliance, site, query) {
+  if (['status', 'path', 'address', 'request_id'].some((name) => query.has(name)))
+    return accessLines(appliance, site, query);
   const [from_ms, to_ms] = [Number(query.get('from_ms')), Number(query.get('to_ms') ?? Infinity)];
   const lines = site.log.filter(({ at_ms }) => at_ms >= from_ms && at_ms < to_ms);
   return lines.slice(-Number(query.get('lines') ?? 100));
+}
+
+/** The requests of a site as its access log has them, the last last. */
+function accessLines(appliance, site, query) {
+  const all = search(appliance, new URLSearchParams({ site: site.status.name, limit: '500' }));
+  const [path, status] = [query.get('path'), query.get('status')];
+  const pattern = path && new RegExp(`^${path.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`);
+  const found = all.filter(
+    (one) =>
+      (!pattern || pattern.test(one.path)) &&
+      [null, String(one.status), `${String(one.status)[0]}xx`].includes(status) &&
+      [null, one.client].includes(query.get('address')) &&
+      [null, one.request_id].includes(query.get('request_id')),
+  );
+  const line = ({ at_ms, method, path, status, total_us, client }) => ({
+    at_ms,
+    source: 'access',
+    text: JSON.stringify({ method, path, status, total_ms: total_us / 1000, client, error: null }),
+  });
+  return found.reverse().map(line);
 }
 
 function request(call) {

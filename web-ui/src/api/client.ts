@@ -40,6 +40,7 @@ import type {
   VariablesCheck,
 } from './types';
 import { spanQuery, type PastSpan, type Span } from '../charts/span';
+import { formatWanted, type WantedRequests } from '../logs/wanted';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -67,8 +68,12 @@ export function sitePath(site: string, resource: string): string {
 export const EVENTS_PATH = `${BASE}/events`;
 
 /** The stream of new log lines of a site. */
-export function followLogsPath(site: string): string {
-  return `${sitePath(site, 'logs')}?follow=true&lines=0`;
+export function followLogsPath(site: string, wanted: WantedRequests): string {
+  return logsPath(site, 'follow=true&lines=0', wanted);
+}
+
+function logsPath(site: string, query: string, wanted: WantedRequests): string {
+  return `${sitePath(site, 'logs')}?${[query, formatWanted(wanted)].filter(Boolean).join('&')}`;
 }
 
 async function toError(response: Response): Promise<RequestError> {
@@ -131,11 +136,11 @@ export const api = {
   session: async (): Promise<Session> => (await (await request('GET', `${BASE}/session`)).json()) as Session,
   status: (): Promise<ApplianceStatus> => getJson(`${BASE}/status`),
   releases: (site: string): Promise<Release[]> => getJson(sitePath(site, 'releases')),
-  logs: (site: string, lines: number): Promise<LogLine[]> =>
-    getJson(`${sitePath(site, 'logs')}?lines=${lines}`),
+  logs: (site: string, lines: number, wanted: WantedRequests): Promise<LogLine[]> =>
+    getJson(logsPath(site, `lines=${lines}`, wanted)),
   /** The last lines of a span that is over. */
-  pastLogs: (site: string, span: PastSpan, lines: number): Promise<LogLine[]> =>
-    getJson(`${sitePath(site, 'logs')}?lines=${lines}&from_ms=${span.fromMs}&to_ms=${span.toMs}`),
+  pastLogs: (site: string, span: PastSpan, lines: number, wanted: WantedRequests): Promise<LogLine[]> =>
+    getJson(logsPath(site, `lines=${lines}&from_ms=${span.fromMs}&to_ms=${span.toMs}`, wanted)),
   /** What its requests fail with, the last seen first. */
   errors: (site: string): Promise<ErrorGroup[]> => getJson(sitePath(site, 'errors')),
   /** Everything that is known of one request. */

@@ -14,7 +14,22 @@ let nextNumber = 0;
 
 function numbered(line: LogLine): NumberedLine {
   nextNumber += 1;
-  return { ...line, number: nextNumber };
+  return { ...line, text: readable(line), number: nextNumber };
+}
+
+/** `GET /about 200 3.2 ms 192.0.2.7` for a JSON line of the access log; others are their own text. */
+function readable({ source, text }: LogLine): string {
+  if (source !== 'access' || !text.startsWith('{')) return text;
+  let told: Record<string, unknown>;
+  try {
+    told = JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    return text;
+  }
+  const { method, path, status, total_ms, client, error } = told;
+  if (typeof path !== 'string' || typeof total_ms !== 'number') return text;
+  const lasted = `${total_ms.toFixed(1)} ms`;
+  return [method, path, status, lasted, client, error].filter((part) => part != null).join(' ');
 }
 
 function identity(line: LogLine): string {

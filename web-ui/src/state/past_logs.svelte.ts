@@ -4,6 +4,7 @@ import { api } from '../api/client';
 import { toRequestError, type RequestError } from '../api/error';
 import type { PastSpan } from '../charts/span';
 import { MAX_LINES, appendLines, type NumberedLine } from '../logs/lines';
+import type { WantedRequests } from '../logs/wanted';
 
 export class PastLogs {
   /** The last ones of the span. */
@@ -14,16 +15,18 @@ export class PastLogs {
 
   #site: string;
   #span: PastSpan;
+  #wanted: WantedRequests;
 
-  constructor(site: string, span: PastSpan) {
+  constructor(site: string, span: PastSpan, wanted: WantedRequests) {
     this.#site = site;
     this.#span = span;
+    this.#wanted = wanted;
     void this.reload();
   }
 
   async reload(): Promise<void> {
     try {
-      this.lines = appendLines([], await api.pastLogs(this.#site, this.#span, MAX_LINES));
+      this.lines = appendLines([], await api.pastLogs(this.#site, this.#span, MAX_LINES, this.#wanted));
       this.loaded = true;
       this.error = null;
     } catch (thrown) {

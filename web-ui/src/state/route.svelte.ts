@@ -1,12 +1,13 @@
 /** Which page is shown, from the address's fragment, so that every page is a link. */
 
 import { atLeastAMinute, formatSpan, parseSpan, type Span } from '../charts/span';
+import { formatWanted, parseWanted, type WantedRequests } from '../logs/wanted';
 
 export type Route =
   | { page: 'overview' }
   | { page: 'box'; span: Span }
   | { page: 'access' }
-  | { page: 'site'; name: string; span: Span }
+  | { page: 'site'; name: string; span: Span; wanted: WantedRequests }
   | { page: 'request'; id: string }
   | { page: 'explain'; url: string }
   | { page: 'unknown' };
@@ -22,7 +23,9 @@ export function parseRoute(hash: string): Route {
     return { page: 'explain', url: new URLSearchParams(query).get('url') ?? '' };
   }
   const name = parts.length === 2 && parts[1] ? decoded(parts[1]) : null;
-  if (name !== null && parts[0] === 'sites') return { page: 'site', name, span };
+  if (name !== null && parts[0] === 'sites') {
+    return { page: 'site', name, span, wanted: parseWanted(new URLSearchParams(query)) };
+  }
   if (name !== null && parts[0] === 'requests') return { page: 'request', id: name };
   return { page: 'unknown' };
 }
@@ -66,7 +69,21 @@ export const ACCESS_HREF = '#/access';
 
 /** The same page with another span. */
 export function hrefWithSpan(hash: string, span: Span): string {
-  return `${hash.split('?')[0]}?${formatSpan(span)}`;
+  return hrefWith(hash, span, parseWanted(queryOf(hash)));
+}
+
+/** The same page with the log of other requests. */
+export function hrefWithWanted(hash: string, wanted: WantedRequests): string {
+  return hrefWith(hash, parseSpan(queryOf(hash)), wanted);
+}
+
+function hrefWith(hash: string, span: Span, wanted: WantedRequests): string {
+  const query = [formatSpan(span), formatWanted(wanted)].filter(Boolean).join('&');
+  return `${hash.split('?')[0]}?${query}`;
+}
+
+function queryOf(hash: string): URLSearchParams {
+  return new URLSearchParams(hash.split(/\?(.*)/s)[1]);
 }
 
 class RouteState {
@@ -90,6 +107,11 @@ class RouteState {
 }
 
 export const route = new RouteState();
+
+/** Shows the same page with the log of other requests. */
+export function openWanted(wanted: WantedRequests): void {
+  location.hash = hrefWithWanted(location.hash, wanted);
+}
 
 /** Shows the same page in the past: a part of a chart's time axis, in seconds. */
 export function openTime(from_s: number, to_s: number): void {

@@ -1,10 +1,12 @@
 import { expect, it } from 'vitest';
 
 import { SPANS, parseSpan, pastSpan, type PastSpan } from '../charts/span';
+import { ANYTHING } from '../logs/wanted';
 import {
   BOX_HREF,
   explainHref,
   hrefWithSpan,
+  hrefWithWanted,
   pageKey,
   parseRoute,
   requestHref,
@@ -17,8 +19,17 @@ const toSpan = (id: string) => parseSpan(new URLSearchParams({ span: id }));
 it.each([
   ['', { page: 'overview' }],
   ['#/', { page: 'overview' }],
-  ['#/sites/blog', { page: 'site', name: 'blog', span }],
-  ['#/sites/blog?span=7d', { page: 'site', name: 'blog', span: toSpan('7d') }],
+  ['#/sites/blog', { page: 'site', name: 'blog', span, wanted: ANYTHING }],
+  ['#/sites/blog?span=7d', { page: 'site', name: 'blog', span: toSpan('7d'), wanted: ANYTHING }],
+  [
+    '#/sites/blog?status=5xx&path=%2Fa%26*&span=1h',
+    {
+      page: 'site',
+      name: 'blog',
+      span: toSpan('1h'),
+      wanted: { ...ANYTHING, status: '5xx', path: '/a&*' },
+    },
+  ],
   ['#/box', { page: 'box', span }],
   ['#/box?span=30d&more', { page: 'box', span: toSpan('30d') }],
   [
@@ -40,7 +51,7 @@ it.each([
 ])('reads %s', (hash, route) => expect(parseRoute(hash)).toEqual(route));
 
 it('finds the way back from the link it makes', () => {
-  expect(parseRoute(siteHref('a b/c'))).toEqual({ page: 'site', name: 'a b/c', span });
+  expect(parseRoute(siteHref('a b/c'))).toEqual({ page: 'site', name: 'a b/c', span, wanted: ANYTHING });
   expect(parseRoute(requestHref('a/b'))).toEqual({ page: 'request', id: 'a/b' });
   const url = 'http://a/b?c=d&e#f?g';
   expect(parseRoute(explainHref(url))).toEqual({ page: 'explain', url });
@@ -53,6 +64,14 @@ it('stays on the page when another span is chosen', () => {
     expect(chosen).toMatchObject({ span: day });
     expect(pageKey(chosen)).toBe(pageKey(parseRoute(hash)));
   }
+});
+
+it('keeps what the log is asked for when another span is chosen, and the span when the log is asked', () => {
+  const asked = hrefWithWanted(`${siteHref('blog')}?span=7d`, { ...ANYTHING, address: '192.0.2.0/24' });
+  expect(asked).toBe('#/sites/blog?span=7d&address=192.0.2.0%2F24');
+  expect(hrefWithSpan(asked, toSpan('24h'))).toBe('#/sites/blog?span=24h&address=192.0.2.0%2F24');
+  expect(pageKey(parseRoute(asked))).toBe(siteHref('blog'));
+  expect(hrefWithWanted(asked, ANYTHING)).toBe('#/sites/blog?span=7d');
 });
 
 it('is another page in the past', () => {

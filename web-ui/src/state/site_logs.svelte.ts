@@ -5,6 +5,7 @@ import { toRequestError, type RequestError } from '../api/error';
 import { EventStream, type StreamState } from '../api/event_stream';
 import type { LogLine } from '../api/types';
 import { MAX_LINES, appendLines, joinTail, type NumberedLine } from '../logs/lines';
+import type { WantedRequests } from '../logs/wanted';
 
 const TAIL_LINES = 200;
 
@@ -19,6 +20,7 @@ export class SiteLogs {
   connection = $state<StreamState>('connecting');
 
   #site: string;
+  #wanted: WantedRequests;
   #stream: EventStream;
   /** Lines that came and are not shown yet, at most as many as are ever shown. */
   #waiting: LogLine[] = [];
@@ -27,10 +29,11 @@ export class SiteLogs {
   #reload = 0;
   #reloading = true;
 
-  constructor(site: string) {
+  constructor(site: string, wanted: WantedRequests) {
     this.#site = site;
+    this.#wanted = wanted;
     this.#stream = new EventStream({
-      url: followLogsPath(site),
+      url: followLogsPath(site, wanted),
       onState: (state) => {
         this.connection = state;
         if (state === 'open') void this.reload();
@@ -46,7 +49,7 @@ export class SiteLogs {
     const reload = this.#reload;
     this.#reloading = true;
     try {
-      const tail = await api.logs(this.#site, TAIL_LINES);
+      const tail = await api.logs(this.#site, TAIL_LINES, this.#wanted);
       if (reload !== this.#reload) return;
       this.lines = joinTail(tail, this.#waiting);
       this.#waiting = [];
