@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
@@ -34,6 +35,14 @@ fn ask(address: SocketAddr) -> String {
     let mut stream = connect(address);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     String::from_utf8_lossy(&rest_of(&mut stream).bytes).into_owned()
+}
+
+/// Whether the other side has closed a connection.
+fn has_ended(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let ended = matches!(stream.peek(&mut [0]), Ok(0));
+    stream.set_nonblocking(false).unwrap();
+    ended
 }
 
 /// A request whose body is waited for.
@@ -71,9 +80,14 @@ fn who_is_idle_leaves_first_then_clients_are_told_to_come_later_and_then_all_is_
     for stream in &mut idle {
         say(stream, GET, "hello GET / 0");
     }
-    // Beyond that, whoever has been idle for longest leaves for each that comes, and nobody else.
+    // Beyond that, one who is idle leaves for each that comes. Who have been idle for as long, by the timers of a busy machine,
+    // leave in any order.
     let mut under_way = vec![begin_post(appliance.http)];
-    assert_eq!(rest_of(&mut idle.remove(0)).bytes, b"");
+    let begun = Instant::now();
+    while idle.len() == fit {
+        assert!(begun.elapsed() < DEADLINE, "nobody leaves");
+        idle.retain(|stream| !has_ended(stream));
+    }
     say(&mut idle[fit / 2], GET, "hello GET / 0");
     under_way.extend((1..fit).map(|_| begin_post(appliance.http)));
     for mut stream in idle {

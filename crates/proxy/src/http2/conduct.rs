@@ -12,6 +12,10 @@ use tokio::sync::Notify;
 const FACTOR: u64 = 8;
 /// How many bytes of use are granted in advance, as with nginx.
 const GRANTED_BYTES: u64 = 1 << 20;
+/// How many bytes are read before other connections have their turn: of who is of use, and of who is not, or not yet. Of the
+/// smallest frames it is hundreds.
+const TURN_BYTES: usize = 32 << 10;
+const USELESS_TURN_BYTES: usize = 4 << 10;
 /// How many more requests a client may take back than it waits for.
 const GRANTED_RESETS: u64 = 100;
 
@@ -32,6 +36,15 @@ impl Conduct {
         let useful = self.useful.load(Ordering::Relaxed);
         if total / FACTOR > useful.saturating_add(GRANTED_BYTES) {
             self.is_too_much.notify_one();
+        }
+    }
+
+    /// So many bytes may be read in one turn.
+    pub(super) fn turn_bytes(&self) -> usize {
+        let useful = self.useful.load(Ordering::Relaxed).saturating_mul(FACTOR);
+        match self.received.load(Ordering::Relaxed) < useful {
+            true => TURN_BYTES,
+            false => USELESS_TURN_BYTES,
         }
     }
 
@@ -74,11 +87,22 @@ mod tests {
         let conduct = Conduct::default();
         conduct.received(8 << 20);
         assert!(!is_too_much(&conduct));
+        assert_eq!(conduct.turn_bytes(), USELESS_TURN_BYTES);
         conduct.carried(100);
         conduct.received(800);
         assert!(!is_too_much(&conduct));
         conduct.received(8);
         assert!(is_too_much(&conduct));
+    }
+
+    #[test]
+    fn who_is_of_use_is_read_more_of_at_a_time() {
+        let conduct = Conduct::default();
+        conduct.received(800);
+        conduct.carried(101);
+        assert_eq!(conduct.turn_bytes(), TURN_BYTES);
+        conduct.received(8);
+        assert_eq!(conduct.turn_bytes(), USELESS_TURN_BYTES);
     }
 
     #[test]

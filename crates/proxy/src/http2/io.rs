@@ -2,7 +2,9 @@
 //! waited for longer than `send-timeout`.
 //!
 //! h2 writes and flushes frame by frame. What it writes is kept here until it is worth a system call (and a record of TLS), or
-//! until the connection's task has nothing else to do: the answers to requests that came together leave together.
+//! until the connection's task has nothing else to do: the answers to requests that came together leave together. And h2 reads as
+//! long as there is something, frame by frame, which a client that never stops could have go on for ever: other connections have
+//! their turns, and the connection's own limits theirs, after a few frames.
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -27,6 +29,8 @@ const FEW_BYTES: usize = 4 << 10;
 pub(super) struct Wire<'s> {
     socket: &'s mut Socket,
     early: BytesMut,
+    /// So much may still be read in this turn.
+    turn_bytes: usize,
     kept: BytesMut,
     conduct: Arc<Conduct>,
     /// How long the client may take nothing.
@@ -47,6 +51,7 @@ impl<'s> Wire<'s> {
         Mutex::new(Self {
             socket,
             early,
+            turn_bytes: 0,
             kept: BytesMut::new(),
             conduct,
             patience,
@@ -61,9 +66,15 @@ impl<'s> Wire<'s> {
             buf.put_slice(&self.early.split_to(size));
             return Poll::Ready(Ok(()));
         }
+        if self.turn_bytes == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let outcome = self.socket.poll_read(cx, buf);
-        self.conduct.received(buf.filled().len() - before);
+        let size = buf.filled().len() - before;
+        self.turn_bytes = self.turn_bytes.saturating_sub(size);
+        self.conduct.received(size);
         outcome
     }
 
@@ -128,6 +139,10 @@ impl<'s> Wire<'s> {
 pub(super) async fn writing<T>(wire: &Mutex<Wire<'_>>, serving: impl Future<Output = T>) -> T {
     let mut serving = pin!(serving);
     std::future::poll_fn(|cx| {
+        {
+            let mut wire = wire.lock();
+            wire.turn_bytes = wire.conduct.turn_bytes();
+        }
         let outcome = serving.as_mut().poll(cx);
         let mut wire = wire.lock();
         if let Poll::Ready(Err(error)) = wire.poll_written(cx)
@@ -196,6 +211,9 @@ impl AsyncWrite for Io<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
 
@@ -243,6 +261,39 @@ mod tests {
         assert_eq!(size.unwrap(), read.len());
         let (first, rest) = read.split_first().unwrap();
         assert!(*first == b'a' && rest.iter().all(|byte| *byte == b'b'));
+    }
+
+    #[tokio::test]
+    async fn who_sends_without_end_leaves_others_their_turns() {
+        let (ours, peer) = UnixStream::pair().unwrap();
+        let mut socket = Socket::Unix(ours);
+        let wire = lent(&mut socket);
+        let (turn, mut sent) = (Conduct::default().turn_bytes(), 0);
+        peer.writable().await.unwrap();
+        while let Ok(size) = peer.try_write(&[0; 1000]) {
+            sent += size;
+        }
+        assert!(sent > 2 * turn, "{sent}");
+        let read = Cell::new(0);
+        let mut reading = pin!(writing(&wire, async {
+            let mut buffer = vec![0; turn / 2];
+            loop {
+                read.set(read.get() + Io(&wire).read(&mut buffer).await.unwrap());
+            }
+        }));
+        let mut turns = 0;
+        while read.get() < sent {
+            turns += 1;
+            poll_fn(|cx| {
+                let polled: Poll<()> = reading.as_mut().poll(cx);
+                assert!(polled.is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            tokio::task::yield_now().await;
+            assert!(read.get() <= turns * turn, "{turns} turns: {}", read.get());
+        }
+        assert!(turns > 2, "{turns}");
     }
 
     #[tokio::test]
