@@ -20,6 +20,9 @@ const NOT_HERE: [&str; 7] = [
     "upgrade",
 ];
 
+/// What no two answers have alike: in the table of fields (RFC 7541 §2.3.2) it would take the place of those that come again.
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// An answer, ready to be sent.
 pub(super) struct Answer {
     pub(super) head: http::Response<()>,
@@ -47,6 +50,10 @@ pub(super) fn prepare(response: Response, wanted: Wanted) -> Answer {
         let mut date = Vec::new();
         push_date(&mut date);
         fields.extend(HeaderValue::try_from(date).ok().map(|date| (DATE, date)));
+    }
+    if let Some(id) = fields.get_mut(&REQUEST_ID) {
+        // h2 leaves such values out of the table.
+        id.set_sensitive(true);
     }
     let mut head = http::Response::new(());
     // An application says nothing but final answers.
@@ -141,6 +148,17 @@ mod tests {
         .to_vec();
         let told = told(response, Wanted::HeadAndBody);
         assert_eq!(told, (200, "x-a=1 x-a=2 x-b= content-length=3".into(), true));
+    }
+
+    #[test]
+    fn the_identity_of_a_request_is_kept_out_of_the_table_of_fields() {
+        let mut response = full(200);
+        response.headers = [("X-Request-Id", "1"), ("Vary", "a")]
+            .map(|(name, value)| (Bytes::from(name), Bytes::from(value)))
+            .to_vec();
+        let head = prepare(response, Wanted::HeadAndBody).head;
+        assert!(head.headers()["x-request-id"].is_sensitive());
+        assert!(!head.headers()["vary"].is_sensitive());
     }
 
     #[test]
