@@ -6,11 +6,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{SendFlags, SocketAddrUnix, sendto};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The variable that names the socket.
@@ -19,7 +20,7 @@ const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// The service manager, if one wants to be told.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
-    socket: Option<(UnixDatagram, SocketAddr)>,
+    socket: Option<(UnixDatagram, SocketAddrUnix)>,
     watchdog: Option<Duration>,
 }
 
@@ -63,30 +64,42 @@ impl ServiceManager {
         self.watchdog.map(|limit| limit / 2)
     }
 
-    /// The sign of life.
+    /// The sign of life. One that nobody has room for is not waited with: there are others in its queue.
     pub(crate) fn alive(&self) {
-        self.tell("WATCHDOG=1");
+        match self.send("WATCHDOG=1", SendFlags::DONTWAIT) {
+            Ok(()) | Err(Errno::AGAIN) => {}
+            Err(error) => not_told(error),
+        }
     }
 
     fn tell(&self, message: &str) {
-        let Some((socket, address)) = &self.socket else { return };
-        if let Err(error) = socket.send_to_addr(message.as_bytes(), address) {
-            tracing::warn!(%error, "the service manager can't be told");
-        }
+        self.send(message, SendFlags::empty()).unwrap_or_else(not_told);
+    }
+
+    fn send(&self, message: &str, flags: SendFlags) -> rustix::io::Result<()> {
+        let Some((socket, address)) = &self.socket else { return Ok(()) };
+        sendto(socket, message.as_bytes(), flags, address).map(drop)
     }
 }
 
+fn not_told(error: Errno) {
+    tracing::warn!(%error, "the service manager can't be told");
+}
+
 /// `/path`, or `@name` in the abstract namespace.
-fn address(name: &OsStr) -> io::Result<SocketAddr> {
+fn address(name: &OsStr) -> io::Result<SocketAddrUnix> {
     match name.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
-        [b'/', ..] => SocketAddr::from_pathname(name),
+        [b'@', name @ ..] => Ok(SocketAddrUnix::new_abstract_name(name)?),
+        [b'/', ..] => Ok(SocketAddrUnix::new(name)?),
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract name")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
     use super::*;
 
     fn manager(variables: &[(&str, &str)]) -> ServiceManager {
@@ -135,6 +148,19 @@ mod tests {
         for wrong in ["0", "-1", "soon", ""] {
             assert_eq!(interval(&[socket, ("WATCHDOG_USEC", wrong)]), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn signs_of_life_do_not_wait_for_who_reads_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let manager = manager(&[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+        let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
+        for _ in 0..2 * queue.trim().parse::<usize>().unwrap() {
+            manager.alive();
+        }
+        assert_eq!(received(&socket), "WATCHDOG=1");
     }
 
     #[test]
