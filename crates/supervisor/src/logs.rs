@@ -214,7 +214,12 @@ impl Logs {
         };
         let (mut failed, mut written, mut aside) = (Ok(()), 0, Vec::new());
         for folder in folders {
-            let name = folder?.file_name().to_string_lossy().into_owned();
+            let folder = folder?;
+            // The supervisor's own log lies beside them.
+            if !folder.file_type()?.is_dir() {
+                continue;
+            }
+            let name = folder.file_name().to_string_lossy().into_owned();
             match self.look_after_site(&name, rules) {
                 Ok((bytes, files)) => {
                     written += bytes;
@@ -443,6 +448,7 @@ mod tests {
             logs.write("blog", Source::App, text);
         }
         let rules = rules("blog", SiteLog::default());
+        fs::write(logs.paths.box_logs().join("onebox.log"), "the supervisor's own").unwrap();
         logs.look_after(&rules).unwrap();
         let files = names(&log.folder);
         assert_eq!(files.len(), 3);
