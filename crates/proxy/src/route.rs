@@ -138,6 +138,8 @@ pub(crate) struct RoutedSite {
     pub(crate) listing: bool,
     /// The servers that a route names.
     upstream: Option<Arc<UpstreamGroup>>,
+    /// How long the prefix is below which `try-files` holds; upstreams with a longer one have their paths.
+    tried_below: usize,
     /// Where its answers are stored; `None`: nowhere.
     pub(crate) cached: Option<Box<Cached>>,
     /// What is to be done besides serving; `None`: nothing.
@@ -186,10 +188,19 @@ impl RoutedSite {
             route.upstream.is_some() && group.name() == route.upstream.as_deref()
         };
         let upstream = site.upstreams.iter().find(named).cloned();
-        let rules = route.rules.within(&routing.rules);
+        let mut rules = route.rules.within(&routing.rules);
+        if upstream.is_some() {
+            // Whoever names the servers did not mean the site's files.
+            rules.try_files = route.rules.try_files.clone();
+        }
+        let tried_below = match (&route.rules.try_files, &route.pattern) {
+            (None, _) => 0,
+            (Some(_), Pattern::Prefix(path)) => path.trim_end_matches('/').len(),
+            (Some(_), Pattern::Exact(_) | Pattern::Regex(_)) => usize::MAX,
+        };
         let ruled = Ruled::of_route(&site, route, &rules);
         let cached = cached(&site, &route.cache.within(&routing.cache));
-        Self { upstream, cached, ..Self::with_rules(site, ruled, &rules) }
+        Self { upstream, tried_below, cached, ..Self::with_rules(site, ruled, &rules) }
     }
 
     fn with_rules(site: Site, ruled: Option<Ruled>, rules: &Rules) -> Self {
@@ -205,6 +216,7 @@ impl RoutedSite {
             index,
             listing: rules.listing.unwrap_or_default(),
             upstream: None,
+            tried_below: 0,
             cached: None,
             ruled: ruled.map(Box::new),
             routes: None,
@@ -235,6 +247,12 @@ impl RoutedSite {
     pub(crate) fn gives_way(&self, mount: &Mount, path: &[u8]) -> bool {
         self.upstream(path)
             .is_some_and(|group| group.prefix().len() > mount.prefix().len() || group.runs(path))
+    }
+
+    /// Whether a path is an upstream's whatever files there are: as a longer `location` has it in nginx.
+    pub(crate) fn passes_files(&self, path: &[u8]) -> bool {
+        let other = self.upstream(path).filter(|_| self.upstream.is_none());
+        other.is_some_and(|group| group.prefix().len() > self.tried_below)
     }
 
     /// Whether somebody can be asked for what is no file. Stopped and failed applications count: their pages say so.

@@ -153,6 +153,34 @@ fn try_files_index_files_and_redirects_of_folders_are_nginxs() {
     }
 }
 
+#[test]
+fn an_upstream_keeps_its_paths_beside_a_single_page_application() {
+    if !Nginx::is_here() {
+        return;
+    }
+    let backend = Nginx::serve(&["location / { return 200 $request_uri; }".to_owned()]);
+    let api =
+        |path: &str| format!("[[upstream]]\n{path}to = ['http://{}']\n", backend.addresses[0]);
+    let page = "try-files = ['$uri', '/index.html']\n";
+    let site = folder_of_files(&["index.html"]);
+    for toml in [
+        format!("{page}{}", api("path = '/api'\n")),
+        format!("{page}{}[[route]]\npath = '/api'\nupstream = 'api'\n", api("name = 'api'\n")),
+        format!("{page}{}[[route]]\npath = '/api'\nmax-body = '1KB'\n", api("path = '/api'\n")),
+        format!("{}[[route]]\npath = '/'\n{page}", api("path = '/api'\n")),
+    ] {
+        site.write("onebox.toml", &toml);
+        let appliance = TestBox::run_in_place(site.path(), &[]);
+        let get = |path: &str| ask(appliance.http, "localhost", path, &[]).text();
+        assert_eq!(
+            (get("/api/x"), get("/api/y?z")),
+            ("/api/x".into(), "/api/y?z".into()),
+            "{toml}"
+        );
+        assert_eq!(get("/apis"), get("/"), "{toml}");
+    }
+}
+
 /// A request with fields of its own.
 fn ask(address: SocketAddr, host: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
     let mut request = Request::get(path);

@@ -59,7 +59,8 @@ impl Service {
         if let Some(target) = &ruled.rewrite {
             seen.go_on_with(visit.fill(asked.path, |filling| target.to_rewritten(filling)))?;
         }
-        if let Some(try_files) = &ruled.try_files {
+        let try_files = ruled.try_files.as_ref().filter(|_| !routed.passes_files(&seen.path));
+        if let Some(try_files) = try_files {
             if let Some(file) = self.try_files(routed, try_files, (visit, &seen), exchange).await? {
                 return Ok(file);
             }
