@@ -1,6 +1,7 @@
 //! What a site's processes are like: user, limits, working folder, a system that is read-only.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -92,6 +93,14 @@ fn a_site_runs_as_its_user_and_so_do_its_hooks() {
     let key = std::fs::metadata(app.join("key.txt")).unwrap();
     assert_eq!((key.uid(), key.gid(), key.mode() & 0o777), (0, www.gid, 0o640));
     assert_eq!(owner(&place.join("shared/kept")), www.uid);
+
+    // Nobody else gets to its files.
+    let sees = |user: &str| {
+        let mut ls = Command::new("ls");
+        ls.arg(place.join("shared/kept")).uid(owner_of(user)).gid(65534);
+        ls.output().unwrap().status.success()
+    };
+    assert!(sees("www-data") && !sees("nobody"));
 
     // Another user gets what persists.
     site.write("onebox.toml", "uid = 'daemon'\npersist = ['kept']\n");

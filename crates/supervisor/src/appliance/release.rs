@@ -15,7 +15,7 @@ use crate::certificates;
 use crate::certificates::own::OwnFiles;
 use crate::confinement::Confinement;
 use crate::deploy::plan::{Kind, RunPlan};
-use crate::deploy::{inherit, open_to, plan_in_place, settle};
+use crate::deploy::{close, inherit, open_to, plan_in_place, settle};
 use crate::engine::protocol::{BackendData, EmbeddedData, SiteData, SocketData};
 use crate::engine::{EmbeddedSite, shown_address};
 use crate::environment::{self, Environment};
@@ -132,6 +132,8 @@ impl SiteRelease {
             .map_err(|error| failed(error.to_string()))?;
         let place = Place::of(defaults, &row.name, release, &config);
         resolve(&mut config, &place);
+        close(defaults, &row.name, &config, place.user.as_ref())
+            .map_err(|problem| failed(problem.to_string()))?;
         if let Some(user) = &place.user {
             settle(user)
                 .and_then(|()| inherit(&place.shared, user))

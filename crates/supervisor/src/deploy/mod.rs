@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 mod clone;
+mod closed;
 pub(crate) mod command;
 mod copy;
 pub(crate) mod detect;
@@ -27,6 +28,7 @@ mod unreadable;
 mod venv;
 mod warnings;
 
+pub(crate) use self::closed::close;
 pub(crate) use self::in_place::plan_in_place;
 pub(crate) use self::owner::{inherit, open_to, settle};
 pub(crate) use self::prepare::{

@@ -9,6 +9,7 @@ use onebox_app_server::Interpreter;
 use onebox_config::Account;
 use onebox_config::site::{ProcessProperties, PythonChoice};
 
+use super::closed::close;
 use super::command::Job;
 use super::detect::{self, Found};
 use super::error::{DeployProblem, Step};
@@ -23,7 +24,7 @@ use super::statics;
 use super::venv::{Environment, blocking};
 use super::{owner, unreadable, warnings};
 use crate::environment;
-use crate::users::{self, RunAs};
+use crate::users::{self, RunAs, SiteDefaults};
 
 /// How long the site's own files may take to be compiled; it goes on without.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60);
@@ -52,6 +53,8 @@ pub(super) struct Stage<'a> {
     release: &'a Path,
     app: PathBuf,
     site: &'a Identity,
+    /// Where it lives.
+    defaults: &'a SiteDefaults,
     /// Who runs its commands; `None`: the supervisor's own user.
     user: Option<RunAs>,
     /// Who serves its static files, where that is another one.
@@ -80,6 +83,7 @@ impl<'a> Stage<'a> {
             release,
             app: release.join("app"),
             site,
+            defaults: &context.defaults,
             engine: engine
                 .filter(|engine| user.as_ref().is_some_and(|user| user.account != **engine)),
             user,
@@ -98,6 +102,7 @@ impl<'a> Stage<'a> {
     pub(super) async fn detect(&mut self, events: &EventSink) -> Result<Found, DeployProblem> {
         // Only then there are its user's folders to make.
         users::check_rights(&self.site.config.process).map_err(DeployProblem::NotAllowed)?;
+        close(self.defaults, &self.site.name, &self.site.config, self.user.as_ref())?;
         if let Some(user) = &self.user {
             owner::settle(user)?;
             owner::inherit(&self.shared, user)?;
@@ -116,7 +121,8 @@ impl<'a> Stage<'a> {
         users::check_rights(&config.process).map_err(DeployProblem::NotAllowed)?;
         check_working_folder(&self.app, &config.process)?;
         if let Some(user) = &self.user {
-            check_way(user, self.release)?;
+            // What lies in it is opened to its user in a deploy.
+            check_way(user, &self.defaults.paths.sites_dir())?;
         }
         let found = detect::detect(&self.app, config, procfile.web.as_deref())?;
         let mut python = None;
