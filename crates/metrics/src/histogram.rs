@@ -29,10 +29,11 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one duration.
     pub fn record(&self, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).min(LARGEST_US);
-        let (row, part) = (usize::from(bucket_of(us)) / 16, usize::from(bucket_of(us)) % 16);
-        let row = self.rows.get(row).map(|row| row.get_or_init(Box::default));
-        if let Some(bucket) = row.and_then(|row| row.get(part)) {
+        let (seconds, below_us) = (duration.as_secs(), u64::from(duration.subsec_micros()));
+        let us = seconds.saturating_mul(1_000_000).saturating_add(below_us).min(LARGEST_US);
+        let bucket = usize::from(bucket_of(us));
+        let row = self.rows.get(bucket / 16).map(|row| row.get_or_init(Box::default));
+        if let Some(bucket) = row.and_then(|row| row.get(bucket % 16)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.sum_us.fetch_add(us, Ordering::Relaxed);
