@@ -58,7 +58,7 @@ pub use cache::{Cache, Clearing, Purge};
 pub use http1::fuzzing::parse_request_head;
 pub use lifecycle::Heir;
 pub use listener::let_nobody_in;
-pub use path::decode_path;
+pub use path::{decode_path, is_read_alike};
 pub use route::{Backend, Https, Redirect, RouteTable, Site, StaticMount};
 pub use rules::Guard;
 pub use tls::{Roots, TicketKey, TlsCertificate, TlsError, TlsTable};

@@ -209,6 +209,8 @@ impl Service {
     ) -> Result<Response, ProxyError> {
         let Asked { head, path, .. } = asked;
         if let Some(group) = routed.upstream(path) {
+            let is_same = |other: &Arc<_>| Arc::ptr_eq(other, group);
+            path::check_readings(path, |other| routed.upstream(other).is_some_and(is_same))?;
             let passed = asked.passed(&routed.site, exchange);
             let limits = self.spool_limits(&routed.site);
             // Boxed, so that requests to applications do not carry the room for it.

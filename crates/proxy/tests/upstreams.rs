@@ -11,10 +11,12 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use onebox_config::parse_site;
 use onebox_proxy::{Heir, RouteTable, Site, StaticMount};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -658,4 +660,47 @@ async fn the_longer_of_upstream_and_folder_is_asked_and_scripts_are_never_shown(
     client.send("GET /x/page.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     let (text, _) = client.rest().await;
     assert!(!text.contains("from the folder"), "{text}");
+}
+
+/// Paths go to upstreams as they came, and many servers read them with dots resolved, slashes merged and more.
+#[tokio::test]
+async fn no_spelling_of_a_path_leads_past_a_route_or_out_of_a_prefix() {
+    let (api, ..) = named("from /api").await;
+    let (rest, ..) = named("from /").await;
+    let config = format!(
+        "[[upstream]]\npath = '/api'\nto = 'http://{api}'\n[[upstream]]\nto = 'http://{rest}'\n\
+         [[route]]\npath = '/admin'\nstatus = 403\n"
+    );
+    let routing = parse_site(&config, Path::new("onebox.toml")).unwrap().routing.into();
+    let front = Server::start();
+    let site = Site { routing, ..front.site("site", &config) };
+    front.proxy.set_routes(RouteTable::new(vec![site]));
+    let status = async |path: &str| {
+        let mut client = Wire::open(front.address).await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
+        let (text, _) = client.rest().await;
+        text.split(' ').nth(1).unwrap().to_owned()
+    };
+    for (path, expected) in [
+        ("/admin", "403"),
+        ("/%61dmin/x", "403"),
+        ("//admin", "400"),
+        ("/%2fadmin", "400"),
+        ("/./admin", "400"),
+        ("/x/../admin", "400"),
+        ("/x/%2e%2e/admin", "400"),
+        ("/x/..%2fadmin", "400"),
+        ("/x%5c..%5cadmin", "400"),
+        ("/x/..;/admin", "400"),
+        ("/admin;x", "400"),
+        ("/admin/../x", "400"),
+        ("/api/../x", "400"),
+        ("/api/%2e%2e/", "400"),
+        ("/x/../api/y", "400"),
+        ("/api//x", "200"),
+        ("/x//y;z", "200"),
+        ("/.well-known/x", "200"),
+    ] {
+        assert_eq!(status(path).await, expected, "{path}");
+    }
 }

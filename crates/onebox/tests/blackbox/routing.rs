@@ -245,6 +245,8 @@ fn redirects_rewrites_and_headers_stand_before_the_application() {
 
     let explained = appliance.cli(&["explain", "http://www.shop.example/u/7?x"]).ok().stdout;
     insta::assert_snapshot!("explain-url", explained);
+    let refused = appliance.cli(&["explain", "http://www.shop.example/x/../u/7"]).ok().stdout;
+    assert!(refused.contains("400: other servers read this path as another one"), "{refused}");
     let refused = appliance.cli(&["explain", "ftp://x"]).failed().all();
     assert!(refused.contains("is not a URL"), "{refused}");
 }

@@ -10,6 +10,7 @@ use super::{Asked, Head, Service, challenge, error_response};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::message::{RequestHead, Response};
+use crate::path;
 use crate::request_body::RequestBody;
 use crate::route::RoutedSite;
 use crate::rules::{Ruled, Visit};
@@ -25,6 +26,7 @@ impl Service {
         exchange: &mut Exchange,
     ) -> Result<Response, ProxyError> {
         let (routed, caught) = site.at(asked.path);
+        path::check_readings(asked.path, |other| Arc::ptr_eq(&routed, &site.at(other).0))?;
         let Some(ruled) = &routed.ruled else {
             return self.serve(&routed, asked, body, exchange).await;
         };

@@ -7,7 +7,7 @@ use onebox_config::site::{
     Routing, Rules, Target,
 };
 use onebox_config::{Hosts, Nobody, Places};
-use onebox_proxy::decode_path;
+use onebox_proxy::{decode_path, is_read_alike};
 
 use super::layout::Placed;
 use super::{Appliance, OperationError, SiteRelease};
@@ -99,7 +99,15 @@ impl Asked {
         if !is_named {
             steps.push(format!("{} is nobody's host, and this site answers to those", self.host));
         }
-        explaining.add_steps(placed.mode, &mut steps);
+        let is_same = |other: &[u8]| matcher.find(other).map(|(index, _)| index) == found;
+        if is_read_alike(&self.path, is_same) {
+            explaining.add_steps(placed.mode, &mut steps);
+        } else {
+            steps.push(
+                "400: other servers read this path as another one, which has another route"
+                    .to_owned(),
+            );
+        }
         UrlExplanation {
             site: Some(release.site.clone()),
             route: found.and_then(pattern),
