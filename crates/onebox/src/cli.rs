@@ -7,6 +7,7 @@ mod logs;
 mod settings;
 pub(crate) mod time;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -77,6 +78,8 @@ pub(crate) enum Verb {
     Errors(SiteJsonArgs),
     /// List what happened: deploys, changes, crashes, recycles; of the last day, or of one site
     Events(EventsArgs),
+    /// Run a command as a site is run: its user, its Python, its variables, its folder
+    Exec(ExecArgs),
     /// Load a site's live release anew; nobody waits for it
     Restart(SiteArg),
     /// Take a site off line; it stays deployed
@@ -252,6 +255,17 @@ pub(crate) struct TrustArgs {
     /// Take it back
     #[arg(long)]
     pub(crate) uninstall: bool,
+}
+
+/// `onebox exec`
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// The site's name
+    #[arg(value_name = "SITE")]
+    pub(crate) site: String,
+    /// The program and its arguments, as in `python manage.py createsuperuser`
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true, value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// `onebox autopsy`

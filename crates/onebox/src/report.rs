@@ -74,6 +74,9 @@ pub(crate) enum Failure {
     /// `rm` without a terminal to ask on.
     #[error("removing {site} with its releases and its data needs a confirmation")]
     Unconfirmed { site: String },
+    /// A program that can't be run for a site.
+    #[error("{program} could not be run")]
+    Exec { program: String, source: std::io::Error },
     /// A value could not be written as JSON.
     #[error("the result could not be written as JSON")]
     Json(#[source] serde_json::Error),

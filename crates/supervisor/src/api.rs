@@ -4,6 +4,7 @@
 
 mod access;
 mod address_rules;
+mod commands;
 mod configuration;
 mod events;
 mod requests;
@@ -23,6 +24,7 @@ pub use address_rules::{
     AddedAddressRule, AddressRule, NewAddressRule, RuleAction, RuleSource, RuleSuggestion,
     RuleSuggestions, RuleTrial, RuleTrialQuery, SiteRequests, TriedRequest,
 };
+pub use commands::{CommandPlace, CommandQuery, CommandUser};
 pub use configuration::{
     ConfigurationCheck, ConfigurationProblem, NewConfiguration, SettingChange, SettingConcern,
     SiteConfiguration, SiteSetting,

@@ -11,6 +11,7 @@ mod deploy;
 mod env;
 mod errors;
 mod events;
+mod exec;
 mod explain;
 mod hash_password;
 mod init;
@@ -75,6 +76,7 @@ fn ask(appliance: &ApplianceArgs, verb: Verb) -> Result<(), Failure> {
             Verb::Errors(arguments) => errors::errors(&client, arguments).await,
             Verb::Events(arguments) => events::events(&client, arguments).await,
             Verb::Logs(arguments) => logs::logs(&client, arguments).await,
+            Verb::Exec(arguments) => exec::exec(&client, arguments).await,
             Verb::Restart(arguments) => lifecycle::restart(&client, &arguments.site).await,
             Verb::Stop(arguments) => lifecycle::stop(&client, &arguments.site).await,
             Verb::Start(arguments) => lifecycle::start(&client, &arguments.site).await,

@@ -1,5 +1,6 @@
 //! What a site's processes are like: user, limits, working folder, a system that is read-only.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -93,6 +94,23 @@ fn a_site_runs_as_its_user_and_so_do_its_hooks() {
     let key = std::fs::metadata(app.join("key.txt")).unwrap();
     assert_eq!((key.uid(), key.gid(), key.mode() & 0o777), (0, www.gid, 0o640));
     assert_eq!(owner(&place.join("shared/kept")), www.uid);
+
+    // So does what an operator runs beside it.
+    appliance.cli(&["env", "set", "properties", "KEY=of the box"]).ok();
+    let script = "import os, sys; print(os.getuid(), os.getgroups(), os.environ['KEY'], os.getcwd(), sys.argv)";
+    let run = ["exec", "properties", "python3", "-c", script, "--", "-x"];
+    let told = appliance.cli(&run).ok().stdout;
+    let groups: BTreeSet<u32> = www.groups.iter().copied().chain([adm]).collect();
+    let groups: Vec<_> = groups.into_iter().collect();
+    let app = app.display();
+    assert_eq!(told, format!("{} {groups:?} of the box {app} ['-c', '--', '-x']\n", www.uid));
+    assert_eq!(appliance.cli(&["exec", "properties", "sh", "-c", "exit 7"]).code(), 7);
+    let told = appliance.cli(&["exec", "properties", "no-such-program"]).failed().all();
+    assert!(told.contains("no-such-program could not be run"), "{told}");
+    let told = appliance.cli(&["exec", "nobody", "true"]).failed().all();
+    assert!(told.contains("nobody"), "{told}");
+    let audit = appliance.cli(&["audit"]).ok().stdout;
+    assert!(audit.contains("run-command") && !audit.contains("os.getuid"), "{audit}");
 
     // Nobody else gets to its files.
     let sees = |user: &str| {

@@ -9,6 +9,7 @@ mod address_rules;
 mod assets;
 mod audit;
 mod auth;
+mod commands;
 mod configuration;
 mod deploy;
 mod error;

@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::auth::{self, Door, Guard};
 use super::{
-    AdminState, address_rules, audit, configuration, deploy, events, login, logs, openapi,
-    past_events, prometheus, requests, series, sites, tokens, users, variables,
+    AdminState, address_rules, audit, commands, configuration, deploy, events, login, logs,
+    openapi, past_events, prometheus, requests, series, sites, tokens, users, variables,
 };
 use crate::api::Scope;
 
@@ -106,6 +106,7 @@ pub(super) fn table() -> Vec<Route> {
         scope(Admin, routes!(tokens::revoke_token)),
         scope(Admin, routes!(audit::audit)),
         route(Socket, routes!(login::reset_admin_password)),
+        route(Socket, routes!(commands::command)),
     ]
 }
 

@@ -60,7 +60,7 @@ pub(crate) use configuration::Reader;
 pub(crate) use failure::{OperationError, OperationFailure};
 pub(crate) use fleet::Fleet;
 pub(crate) use layout::Layout;
-use layout::{Candidate, Crews};
+use layout::{Candidate, Crews, Placed};
 use live_since::LiveSince;
 pub(crate) use release::{SiteRelease, Unsteady};
 pub(crate) use reload::Settings;
@@ -132,6 +132,16 @@ struct Running {
 }
 
 impl Running {
+    /// The live release of a site.
+    fn live(&self, site: &str) -> Result<&Placed, OperationError> {
+        self.layout.site(site).ok_or_else(|| {
+            OperationError::NoRelease(match self.unreadable.get(site) {
+                Some(reason) => reason.clone(),
+                None => format!("{site} has no live release"),
+            })
+        })
+    }
+
     /// Every engine that lives: the current one first.
     fn engines(&self) -> impl Iterator<Item = &Arc<Generation>> {
         self.engine.iter().chain(&self.draining)

@@ -1,8 +1,9 @@
 //! One release of one site as it shall run: what `state.db`, its plan and its configuration say together.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onebox_app_server::{AppSpec, Deadlines, Interpreter};
@@ -10,7 +11,7 @@ use onebox_config::site::{HealthCheck, Routing, SocketAddress, Upstream};
 use onebox_config::{Account, SiteConfig, SiteName};
 
 use super::{OperationFailure, Purpose, develop};
-use crate::api::{ServerHealth, ServerState, UpstreamRoute};
+use crate::api::{CommandPlace, CommandUser, ServerHealth, ServerState, UpstreamRoute};
 use crate::certificates;
 use crate::certificates::own::OwnFiles;
 use crate::confinement::Confinement;
@@ -265,6 +266,29 @@ impl SiteRelease {
     fn environment(&self, interpreter: &Interpreter) -> Environment {
         let user = self.place.user.as_ref();
         environment::for_site(&interpreter.executable, user, &self.all_variables())
+    }
+
+    /// What a command for it is run with.
+    pub(crate) fn command_place(&self) -> CommandPlace {
+        let python = self.plan.interpreter.as_ref().map(|python| python.executable.as_path());
+        let user = self.place.user.as_ref();
+        let environment =
+            environment::for_site(python.unwrap_or(Path::new("")), user, &self.all_variables());
+        // What is no text can't be said in JSON, and no variable of a site is.
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        CommandPlace {
+            release: self.release.clone(),
+            folder: self.plan.root.display().to_string(),
+            environment: environment.into_iter().filter_map(text).collect(),
+            user: user.map(|user| CommandUser {
+                uid: user.account.uid,
+                gid: user.account.gid,
+                groups: user.account.groups.clone(),
+            }),
+            umask: self.config.process.umask,
+        }
     }
 
     fn confinement(&self) -> Confinement {

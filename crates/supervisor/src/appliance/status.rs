@@ -7,8 +7,8 @@ use onebox_config::Hosts;
 use super::fallback::fallback_of;
 use super::{Appliance, OperationError, Running, Settings, SiteRelease};
 use crate::api::{
-    ApplianceStatus, CacheStatus, CurrentRequest, DroppedClients, EngineStatus, Explanation, Mode,
-    Release, SiteState, SiteStatus, UpstreamRoute, WorkerState, WorkerStatus,
+    ApplianceStatus, CacheStatus, CommandPlace, CurrentRequest, DroppedClients, EngineStatus,
+    Explanation, Mode, Release, SiteState, SiteStatus, UpstreamRoute, WorkerState, WorkerStatus,
 };
 use crate::engine::{Generation, Loaded};
 use crate::listeners::ListenerSet;
@@ -80,12 +80,7 @@ impl Appliance {
     pub(crate) async fn explain(&self, site: &str) -> Result<Explanation, OperationError> {
         self.site_status(site).await?;
         let running = self.running.lock();
-        let placed = running.layout.site(site).ok_or_else(|| {
-            OperationError::NoRelease(match running.unreadable.get(site) {
-                Some(reason) => reason.clone(),
-                None => format!("{site} has no live release"),
-            })
-        })?;
+        let placed = running.live(site)?;
         let plan = &placed.release.plan;
         let mut reasons = vec![plan.found.clone()];
         reasons.extend(placed.reasons.iter().cloned());
@@ -104,6 +99,15 @@ impl Appliance {
             upstreams: upstreams(&running, &placed.release),
             persistent: plan.persistent.iter().map(|path| path.display().to_string()).collect(),
         })
+    }
+
+    /// What a command has in common with a site.
+    ///
+    /// # Errors
+    /// Where there is no such site, or no live release of it.
+    pub(crate) async fn command_place(&self, site: &str) -> Result<CommandPlace, OperationError> {
+        self.site_status(site).await?;
+        Ok(self.running.lock().live(site)?.release.command_place())
     }
 
     /// Whether a site answers to a host by name.
