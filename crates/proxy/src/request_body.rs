@@ -127,6 +127,13 @@ impl<'c> RequestBody<'c> {
         }
     }
 
+    /// Gives a client of HTTP/2 time to see its answer before what it still sends is refused.
+    pub(crate) async fn seen_out(&mut self) {
+        if let Source::Http2(incoming) = &mut self.source {
+            incoming.seen_out().await;
+        }
+    }
+
     /// Reads and drops what remains; whether the next request stands behind it now.
     pub(crate) async fn discard(&mut self) -> bool {
         self.limit = u64::MAX;

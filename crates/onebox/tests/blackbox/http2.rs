@@ -51,6 +51,18 @@ fn curl(arguments: &[&str], address: SocketAddr, path: &str) -> Finished {
     run(command)
 }
 
+#[test]
+fn a_client_that_sends_too_much_sees_that_it_is_told_so() {
+    let site = site();
+    site.write("onebox.toml", "max-body = '1KB'\n");
+    let appliance = TestBox::run_in_place(site.path(), &[]);
+    let large = tempfile::NamedTempFile::new().unwrap();
+    large.as_file().set_len(64 << 20).unwrap();
+    let data = format!("@{}", large.path().display());
+    let arguments = ["-o", "/dev/null", "-w", "%{http_code} 2", "--data-binary", &data];
+    assert_eq!(ask(&arguments, appliance.http, "/digest"), "413");
+}
+
 /// A request in HTTP/2, which the client knows to be spoken.
 fn ask(arguments: &[&str], address: SocketAddr, path: &str) -> String {
     let arguments = [&["--http2-prior-knowledge"], arguments].concat();
@@ -202,7 +214,8 @@ fn a_thousand_requests_on_few_connections_are_all_answered() {
     appliance.deploy(site().path()).ok();
     let port = appliance.http.port();
     let mut command = Command::new("h2load");
-    command.args(["-n", "1000", "-c", "3", "-m", "40"]);
+    // Not more at a time than may wait for the site.
+    command.args(["-n", "1000", "-c", "3", "-m", "30"]);
     command.args(["/", "/public/page.css"].map(|path| format!("http://localhost:{port}{path}")));
     let said = run(command).ok().stdout;
     let all = "1000 succeeded, 0 failed, 0 errored, 0 timeout";

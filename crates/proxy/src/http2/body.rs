@@ -14,6 +14,9 @@ use super::conduct::Conduct;
 use crate::http1::Piece;
 use crate::message::{BodyError, Interim};
 
+/// How long a client may take to see an answer that came before the end of its request.
+const SEEN_OUT: Duration = Duration::from_secs(1);
+
 /// The body of one request.
 pub(crate) struct Incoming<'c> {
     pub(super) stream: RecvStream,
@@ -67,6 +70,16 @@ impl Incoming<'_> {
             Ok(None) => Ready::End,
         };
         Ok(())
+    }
+
+    /// Waits until the client, which has its answer, ends what it still sends or takes it back. Where the stream was reset at once
+    /// (RFC 9113 §8.1), a client that is busy sending may see the reset and not the answer: curl does. Its window stays as it is.
+    pub(crate) async fn seen_out(&mut self) {
+        let rest = async {
+            while let Some(Ok(_)) = std::future::poll_fn(|cx| self.stream.poll_data(cx)).await {}
+        };
+        // Then it is reset.
+        let _ = timeout(SEEN_OUT, rest).await;
     }
 
     /// Passes on what is said before the answer.

@@ -96,6 +96,9 @@ impl<H: Handler> Visit<'_, H> {
             }
         };
         self.handler.sent(exchange, sent);
+        if outcome.is_ok() {
+            body.seen_out().await;
+        }
         outcome
     }
 }
