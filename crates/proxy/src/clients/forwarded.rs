@@ -10,11 +10,12 @@ use crate::message::{RequestHead, Scheme};
 
 /// What `X-Forwarded-For`, `-Proto`, `-Host` and `-Port` say.
 pub(super) fn x_forwarded(head: &RequestHead, trusted: impl Fn(IpAddr) -> bool) -> Said {
-    let hops = list(head, "x-forwarded-for");
+    let list = |name: &str| list(head, name, |text| text.split(',').collect());
+    let hops = list("x-forwarded-for");
     let (client, place) = client(hops.iter().map(|hop| node(hop)), trusted);
     // Where each proxy has added to a list, the entry of the client's hop counts; else what the nearest one says.
     let of_hop = |name: &str| {
-        let values = list(head, name);
+        let values = list(name);
         let place = if values.len() == hops.len() { place } else { None };
         let place = place.or(values.len().checked_sub(1))?;
         values.into_iter().nth(place)
@@ -29,8 +30,8 @@ pub(super) fn x_forwarded(head: &RequestHead, trusted: impl Fn(IpAddr) -> bool) 
 
 /// What `Forwarded` says.
 pub(super) fn forwarded(head: &RequestHead, trusted: impl Fn(IpAddr) -> bool) -> Said {
-    let elements: Vec<Vec<(String, String)>> =
-        list(head, "forwarded").iter().map(|element| parameters(element)).collect();
+    let elements = list(head, "forwarded", |text| parts(text, ','));
+    let elements: Vec<_> = elements.iter().map(|element| parameters(element)).collect();
     let value = |element: &[(String, String)], name: &str| {
         element.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
     };
@@ -62,28 +63,30 @@ fn client(
     last
 }
 
-/// The elements of all fields of a name, which may be lists; commas in quotes part nothing.
-fn list(head: &RequestHead, name: &str) -> Vec<String> {
-    let mut items = Vec::new();
-    for value in head.header_values(name) {
-        let text = String::from_utf8_lossy(value);
-        let (mut item, mut is_quoted) = (String::new(), false);
-        for character in text.chars() {
+/// The elements of all fields of a name, which may be lists.
+fn list(head: &RequestHead, name: &str, part: fn(&str) -> Vec<&str>) -> Vec<String> {
+    let values: Vec<_> = head.header_values(name).map(String::from_utf8_lossy).collect();
+    let items = values.iter().flat_map(|text| part(text)).map(str::trim);
+    items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// What stands between separators that are in no quotes. Read from the end: a quotation mark that a client has left open hides
+/// nothing that proxies have added behind it.
+fn parts(text: &str, separator: char) -> Vec<&str> {
+    let mut is_quoted = false;
+    let mut parts: Vec<_> = text
+        .rsplit(|character| {
             is_quoted ^= character == '"';
-            match character {
-                ',' if !is_quoted => items.push(std::mem::take(&mut item)),
-                other => item.push(other),
-            }
-        }
-        items.push(item);
-    }
-    let items = items.into_iter().map(|item| item.trim().to_owned());
-    items.filter(|item| !item.is_empty()).collect()
+            character == separator && !is_quoted
+        })
+        .collect();
+    parts.reverse();
+    parts
 }
 
 /// `for=192.0.2.1;proto=https`; names in lower case, values without quotes.
 fn parameters(element: &str) -> Vec<(String, String)> {
-    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let pairs = parts(element, ';').into_iter().filter_map(|pair| pair.split_once('='));
     let pair = |(name, value): (&str, &str)| {
         let value = value.trim();
         let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
@@ -137,6 +140,9 @@ mod tests {
             ("[2001:db8::1]:5", Some("[2001:db8::1]:5")),
             ("nonsense", None),
             ("", None),
+            // A client's own part, in front of what the proxy has added.
+            ("\"6.6.6.6, 192.0.2.1", Some("192.0.2.1:0")),
+            ("\"10.0.0.1, 192.0.2.1, 10.0.0.2", Some("192.0.2.1:0")),
         ];
         for (list, expected) in table {
             assert_eq!(client_of(list).as_deref(), expected, "{list}");
@@ -157,6 +163,24 @@ mod tests {
         let said = x_forwarded(&head, trusted);
         assert_eq!(said.scheme, Some(Scheme::Https));
         assert_eq!((said.host.as_deref(), said.port), (Some("b.example"), Some(443)));
+    }
+
+    #[test]
+    fn a_quotation_mark_that_a_client_leaves_open_hides_nothing_behind_it() {
+        let client_of = |text: &str| {
+            let head = testing::get("/", &[("forwarded", text)]);
+            forwarded(&head, trusted).client.map(|client| client.to_string())
+        };
+        let table = [
+            ("for=\"[2001:db8::1]:5\", for=10.0.0.1", "[2001:db8::1]:5"),
+            ("for=\"6.6.6.6, for=192.0.2.1;proto=https", "192.0.2.1:0"),
+            ("for=6.6.6.6;x=\", for=\"192.0.2.1\", for=10.0.0.1", "192.0.2.1:0"),
+            ("for=192.0.2.1;host=\"a,for=6.6.6.6,b\"", "192.0.2.1:0"),
+            ("host=\"a;for=6.6.6.6;b\";for=192.0.2.1", "192.0.2.1:0"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(client_of(text).as_deref(), Some(expected), "{text}");
+        }
     }
 
     proptest! {
