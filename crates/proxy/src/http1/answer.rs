@@ -76,7 +76,7 @@ pub(crate) fn prepare(response: Response, asked: Asked, mut head: Vec<u8>) -> An
         if is_ours(name) {
             continue;
         }
-        if !is_safe(name, value) {
+        if !is_safe_field(name, value) {
             tracing::warn!(name = %name.escape_ascii(), "a field of an answer was left out");
             continue;
         }
@@ -164,8 +164,8 @@ fn is_ours(name: &[u8]) -> bool {
         .any(|ours| name.eq_ignore_ascii_case(ours))
 }
 
-/// What an application put into a field must not become another field or another answer.
-fn is_safe(name: &[u8], value: &[u8]) -> bool {
+/// What somebody else put into a field must not become another field or another message.
+pub(crate) fn is_safe_field(name: &[u8], value: &[u8]) -> bool {
     !name.is_empty() && name.iter().copied().all(is_token) && is_safe_value(value)
 }
 

@@ -32,12 +32,12 @@ mod corpus_test;
 #[cfg(test)]
 pub(crate) mod responder_test;
 
-pub(crate) use answer::{Asked, content_length, forbids_body, prepare};
+pub(crate) use answer::{Asked, content_length, forbids_body, is_safe_field, prepare};
 pub(crate) use body::{BodyPatience, Incoming, Rest};
 pub(crate) use chunked::{ChunkDecoder, Piece};
 pub(crate) use conn::serve;
 pub(crate) use date::push_date;
-pub(crate) use framing::{Fields, Framing, read_fields};
+pub(crate) use framing::{Fields, Framing, is_token, read_fields};
 pub(crate) use handler::Handler;
 pub(crate) use linger::close as close_carefully;
 pub(crate) use parse::{MAX_FIELDS, Parsed};

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::answer_body::{self, AnswerBody};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
+use crate::http1::is_token;
 use crate::lifecycle::Lifecycle;
 use crate::message::{Response, ResponseBody};
 use crate::route::{Backend, Site};
@@ -125,7 +126,7 @@ impl AnswerHead {
         let mut headers = Vec::with_capacity(head.headers.len() + 2);
         let mut content_length = None;
         for (name, value) in head.headers {
-            if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+            if name.is_empty() || !name.iter().copied().all(is_token) {
                 return Err(broken("a header whose name is not valid"));
             }
             // RFC 9110 §5.5: these would end the header, and let a value start another one.
@@ -145,11 +146,6 @@ impl AnswerHead {
         let reason = Some(head.reason).filter(|r| !r.is_empty() && r.iter().all(printable));
         Ok(Self { status: head.status, reason, headers, content_length })
     }
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// RFC 9110 §7.6.1; PEP 3333 forbids them to applications.

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::Method;
+use onebox_config::site::encode_path;
 use onebox_uwsgi::{EncodeError, Vars, key};
 
 use super::packet::Packet;
 use super::vars::{self, Known};
 use crate::error::ProxyError;
-use crate::http1::check_singletons;
+use crate::http1::{check_singletons, is_safe_field};
 use crate::message::{ConnectionInfo, RequestHead, Version};
 use crate::request_id::RequestId;
 use crate::vars::split;
@@ -57,6 +58,10 @@ impl PacketRequest {
             Some(target) => Bytes::copy_from_slice(target),
             None => target_of(script_name, &path, value(key::QUERY_STRING)),
         };
+        // It goes on in the first line of a request, and in redirects.
+        if target.iter().any(|byte| matches!(byte, 0..=b' ' | 0x7f)) {
+            return Err(ProxyError::BadPath);
+        }
         let (raw_path, query) = match memchr::memchr(b'?', &target) {
             Some(mark) => (target.slice(..mark), Some(target.slice(mark + 1..))),
             None => (target.clone(), None),
@@ -66,6 +71,9 @@ impl PacketRequest {
             Some(_) => Version::Http11,
         };
         let headers = headers(&vars);
+        if !headers.iter().all(|(name, value)| is_safe_field(name, value)) {
+            return Err(ProxyError::BadPacket("a field that is none of HTTP's"));
+        }
         check_singletons(&headers)
             .map_err(|_| ProxyError::BadPacket("a field of one value comes twice"))?;
         let head = RequestHead {
@@ -135,8 +143,9 @@ fn below<'p>(script_name: &[u8], path: &'p [u8]) -> &'p [u8] {
     }
 }
 
+/// The target that a client may have sent: CGI's variables hold the path decoded, and the query as it was.
 fn target_of(script_name: &[u8], path: &[u8], query: Option<&[u8]>) -> Bytes {
-    let mut target = [script_name, path].concat();
+    let mut target = encode_path(&[script_name, path].concat());
     if let Some(query) = query {
         target.push(b'?');
         target.extend_from_slice(query);
@@ -208,7 +217,7 @@ mod tests {
         let method = ("REQUEST_METHOD", "GET");
         let kind = ("CONTENT_TYPE", "a/b");
         let credentials = ("HTTP_AUTHORIZATION", "Basic YTpi");
-        let wrong: [&[(&str, &str)]; 7] = [
+        let wrong: [&[(&str, &str)]; 14] = [
             &[],
             &[("REQUEST_METHOD", "")],
             &[("REQUEST_METHOD", "G T")],
@@ -216,6 +225,13 @@ mod tests {
             &[method, ("PATH_INFO", "/a\0b")],
             &[method, ("PATH_INFO", "a")],
             &[method, credentials, credentials],
+            &[method, ("REQUEST_URI", "/a b")],
+            &[method, ("REQUEST_URI", "/a\r\nX: y")],
+            &[method, ("PATH_INFO", "/a"), ("QUERY_STRING", "b\nc")],
+            &[method, ("HTTP_X", "a\r\nY: b")],
+            &[method, ("HTTP_X", "a\0b")],
+            &[method, ("HTTP_", "a")],
+            &[method, ("HTTP_X: A\r\nY", "b")],
         ];
         for pairs in wrong {
             assert_eq!(request(pairs, false).err(), Some(400), "{pairs:?}");
@@ -223,6 +239,16 @@ mod tests {
         // A web server's own variables may come twice, and nginx sends the type as a field too.
         let twice = [method, kind, kind, ("HTTP_CONTENT_TYPE", "a/b")];
         assert!(request(&twice, false).is_ok());
+    }
+
+    #[test]
+    fn a_target_that_is_made_of_the_path_is_encoded() {
+        let pairs =
+            [("REQUEST_METHOD", "GET"), ("SCRIPT_NAME", "/é"), ("PATH_INFO", "/a b\r\nX: y?")];
+        let request = request(&pairs, false).ok().unwrap();
+        assert_eq!(request.head.target, "/%C3%A9/a%20b%0D%0AX:%20y%3F");
+        assert_eq!((request.head.path, request.head.query), (request.head.target, None));
+        assert_eq!(request.path, b"/a b\r\nX: y?");
     }
 
     #[test]
