@@ -177,6 +177,10 @@ impl Store {
             if stripe.get(key).is_some_and(|underway| underway.epoch == since) {
                 let others = place.others(head);
                 if let Some(disk) = &self.disk {
+                    let selection = stored.selection();
+                    self.remove_from_disk(key, |on_disk| {
+                        on_disk.selection.matches(head) && on_disk.selection != *selection
+                    });
                     disk.put(key, &stored);
                 }
                 place.variants = iter::once(stored).chain(others).take(MOST_VARIANTS).collect();

@@ -296,7 +296,8 @@ impl Stored {
         let get = RequestHead { method: Method::GET, ..request.clone() };
         let none = RequestDirectives::default();
         let mut storable = storable(&get, &none, &answer, came, settings)?;
-        storable.selection = self.selection.clone();
+        // What else the answer depends on, it depended on when this request was sent.
+        storable.selection = storable.selection.and(self.selection.clone());
         let mut stored = storable.with_content(&answer, Arc::clone(&self.content), came);
         if stored.tags.is_empty() {
             stored.tags.clone_from(&self.tags);

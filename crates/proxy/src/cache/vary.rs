@@ -7,19 +7,23 @@ use std::cmp::Reverse;
 use bytes::Bytes;
 
 use crate::message::{RequestHead, fields};
+use crate::vars;
 use crate::weight::weight_of;
+
+/// What is written for the source of who asks, whatever the client says.
+const OF_THE_CLIENT: [&[u8]; 4] = [b"forwarded", b"x-forwarded-for", b"x-real-ip", b"x-request-id"];
 
 /// The fields that an answer depends on, and what its request said in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Selection(pub(super) Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
 impl Selection {
-    /// Of an answer to `head`; `None`: `Vary: *`, no other request is like this one.
+    /// Of an answer to `head`; `None`: no other request is like this one, as with `Vary: *`.
     pub(super) fn of(headers: &[(Bytes, Bytes)], head: &RequestHead) -> Option<Self> {
         let names = fields(headers, "vary").flat_map(|value| value.split(|byte| *byte == b','));
         let names = names.map(|name| name.trim_ascii().to_ascii_lowercase());
         let mut names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
-        if names.iter().any(|name| name == b"*") {
+        if names.iter().any(|name| name == b"*" || OF_THE_CLIENT.contains(&name.as_slice())) {
             return None;
         }
         names.sort();
@@ -30,6 +34,14 @@ impl Selection {
     /// Whether a request is like the one of the answer.
     pub(super) fn matches(&self, head: &RequestHead) -> bool {
         self.0.iter().all(|(name, value)| *value == normalised(head, name))
+    }
+
+    /// The same, and what another one of the same request depends on.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self.0.sort();
+        self.0.dedup();
+        self
     }
 
     /// What tells requests apart that look alike to a key, if answers depend on the same fields as this one.
@@ -60,8 +72,11 @@ fn with_value(name: Vec<u8>, head: &RequestHead) -> (Vec<u8>, Option<Vec<u8>>) {
     (name, value)
 }
 
-/// A request's field without differences that say nothing; `None`: it has none.
+/// A request's field without differences that say nothing; `None`: it has none that goes on to the source.
 fn normalised(head: &RequestHead, name: &[u8]) -> Option<Vec<u8>> {
+    if !vars::goes_on(name, head) {
+        return None;
+    }
     let mut values = head.header_values(name).peekable();
     values.peek()?;
     match name {
@@ -169,6 +184,25 @@ mod tests {
             selection.of_other(&other).write(&mut theirs);
             assert_eq!(mine == theirs, expected, "{vary}");
         }
+    }
+
+    #[test]
+    fn what_the_source_has_not_read_makes_no_difference_to_its_answer() {
+        let german = ("accept-language", "de");
+        let hidden = selection("Accept-Language", &[german, ("connection", "Accept-Language")]);
+        let hidden = hidden.unwrap();
+        assert!(!hidden.matches(&testing::get("/", &[german])));
+        assert!(hidden.matches(&testing::get("/", &[])));
+        let underscored = selection("X_A", &[("x_a", "1")]).unwrap();
+        assert!(underscored.matches(&testing::get("/", &[("x_a", "2")])));
+    }
+
+    #[test]
+    fn an_answer_that_depends_on_who_asks_is_for_nobody_else() {
+        for name in ["X-Forwarded-For", "forwarded", "X-Real-Ip", "X-Request-Id"] {
+            assert_eq!(selection(name, &[]), None, "{name}");
+        }
+        assert!(selection("X-Forwarded-Proto", &[]).is_some(), "the scheme is in the key");
     }
 
     #[test]

@@ -288,6 +288,56 @@ async fn a_304_about_another_answer_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_304_that_names_another_field_makes_the_answer_one_for_those_who_send_the_same() {
+    let fixture = fixture(ON, |count, request| {
+        let name = request.vars.get(b"HTTP_COOKIE").unwrap_or_default();
+        let answer = match count {
+            1 => said(200, "no-cache", "of anybody"),
+            2 => said(304, "max-age=60", "").with("Vary", "Cookie"),
+            _ => said(200, "max-age=60", &String::from_utf8_lossy(name)).with("Vary", "Cookie"),
+        };
+        answer.with("ETag", "\"a\"")
+    });
+    fixture.get("/", &[]).await;
+    assert_eq!(fixture.get("/", &[("cookie", "ann=1")]).await.1, "of anybody");
+    assert_eq!(fixture.get("/", &[("cookie", "bob=1")]).await.1, "bob=1");
+    assert_eq!(fixture.get("/", &[("cookie", "ann=1")]).await.1, "of anybody");
+    assert_eq!(fixture.asked(), 3);
+}
+
+#[tokio::test]
+async fn a_client_that_hides_a_field_from_the_application_leaves_nothing_for_those_who_send_it() {
+    let fixture = fixture(ON, |_, request| {
+        let language = request.vars.get(b"HTTP_ACCEPT_LANGUAGE").unwrap_or(b"none");
+        said(200, "max-age=60", &String::from_utf8_lossy(language)).with("Vary", "Accept-Language")
+    });
+    let german = ("accept-language", "de");
+    let hiding = ("connection", "accept-language");
+    assert_eq!(fixture.get("/", &[german, hiding]).await.1, "none");
+    assert_eq!(fixture.get("/", &[german]).await.1, "de");
+    assert_eq!(fixture.get("/", &[]).await.1, "none");
+    assert_eq!(fixture.asked(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_another_one_stands_for_is_not_found_on_the_disk() {
+    const DISK: &str = "[cache]\nenabled = true\ndisk = '16MB'";
+    let fixture = fixture(DISK, |count, request| {
+        let name = request.vars.get(b"HTTP_COOKIE").unwrap_or_default();
+        let answer =
+            said(200, "max-age=600", &format!("{count} {}", String::from_utf8_lossy(name)));
+        if count == 1 { answer } else { answer.with("Vary", "Cookie") }
+    });
+    fixture.get("/", &[]).await;
+    while !fixture.cache.is_idle() {
+        tokio::task::yield_now().await;
+    }
+    let (ann, bob) = (("cookie", "ann"), ("cookie", "bob"));
+    assert_eq!(fixture.get("/", &[ann, ("cache-control", "no-cache")]).await.1, "2 ann");
+    assert_eq!(fixture.get("/", &[bob]).await.1, "3 bob");
+}
+
+#[tokio::test]
 async fn a_stale_answer_stands_in_for_an_error_where_it_may() {
     for (value, expected) in [("max-age=0, stale-if-error=60", 200), ("max-age=0", 503)] {
         let fixture = fixture(ON, move |count, _| match count {
