@@ -38,6 +38,18 @@ impl HeaderPatch {
         self.gone.is_empty() && self.fields.is_empty()
     }
 
+    /// Applies the rules to a request. What its `Connection` names goes no further: a client must not name what is set here.
+    pub(crate) fn apply_to_request(&self, headers: &mut Vec<(Bytes, Bytes)>) {
+        let is_set = |token: &[u8]| {
+            self.fields.iter().any(|(name, _)| token.trim_ascii().eq_ignore_ascii_case(name))
+        };
+        for (_, value) in headers.iter_mut().filter(|(name, _)| name == "connection") {
+            let others = value.split(|byte| *byte == b',').filter(|token| !is_set(token));
+            *value = others.collect::<Vec<_>>().join(&b","[..]).into();
+        }
+        self.apply(headers);
+    }
+
     /// Applies the rules.
     pub(crate) fn apply(&self, headers: &mut Vec<(Bytes, Bytes)>) {
         if !self.gone.is_empty() {
@@ -51,6 +63,7 @@ impl HeaderPatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{testing, vars};
 
     #[test]
     fn headers_are_removed_then_set_then_added() {
@@ -76,5 +89,21 @@ mod tests {
         ];
         assert_eq!(headers, expected.map(bytes).to_vec());
         assert_eq!(HeaderPatch::of_requests(&rules).fields[0].0, "x-frame-options");
+    }
+
+    #[test]
+    fn a_client_has_nothing_taken_out_that_is_set_here() {
+        let field = |name: &str| (name.to_owned(), "ours".to_owned());
+        let rules =
+            HeaderRules { set: vec![field("X-A")], add: vec![field("X-B")], ..Default::default() };
+        let mut head = testing::get(
+            "/",
+            &[("x-a", "1"), ("x-c", "2"), ("connection", "close, X-a"), ("connection", "x-b,x-c")],
+        );
+        HeaderPatch::of_requests(&rules).apply_to_request(&mut head.headers);
+        let goes_on = |(name, _): &&(Bytes, Bytes)| vars::goes_on(name, &head);
+        let fields: Vec<_> = head.headers.iter().filter(goes_on).collect();
+        let ours = |name: &'static str| (Bytes::from(name), Bytes::from("ours"));
+        assert_eq!(fields, [&ours("x-a"), &ours("x-b")]);
     }
 }

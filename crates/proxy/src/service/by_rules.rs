@@ -56,7 +56,7 @@ impl Service {
         }
         let mut seen = Seen { head: Cow::Borrowed(asked.head), path: Cow::Borrowed(asked.path) };
         if !ruled.request_headers.is_empty() {
-            ruled.request_headers.apply(&mut seen.head.to_mut().headers);
+            ruled.request_headers.apply_to_request(&mut seen.head.to_mut().headers);
         }
         if let Some(target) = &ruled.rewrite {
             seen.go_on_with(visit.fill(asked.path, |filling| target.to_rewritten(filling)))?;
