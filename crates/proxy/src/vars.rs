@@ -172,7 +172,7 @@ fn joined(name: &[u8], head: &RequestHead) -> Vec<u8> {
 }
 
 /// Cookies without that of the dashboard, which is no site's business (RFC 6265 §8.5: they know no ports); `None`: it was alone.
-fn without_session(cookies: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
+pub(crate) fn without_session(cookies: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
     let session = SESSION_COOKIE.as_bytes();
     if memchr::memmem::find(&cookies, session).is_none() {
         return Some(cookies);

@@ -9,7 +9,7 @@ use onebox_uwsgi::{EncodeError, Vars, VarsBuilder, key};
 
 use crate::message::{RequestHead, Scheme};
 use crate::request_id::RequestId;
-use crate::vars::push_headers;
+use crate::vars::{push_headers, without_session};
 
 /// What is known better than the packet says it.
 pub(super) struct Known<'a> {
@@ -57,7 +57,10 @@ pub(super) fn adopt(
         let is_default = required.iter().any(|(required, _)| *required == name);
         let is_altered = known.altered.is_some() && (name == key::QUERY_STRING || is_field(name));
         if is_passed_on(name) && !is_altered && !(is_default && value.is_empty()) {
-            vars.push(name, &value)?;
+            let value = if name == b"HTTP_COOKIE" { without_session(value) } else { Some(value) };
+            if let Some(value) = value {
+                vars.push(name, &value)?;
+            }
         }
     }
     if let Some(head) = known.altered {
@@ -184,6 +187,16 @@ mod tests {
             let vars = adopted(&packet(&[(name, "x")]), 4096).unwrap();
             assert_eq!(vars.get(name.as_bytes()), None, "{name}");
         }
+    }
+
+    #[test]
+    fn the_dashboards_cookie_is_no_business_of_a_site() {
+        let cookies = |sent: &str| {
+            let vars = adopted(&packet(&[("HTTP_COOKIE", sent)]), 4096).unwrap();
+            vars.get(b"HTTP_COOKIE").map(<[u8]>::to_vec)
+        };
+        assert_eq!(cookies("onebox_session=abc"), None);
+        assert_eq!(cookies("a=1; onebox_session=abc"), Some(b"a=1".to_vec()));
     }
 
     #[test]
