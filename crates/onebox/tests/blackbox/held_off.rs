@@ -3,6 +3,7 @@
 //! costs the attacker kilobytes and more has fewer, unless somebody has minutes for it. Floods of HTTP/2 that need megabytes of each
 //! socket are in `fixtures/clients/http2_frames.py`.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,8 +24,6 @@ use crate::harness::{self, Address, DEADLINE, Poller, SiteFolder, TestBox};
 const SOCKETS: usize = 2000;
 /// Of each that sends as much as is read, where it is to be quick.
 const FEW: usize = 300;
-/// Of each that has a processor work as long as it goes on, where it is to be quick.
-const FEWER: usize = 20;
 /// How long an attack may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Between two pieces of what drips.
@@ -110,8 +109,8 @@ struct Attack {
     calmed: Arc<AtomicUsize>,
 }
 
-/// All of them, with so many sockets for each that sends as much as is read, and for each that does so without end.
-fn attacks(bombs: usize, floods_of_frames: usize) -> Vec<Attack> {
+/// All of them, with so many sockets for each that sends as much as is read.
+fn attacks(bombs: usize) -> Vec<Attack> {
     let head = |method: &str, field: &str| {
         format!("{method} /attack HTTP/1.1\r\nHost: localhost\r\n{field}\r\n")
     };
@@ -131,10 +130,9 @@ fn attacks(bombs: usize, floods_of_frames: usize) -> Vec<Attack> {
         ..attack(name, "", then, End::Calmed, Some("flood"))
     };
     let useless = |name, frame: &[u8]| Attack {
-        sockets: floods_of_frames,
         end: End::Dismissed,
         counted: None,
-        ..frames(name, &[], Then::Floods(frame.repeat(1024 / frame.len())))
+        ..frames(name, &[], Then::Floods(frame.repeat(8192 / frame.len())))
     };
     let taken_back = (1..400_u32).step_by(2).flat_map(|stream| {
         let reset = frame(3, 0, stream, &8_u32.to_be_bytes());
@@ -345,18 +343,20 @@ impl Attack {
         }
     }
 
-    /// Waits for a reset.
+    /// Waits for a reset. Where more was on its way than there is room for, the kernel throws the first one away: what comes for
+    /// a connection that is no more is answered by another.
     async fn is_cut(&self, stream: &mut TcpStream) -> Option<String> {
         let mut drop = [0];
         loop {
-            if let Ok(Some(_)) = stream.take_error() {
-                return None;
+            match stream.try_write(b"\r\n") {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return None,
+                _ => {}
             }
             sleep(DRIP / 10).await;
             if matches!(self.then, Then::ReadsDrops) {
                 match stream.try_read(&mut drop) {
                     Ok(0) => return Some("an end that looks whole".to_owned()),
-                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                    Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                         return None;
                     }
                     _ => {}
@@ -413,13 +413,13 @@ fn turns(attacks: Vec<Attack>) -> Vec<Vec<Attack>> {
 
 #[test]
 fn every_attack_ends_by_itself_and_an_ordinary_client_never_notices() {
-    hold_off(attacks(FEW, FEWER));
+    hold_off(attacks(FEW));
 }
 
 #[test]
 #[ignore = "takes minutes of two cores: cargo nextest run -p onebox --run-ignored only held_off"]
 fn two_thousand_sockets_of_every_attack_are_held_off() {
-    hold_off(attacks(SOCKETS, SOCKETS));
+    hold_off(attacks(SOCKETS));
 }
 
 fn hold_off(attacks: Vec<Attack>) {

@@ -43,7 +43,7 @@ pub(crate) struct Client {
 pub(crate) async fn serve<H: Handler>(client: Client, handler: Arc<H>, lifecycle: Arc<Lifecycle>) {
     let Client { mut socket, early, connection } = client;
     let limits = handler.limits();
-    let conduct = Arc::<Conduct>::default();
+    let conduct = Arc::new(Conduct::new());
     let wire = Wire::new(&mut socket, early, Arc::clone(&conduct), limits.send_timeout);
     let visit =
         Visit { connection: &connection, handler: &*handler, lifecycle: &lifecycle, conduct };

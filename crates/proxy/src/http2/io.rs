@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::conduct::Conduct;
+use super::conduct::{Conduct, FrameHeads};
 use crate::http1::Socket;
 
 /// So much is kept before it is written, in bytes: four records of TLS.
@@ -33,6 +33,7 @@ pub(super) struct Wire<'s> {
     turn_bytes: usize,
     kept: BytesMut,
     conduct: Arc<Conduct>,
+    heads: FrameHeads,
     /// How long the client may take nothing.
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -54,6 +55,7 @@ impl<'s> Wire<'s> {
             turn_bytes: 0,
             kept: BytesMut::new(),
             conduct,
+            heads: FrameHeads::new(),
             patience,
             stalled: None,
             failed: None,
@@ -63,7 +65,9 @@ impl<'s> Wire<'s> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.early.has_remaining() {
             let size = self.early.len().min(buf.remaining());
-            buf.put_slice(&self.early.split_to(size));
+            let early = self.early.split_to(size);
+            self.conduct.heard_asides(self.heads.count_asides(&early));
+            buf.put_slice(&early);
             return Poll::Ready(Ok(()));
         }
         if self.turn_bytes == 0 {
@@ -72,9 +76,10 @@ impl<'s> Wire<'s> {
         }
         let before = buf.filled().len();
         let outcome = self.socket.poll_read(cx, buf);
-        let size = buf.filled().len() - before;
-        self.turn_bytes = self.turn_bytes.saturating_sub(size);
-        self.conduct.received(size);
+        let read = buf.filled().get(before..).unwrap_or_default();
+        self.turn_bytes = self.turn_bytes.saturating_sub(read.len());
+        self.conduct.received(read.len());
+        self.conduct.heard_asides(self.heads.count_asides(read));
         outcome
     }
 
@@ -220,7 +225,7 @@ mod tests {
     use super::*;
 
     fn lent(socket: &mut Socket) -> Mutex<Wire<'_>> {
-        Wire::new(socket, BytesMut::new(), Arc::default(), Duration::from_secs(60))
+        Wire::new(socket, BytesMut::new(), Arc::new(Conduct::new()), Duration::from_secs(60))
     }
 
     #[tokio::test]
@@ -268,7 +273,7 @@ mod tests {
         let (ours, peer) = UnixStream::pair().unwrap();
         let mut socket = Socket::Unix(ours);
         let wire = lent(&mut socket);
-        let (turn, mut sent) = (Conduct::default().turn_bytes(), 0);
+        let (turn, mut sent) = (Conduct::new().turn_bytes(), 0);
         peer.writable().await.unwrap();
         while let Ok(size) = peer.try_write(&[0; 1000]) {
             sent += size;
