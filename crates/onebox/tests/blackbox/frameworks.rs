@@ -1,8 +1,10 @@
 //! Frameworks of the package index run unmodified: a page, a form, cookies with a redirect, errors, an answer that comes in pieces.
 
+use std::process::Command;
+
 use http::Request;
 
-use crate::harness::{Connection, Https, SiteFolder, TestBox, environment_of, get};
+use crate::harness::{self, Connection, Https, SiteFolder, TestBox, environment_of, get};
 
 /// The framework's application in place, and the folder it runs from.
 fn run(module: &str) -> (TestBox, SiteFolder) {
@@ -169,5 +171,11 @@ fn flask_and_django_know_how_a_request_came() {
             .header("x-forwarded-host", "shop.example");
         let told = connection.send(request.body(bytes::Bytes::new()).unwrap()).unwrap().text();
         assert_eq!(told, "True https://shop.example/", "{module}");
+        // Somebody else says so.
+        let forged = ["X-Forwarded-Proto: https", "X-Forwarded-Host: evil.example"];
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "60", "--interface", "127.0.0.2"]);
+        curl.args(forged.iter().flat_map(|field| ["-H", field])).arg(format!("http://{host}/way"));
+        assert_eq!(harness::run(curl).ok().stdout, format!("False http://{host}/"), "{module}");
     }
 }

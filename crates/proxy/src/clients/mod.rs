@@ -46,27 +46,42 @@ pub(crate) fn network(address: IpAddr) -> u128 {
     }
 }
 
-/// The request as the proxies in front had it; `None`: as it came. What anybody else says about itself is worth nothing.
+/// The request as the proxies in front had it; `None`: as it came. What anybody else says about itself is worth nothing and taken
+/// out: applications that were behind a proxy believe it (Werkzeug's `ProxyFix`, Django's `SECURE_PROXY_SSL_HEADER`).
 pub(crate) fn understood(
     clients: &Clients,
     head: &RequestHead,
     connection: &ConnectionInfo,
 ) -> Option<Box<Understood>> {
-    let proxy = connection.peer.filter(|_| connection.entrance == Entrance::Public)?;
-    if clients.trusted_proxies.is_empty() || !is_trusted(clients, proxy.ip()) {
-        return None;
-    }
+    let peer = connection.peer.filter(|_| connection.entrance == Entrance::Public)?;
     let trusted = |address: IpAddr| is_trusted(clients, address);
-    let said = match clients.header {
-        ClientHeader::XForwarded => forwarded::x_forwarded(head, trusted),
-        ClientHeader::Forwarded => forwarded::forwarded(head, trusted),
+    let is_proxy = trusted(peer.ip());
+    let is_forged =
+        |name: &[u8]| is_of_proxies(name) && !(is_proxy && is_read(clients.header, name));
+    let said = match (is_proxy, clients.header) {
+        (false, _) => Said::default(),
+        (true, ClientHeader::XForwarded) => forwarded::x_forwarded(head, trusted),
+        (true, ClientHeader::Forwarded) => forwarded::forwarded(head, trusted),
     };
-    (said != Said::default()).then(|| {
-        let (head, connection) = (head.clone(), connection.clone());
+    let needs_change =
+        said != Said::default() || head.headers.iter().any(|(name, _)| is_forged(name));
+    needs_change.then(|| {
+        let (mut head, connection) = (head.clone(), connection.clone());
+        head.headers.retain(|(name, _)| !is_forged(name));
         let mut understood = Understood { head, connection };
         understood.believe(said);
         Box::new(understood)
     })
+}
+
+/// Whether a header says who a proxy's client is, or what it asked for.
+pub(crate) fn is_of_proxies(name: &[u8]) -> bool {
+    name.starts_with(b"x-forwarded-") || matches!(name, b"forwarded" | b"x-real-ip")
+}
+
+/// Whether it is of the language that is read. A proxy that writes the one lets its clients' other one pass.
+fn is_read(language: ClientHeader, name: &[u8]) -> bool {
+    (name == b"forwarded") == (language == ClientHeader::Forwarded)
 }
 
 impl Understood {
@@ -155,8 +170,16 @@ mod tests {
         let clients = clients(ClientHeader::XForwarded);
         for peer in ["203.0.113.1:1", "[2001:db8::1]:1"] {
             let connection = ConnectionInfo { peer: peer.parse().ok(), ..testing::connection() };
-            assert!(understood(&clients, &head, &connection).is_none(), "{peer}");
+            let seen = understood(&clients, &head, &connection).unwrap();
+            assert_eq!(
+                (seen.connection.peer, seen.connection.scheme),
+                (connection.peer, Scheme::Http)
+            );
+            assert_eq!(seen.head.headers.len(), 1, "{:?}", seen.head.headers);
         }
+        assert!(
+            understood(&clients, &testing::get("/", &[host]), &testing::connection()).is_none()
+        );
         let mapped =
             ConnectionInfo { peer: "[::ffff:10.0.0.1]:1".parse().ok(), ..testing::connection() };
         assert_eq!(understood(&clients, &head, &mapped).unwrap().connection.scheme, Scheme::Https);

@@ -10,6 +10,7 @@ use onebox_config::site::{Protocol, Server, ServerAddress, Upstream};
 use onebox_uwsgi::{PacketHeader, Vars};
 
 use super::{fastcgi, script};
+use crate::clients;
 use crate::error::ProxyError;
 use crate::message::{ConnectionInfo, RequestHead, Version};
 use crate::request_id::RequestId;
@@ -215,8 +216,7 @@ impl Passed<'_> {
 
 /// What clients may not say about themselves, and what is written anew.
 fn is_written_here(name: &[u8]) -> bool {
-    matches!(name, b"host" | b"content-length" | b"forwarded" | b"x-real-ip" | b"x-request-id")
-        || name.starts_with(b"x-forwarded-")
+    matches!(name, b"host" | b"content-length" | b"x-request-id") || clients::is_of_proxies(name)
 }
 
 fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
