@@ -4,6 +4,7 @@ mod access_follower;
 mod activation;
 mod address_rules;
 mod admin;
+mod advice;
 pub mod api;
 mod appliance;
 mod certificates;

@@ -128,6 +128,7 @@ export function autopsy(id, site) {
         printed,
       },
     ],
+    advice: null,
     log: [{ at_ms, source: 'error', text: `GET ${path} failed (request ${id})` }],
   };
 }

@@ -31,7 +31,7 @@ const failure: FailureReport = {
 };
 
 function show(autopsy: Partial<Autopsy>) {
-  const whole: Autopsy = { request_id: ID, request: null, failures: [], log: [], ...autopsy };
+  const whole: Autopsy = { request_id: ID, request: null, failures: [], advice: null, log: [], ...autopsy };
   vi.stubGlobal(
     'fetch',
     vi.fn(async () => new Response(JSON.stringify(whole))),
@@ -48,6 +48,11 @@ it('shows a chain of exceptions in its order, and their texts as texts', async (
   expect(screen.getByText('It was the cause of this:')).toBeTruthy();
   expect(screen.getByText('printed line')).toBeTruthy();
   expect(screen.getByRole('link', { name: 'blog' }).getAttribute('href')).toBe('#/sites/blog');
+});
+
+it('says what to do about it where that is known', async () => {
+  show({ failures: [failure], advice: 'Name it in `persist`.' });
+  expect((await screen.findByText('persist')).tagName).toBe('CODE');
 });
 
 it('says where the time of a request went, and leaves out the phases it did not have', async () => {

@@ -15,6 +15,7 @@ pub(crate) fn text(autopsy: &Autopsy) -> String {
         }
         section(&mut text, "printed by its thread", failure.printed.lines().map(str::to_owned));
     }
+    section(&mut text, "what to do", autopsy.advice.iter().cloned());
     section(&mut text, "lines of the log that name it", autopsy.log.iter().map(log::line));
     text
 }
@@ -131,6 +132,7 @@ mod tests {
             request_id: "7".into(),
             request: None,
             failures: vec![failure],
+            advice: Some("Mend it.".into()),
             log: Vec::new(),
         };
         let text = anstream::adapter::strip_str(&text(&autopsy)).to_string();
@@ -154,6 +156,9 @@ mod tests {
                 "printed by its thread",
                 "  one",
                 "  two",
+                "",
+                "what to do",
+                "  Mend it.",
             ]
         );
     }

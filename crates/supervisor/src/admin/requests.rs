@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, State};
 
 use super::span::span;
 use super::{AdminError, AdminState};
+use crate::advice;
 use crate::api::{Autopsy, ErrorGroup, LogLine, RequestRecord, RequestsQuery};
 use crate::store::metrics::Search;
 
@@ -84,7 +85,8 @@ pub(super) async fn autopsy(
         return Err(AdminError::NoRequest(request_id));
     };
     let log = lines_that_name(&state, site.clone(), request_id.clone()).await?;
-    Ok(Json(Autopsy { request_id, request, failures, log }))
+    let advice = failures.iter().find_map(|failure| advice::about(&failure.raised));
+    Ok(Json(Autopsy { request_id, request, failures, advice, log }))
 }
 
 async fn lines_that_name(

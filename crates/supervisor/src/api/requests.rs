@@ -129,6 +129,9 @@ pub struct Autopsy {
     pub request: Option<RequestRecord>,
     /// What it failed with, the first first.
     pub failures: Vec<FailureReport>,
+    /// What to do about it, where that is known.
+    #[serde(default)]
+    pub advice: Option<String>,
     /// The lines of its site's log that name it, the oldest first.
     pub log: Vec<LogLine>,
 }
