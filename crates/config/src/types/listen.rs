@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::address::{Families, addresses};
 use super::{Invalid, must_be, site_path};
@@ -90,11 +90,24 @@ pub(crate) fn owner(text: &str) -> Result<SocketOwner, Invalid> {
 /// # Errors
 /// [`Invalid`] where it is neither.
 pub fn network(text: &str) -> Result<IpNet, Invalid> {
-    let one = || text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-    text.parse().or_else(|_| one()).map_err(|_| {
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| one()).map(canonical).map_err(|_| {
         Invalid::new(format!("\"{text}\" is not a network"))
             .hint("write an address, or a network with its prefix: \"10.0.0.0/8\"")
     })
+}
+
+/// IPv4 in its own form where it is written as a part of IPv6 (RFC 4291 §2.5.5.2): that is how addresses of clients are compared.
+fn canonical(network: IpNet) -> IpNet {
+    const BITS_IN_FRONT: u8 = 96;
+    let address = match network {
+        IpNet::V4(_) => None,
+        IpNet::V6(mapped) => mapped.addr().to_ipv4_mapped(),
+    };
+    let prefix = network.prefix_len().checked_sub(BITS_IN_FRONT);
+    let mapped =
+        address.zip(prefix).and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+    mapped.map_or(network, IpNet::V4)
 }
 
 /// What one client has: its address, of IPv6 the network of its last 64 bits, which it can choose.
@@ -122,6 +135,20 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<SocketAddress>, Invalid> {
         socket(Families::Both)(text)
+    }
+
+    #[test]
+    fn a_network_of_ipv4_is_one_however_it_is_written() {
+        for (text, expected) in [
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(network(text).unwrap().to_string(), expected, "{text}");
+        }
+        assert!(network("::ffff:192.0.2.0/129").is_err());
     }
 
     #[test]
