@@ -2,7 +2,7 @@
 
 use onebox_supervisor::api::{After, Autopsy, FailureKind, FailureReport, Raised, RequestRecord};
 
-use super::{clock, log, style};
+use super::{clock, foreign, log, style};
 
 /// The failures of a request with their tracebacks, as Python prints them, and the lines that belong to it.
 pub(crate) fn text(autopsy: &Autopsy) -> String {
@@ -13,9 +13,9 @@ pub(crate) fn text(autopsy: &Autopsy) -> String {
             text.push('\n');
             text.push_str(&traceback(raised));
         }
-        section(&mut text, "printed by its thread", failure.printed.lines().map(str::to_owned));
+        section(&mut text, "printed by its thread", failure.printed.lines().map(foreign::coloured));
     }
-    section(&mut text, "what to do", autopsy.advice.iter().cloned());
+    section(&mut text, "what to do", autopsy.advice.iter().map(|text| foreign::plain(text)));
     section(&mut text, "lines of the log that name it", autopsy.log.iter().map(log::line));
     text
 }
@@ -35,7 +35,7 @@ fn request(request: &RequestRecord) -> String {
     }
     text.push_str(&format!("{}\n", style::faint(about)));
     if let Some(error) = &request.error {
-        text.push_str(&format!("{}\n", style::bad(error)));
+        text.push_str(&format!("{}\n", style::bad(foreign::plain(error))));
     }
     let phases = [
         ("tls", request.tls_us),
@@ -82,7 +82,10 @@ fn traceback(raised: &Raised) -> String {
     }
     let what = match raised.message.as_str() {
         "" => raised.kind.clone(),
-        message => format!("{}: {message}", raised.kind),
+        message => {
+            let lines: Vec<_> = message.lines().map(foreign::plain).collect();
+            format!("{}: {}", raised.kind, lines.join("\n"))
+        }
     };
     text.push_str(&format!("{}\n", style::bad(what)));
     text
@@ -108,7 +111,7 @@ mod tests {
     fn raised(kind: &str, after: Option<After>) -> Raised {
         let (file, function, source) = ("app.py".into(), "f".into(), Some("x[0]".into()));
         let frames = vec![Frame { file, line: 3, function, source }];
-        Raised { kind: kind.into(), message: "why".into(), after, frames }
+        Raised { kind: kind.into(), message: "why\u{7}".into(), after, frames }
     }
 
     #[test]
@@ -126,7 +129,7 @@ mod tests {
             fingerprint: String::new(),
             place: None,
             raised: vec![raised("KeyError", None), raised("LookupError", Some(After::Cause))],
-            printed: "one\ntwo\n".into(),
+            printed: "one\ntwo\r\u{7}\n".into(),
         };
         let autopsy = Autopsy {
             request_id: "7".into(),
@@ -145,17 +148,17 @@ mod tests {
                 "",
                 "  app.py:3 in f",
                 "    x[0]",
-                "KeyError: why",
+                "KeyError: why\\u{7}",
                 "",
                 "It was the cause of this:",
                 "",
                 "  app.py:3 in f",
                 "    x[0]",
-                "LookupError: why",
+                "LookupError: why\\u{7}",
                 "",
                 "printed by its thread",
                 "  one",
-                "  two",
+                "  two\\r\\u{7}",
                 "",
                 "what to do",
                 "  Mend it.",

@@ -1,11 +1,9 @@
 //! A line of a site's log.
 
-use std::borrow::Cow;
-
 use onebox_supervisor::api::LogLine;
 use serde::Deserialize;
 
-use super::{clock, style};
+use super::{clock, foreign, style};
 
 /// `2026-11-20 11:42:13 app     the text`.
 pub(crate) fn line(line: &LogLine) -> String {
@@ -30,20 +28,20 @@ struct Access {
 }
 
 /// `GET /about 200 3.2 ms 192.0.2.7` for a line of the access log; others are their own text.
-fn text(line: &LogLine) -> Cow<'_, str> {
+fn text(line: &LogLine) -> String {
     if line.source != "access" {
-        return Cow::Borrowed(&line.text);
+        return foreign::coloured(&line.text);
     }
     let Ok(access) = serde_json::from_str::<Access>(&line.text) else {
-        return Cow::Borrowed(&line.text);
+        return foreign::plain(&line.text);
     };
     let Access { method, path, status, total_ms, .. } = access;
     let mut text = format!("{method} {} {status} {total_ms:.1} ms", path.escape_debug());
     for more in access.client.into_iter().chain(access.error) {
         text.push(' ');
-        text.push_str(&more);
+        text.push_str(&foreign::plain(&more));
     }
-    Cow::Owned(text)
+    text
 }
 
 #[cfg(test)]
@@ -53,7 +51,7 @@ mod tests {
     #[test]
     fn a_line_of_the_access_log_is_readable() {
         let shown = |source: &str, text_of: &str| {
-            text(&LogLine { at_ms: 0, source: source.into(), text: text_of.into() }).into_owned()
+            text(&LogLine { at_ms: 0, source: source.into(), text: text_of.into() })
         };
         let json = r#"{"at_ms":1,"method":"GET","path":"/a","status":200,"total_ms":3.214,"client":"192.0.2.7","error":null}"#;
         assert_eq!(shown("access", json), "GET /a 200 3.2 ms 192.0.2.7");
@@ -61,5 +59,9 @@ mod tests {
         assert_eq!(shown("access", "{}"), "{}");
         let escape = r#"{"method":"GET","path":"/\u001b[2J","status":404,"total_ms":1.0,"client":null,"error":null}"#;
         assert_eq!(shown("access", escape), "GET /\\u{1b}[2J 404 1.0 ms");
+        let error = r#"{"method":"GET","path":"/","status":500,"total_ms":1.0,"client":null,"error":"KeyError: \u001b]0;x\u0007\nGET / 200"}"#;
+        let expected = "GET / 500 1.0 ms KeyError: \\u{1b}]0;x\\u{7}\\nGET / 200";
+        assert_eq!(shown("access", error), expected);
+        assert_eq!(shown("app", "\u{1b}[31mred \u{1b}[2J"), "\u{1b}[31mred \\u{1b}[2J\u{1b}[0m");
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod autopsy;
 pub(crate) mod clock;
+pub(crate) mod foreign;
 pub(crate) mod log;
 pub(crate) mod progress;
 pub(crate) mod status;
