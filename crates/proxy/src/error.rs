@@ -275,9 +275,10 @@ impl ProxyError {
     }
 }
 
-/// Whether a disk has no room, or the user no right to more of it.
+/// Whether a disk has no room, or we have no right to more of it.
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// `HTTP_X_NAME` as the client wrote it: `X-Name`.

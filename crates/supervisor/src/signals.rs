@@ -11,6 +11,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
 
 const END: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
 const RELOAD: [libc::c_int; 1] = [libc::SIGHUP];
@@ -75,6 +76,9 @@ impl Signals {
     /// # Errors
     /// Where there are no more descriptors.
     pub(crate) fn new(_: &Blocked) -> io::Result<Self> {
+        // Where a file would become larger than it may (`ulimit -f`), the write fails instead. Listened for once, it no longer ends
+        // the process; ignored, it would be in children, too.
+        drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
         Ok(Self {
             end: Pending::new(&END)?,
             reload: Pending::new(&RELOAD)?,

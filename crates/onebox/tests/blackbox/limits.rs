@@ -220,6 +220,34 @@ fn limit_descriptors(pid: Pid, descriptors: Option<u64>) -> Option<u64> {
     prlimit(Some(pid), Resource::Nofile, limit).unwrap().current
 }
 
+/// Changes how large a file may become that a process writes; returns the limit before.
+fn limit_files(pid: Pid, bytes: Option<u64>) -> Option<u64> {
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let limit = Rlimit { current: bytes, maximum };
+    prlimit(Some(pid), Resource::Fsize, limit).unwrap().current
+}
+
+#[test]
+fn what_is_larger_than_files_may_be_is_refused_and_ends_no_process() {
+    let appliance = TestBox::start();
+    let site = SiteFolder::fixture("released");
+    appliance.deploy(site.path()).ok();
+    let engine = Pid::from_raw(appliance.engine_pid()).unwrap();
+    limit_files(engine, Some(1 << 20));
+    let post = |body: Vec<u8>| {
+        let mut connection = Connection::open(appliance.http, "localhost").unwrap();
+        connection.post("/", "text/plain", body).unwrap().status.as_u16()
+    };
+    assert_eq!((post(vec![b'x'; 4 << 20]), post(vec![b'x'; 100 << 10])), (507, 200));
+    assert_eq!(appliance.status()["engine"]["crashes"], 0);
+
+    let before = limit_files(appliance.pid(), Some(0));
+    let refused = appliance.cli(&["maintenance", "released", "on"]).failed();
+    assert!(refused.stderr.contains("disk"), "{}", refused.all());
+    limit_files(appliance.pid(), before);
+    deploys(&appliance, &site, "two");
+}
+
 fn descriptors(pid: Pid) -> u64 {
     let open = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
     open.count().try_into().unwrap()

@@ -181,6 +181,8 @@ fn ignore_signals() -> io::Result<()> {
         SignalKind::hangup(),
         SignalKind::user_defined1(),
         SignalKind::user_defined2(),
+        // Of the kernel, where a file would become larger than it may (`ulimit -f`): the write fails instead.
+        SignalKind::from_raw(libc::SIGXFSZ),
     ] {
         // Having been listened for once, a signal no longer ends the process; and a handler, other than an ignored signal,
         // is not inherited by what applications start.
@@ -257,6 +259,7 @@ impl Engine {
         let settings = ProxySettings {
             limits,
             clients: start.clients.clone(),
+            admin_hosts: start.admin_hosts.clone(),
             temp_dir: Some(start.temp_dir.clone()),
         };
         Ok(Self {
