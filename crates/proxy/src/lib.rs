@@ -90,6 +90,8 @@ pub struct ProxySettings {
     pub limits: onebox_config::Limits,
     /// Which proxies in front are believed.
     pub clients: onebox_config::Clients,
+    /// Under which names a site leads to the dashboard: no other server gets its cookie.
+    pub admin_hosts: Vec<String>,
     /// Where large request bodies are spooled; `None`: the system's folder for temporary files.
     pub temp_dir: Option<PathBuf>,
 }

@@ -28,7 +28,7 @@ use crate::rules::{Buckets, Passwords};
 use crate::spool::{self, SpoolLimits};
 use crate::static_files::StaticFiles;
 use crate::tls::Tls;
-use crate::upstream::{AppRequest, Passed, Upgrades};
+use crate::upstream::{AppRequest, Dashboard, Passed, Upgrades};
 use crate::uwsgi_server::{PacketRequest, Seen};
 use crate::{ProxySettings, path, secure, server_method, upstream, vars};
 
@@ -38,6 +38,7 @@ pub(crate) struct Service {
     this: Weak<Self>,
     limits: Limits,
     clients: Clients,
+    admin_hosts: Vec<String>,
     temp_dir: Option<PathBuf>,
     routes: ArcSwap<RouteTable>,
     probe_routes: ArcSwapOption<RouteTable>,
@@ -64,6 +65,7 @@ impl Service {
             this: Weak::new(),
             limits: settings.limits,
             clients: settings.clients,
+            admin_hosts: settings.admin_hosts,
             temp_dir: settings.temp_dir,
             routes: ArcSwap::default(),
             probe_routes: ArcSwapOption::default(),
@@ -211,7 +213,7 @@ impl Service {
         if let Some(group) = routed.upstream(path) {
             let is_same = |other: &Arc<_>| Arc::ptr_eq(other, group);
             path::check_readings(path, |other| routed.upstream(other).is_some_and(is_same))?;
-            let passed = asked.passed(&routed.site, exchange);
+            let passed = asked.passed(&routed.site, self.dashboard(head), exchange);
             let limits = self.spool_limits(&routed.site);
             // Boxed, so that requests to applications do not carry the room for it.
             let response = Box::pin(group.answer(&passed, body, &limits, exchange)).await?;
@@ -277,6 +279,14 @@ impl Service {
         Err(ProxyError::Refused)
     }
 
+    /// Where servers that are asked by this name lead.
+    fn dashboard(&self, head: &RequestHead) -> Dashboard {
+        match &head.host {
+            Some(host) if self.admin_hosts.contains(host) => Dashboard::Here,
+            _ => Dashboard::Elsewhere,
+        }
+    }
+
     async fn read_body(
         &self,
         site: &Site,
@@ -319,7 +329,7 @@ enum Head {
 
 impl<'a> Asked<'a> {
     /// The request for servers of an upstream.
-    fn passed(&self, site: &Site, exchange: &Exchange) -> Passed<'a> {
+    fn passed(&self, site: &Site, dashboard: Dashboard, exchange: &Exchange) -> Passed<'a> {
         Passed {
             head: self.head,
             path: self.path,
@@ -327,6 +337,7 @@ impl<'a> Asked<'a> {
             request_id: exchange.request_id,
             buffer_size: site.buffer_size,
             upgrades: if self.packet.is_some() { Upgrades::Refused } else { Upgrades::Allowed },
+            dashboard,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::message::{
 use crate::request_id::RequestId;
 use crate::route::{Backend, Https, Site};
 use crate::tls::Tls;
-use crate::upstream::{Passed, Upgrades};
+use crate::upstream::{Dashboard, Passed, Upgrades};
 
 /// A site that takes every host and has neither files nor an application.
 pub(crate) fn site(name: &str) -> Site {
@@ -77,6 +77,7 @@ pub(crate) fn passed<'a>(head: &'a RequestHead, connection: &'a ConnectionInfo) 
         request_id: RequestId::random(),
         buffer_size: 65_535,
         upgrades: Upgrades::Allowed,
+        dashboard: Dashboard::Elsewhere,
     }
 }
 

@@ -107,3 +107,31 @@ fn the_dashboard_answers_to_no_name_of_a_site_and_its_cookie_reaches_none() {
     let told = browser.send(request.body(Bytes::new()).unwrap()).unwrap().text();
     assert!(told.contains("a=1; b=2") && !told.contains("secret"), "{told}");
 }
+
+#[test]
+fn a_site_that_leads_to_the_dashboard_gets_its_cookie_by_the_name_that_the_box_says() {
+    let appliance = TestBox::start_with_config(
+        "[listen]\nhttp = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\nadmin-hosts = ['panel.example.com']\n",
+    );
+    let site = SiteFolder::fixture_as("static-only", "panel");
+    let admin = appliance.admin.unwrap();
+    site.write(
+        "onebox.toml",
+        &format!(
+            "domains = ['panel.example.com', 'shop.example.com']\n\
+             [[upstream]]\nto = 'http://{admin}'\npath = '/api'\npass-host = false\n"
+        ),
+    );
+    appliance.deploy(site.path()).ok();
+    let vera = appliance.cli(&["user", "add", "vera", "--role", "viewer", "--json"]).ok().json();
+    let login = json!({"user": "vera", "password": vera["password"]}).to_string();
+    let mut panel = Connection::open(appliance.http, "panel.example.com").unwrap();
+    let answer = panel.post("/api/v1/login", "application/json", login).unwrap();
+    let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+    let status = |host: &str| {
+        let mut browser = Connection::open(appliance.http, host).unwrap();
+        let request = Request::get("/api/v1/session").header("cookie", &cookie);
+        browser.send(request.body(Bytes::new()).unwrap()).unwrap().status.as_u16()
+    };
+    assert_eq!((status("panel.example.com"), status("shop.example.com")), (200, 401));
+}

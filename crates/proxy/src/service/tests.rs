@@ -14,8 +14,12 @@ pub(super) fn service(sites: Vec<Site>) -> Service {
 }
 
 pub(super) fn service_with(log: AccessLog) -> Service {
-    let settings =
-        ProxySettings { limits: Limits::default(), temp_dir: None, clients: Default::default() };
+    let settings = ProxySettings {
+        limits: Limits::default(),
+        temp_dir: None,
+        clients: Default::default(),
+        admin_hosts: Vec::new(),
+    };
     Service::new(settings, Arc::new(Registry::new()), log, testing::shared())
 }
 

@@ -8,7 +8,7 @@ use onebox_config::site::{ActiveCheck, Upstream};
 use tokio::time::{sleep, timeout};
 
 use super::attempt::{Attempt, NoAnswer};
-use super::passed::{Passed, Upgrades};
+use super::passed::{Dashboard, Passed, Upgrades};
 use super::server::Peer;
 use super::upload::{Source, Whole};
 use crate::message::{ConnectionInfo, Entrance, RequestHead, Version};
@@ -79,6 +79,7 @@ async fn ask(
         request_id: RequestId::random(),
         buffer_size: BUFFER_BYTES,
         upgrades: Upgrades::Refused,
+        dashboard: Dashboard::Elsewhere,
     };
     let source = Source::Whole(Whole::Memory(Bytes::new()));
     let attempt = Attempt { settings, passed: &passed, source };

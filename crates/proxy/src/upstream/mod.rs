@@ -31,7 +31,7 @@ mod workers;
 
 pub(crate) use failure::UpstreamError;
 pub use group::UpstreamGroup;
-pub(crate) use passed::{Passed, Upgrades};
+pub(crate) use passed::{Dashboard, Passed, Upgrades};
 pub use server::{ServerHealth, ServerState};
 pub(crate) use tunnel::Tunnel;
 pub(crate) use upload::Upload;

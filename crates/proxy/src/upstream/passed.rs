@@ -2,6 +2,7 @@
 //!
 //! Source: RFC 9110 §7.6 (forwarding), RFC 7239 (`Forwarded`).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -26,6 +27,14 @@ pub(crate) struct Passed<'a> {
     /// The largest vars block, in bytes.
     pub(crate) buffer_size: usize,
     pub(crate) upgrades: Upgrades,
+    pub(crate) dashboard: Dashboard,
+}
+
+/// Whether the box's dashboard is behind the server, whose cookie it gets then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dashboard {
+    Here,
+    Elsewhere,
 }
 
 /// Whether a connection may become something else than HTTP.
@@ -130,8 +139,16 @@ impl Passed<'_> {
         out.put_slice(b" HTTP/1.1\r\n");
         field(&mut out, b"Host", &self.host(manner));
         for (name, value) in &head.headers {
-            if vars::goes_on(name, head) && !is_written_here(name) {
-                field(&mut out, name, value);
+            if !vars::goes_on(name, head) || is_written_here(name) {
+                continue;
+            }
+            let value = Cow::Borrowed(&value[..]);
+            let value = match (&name[..], self.dashboard) {
+                (b"cookie", Dashboard::Elsewhere) => vars::without_session(value),
+                _ => Some(value),
+            };
+            if let Some(value) = value {
+                field(&mut out, name, &value);
             }
         }
         self.forwarded(&mut out);
@@ -268,6 +285,23 @@ mod tests {
              X-Forwarded-For: 192.0.2.7\nX-Forwarded-Host: a.example:8080\n\
              X-Forwarded-Proto: http\nX-Forwarded-Port: 8080\n\n"
         );
+    }
+
+    #[test]
+    fn only_the_dashboard_gets_its_cookie() {
+        let head = testing::get("/", &[("host", "a"), ("cookie", "a=1; onebox_session=abc")]);
+        let connection = testing::connection();
+        let settings = Upstream::default();
+        let server = testing::server("http://b");
+        let manner = Manner { server: &server, settings: &settings, keep_alive: true };
+        for (dashboard, expected) in [
+            (Dashboard::Here, "cookie: a=1; onebox_session=abc\r\n"),
+            (Dashboard::Elsewhere, "cookie: a=1\r\n"),
+        ] {
+            let passed = Passed { dashboard, ..testing::passed(&head, &connection) };
+            let (out, _) = passed.http(&manner, Some(0));
+            assert!(String::from_utf8_lossy(&out).contains(expected), "{dashboard:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Server {
     pub(crate) fn start() -> Self {
         let registry = Arc::new(Registry::new());
         let (limits, clients) = (Limits::default(), Clients::default());
-        let settings = ProxySettings { limits, temp_dir: None, clients };
+        let settings = ProxySettings { limits, temp_dir: None, clients, admin_hosts: Vec::new() };
         let proxy = Proxy::new(settings, Arc::clone(&registry), AccessLog::disabled()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

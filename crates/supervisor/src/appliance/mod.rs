@@ -193,6 +193,7 @@ impl Appliance {
             number,
             limits: config.limits.clone(),
             clients: config.clients.clone(),
+            admin_hosts: config.admin_hosts.clone(),
             http,
             https,
             tls: self.certificates.data(),

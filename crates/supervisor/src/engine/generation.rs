@@ -80,6 +80,7 @@ pub(crate) struct GenerationSpec<'a> {
     pub(crate) number: u64,
     pub(crate) limits: Limits,
     pub(crate) clients: Clients,
+    pub(crate) admin_hosts: Vec<String>,
     pub(crate) http: ListenerSet,
     pub(crate) https: ListenerSet,
     pub(crate) tls: Arc<TlsData>,
@@ -150,8 +151,8 @@ impl Generation {
         context: &EngineContext,
         spec: GenerationSpec<'_>,
     ) -> io::Result<Arc<Self>> {
-        let GenerationSpec { number, limits, clients, http, https, tls, config, embedded, sockets } =
-            spec;
+        let GenerationSpec { number, limits, clients, admin_hosts, http, https, .. } = spec;
+        let GenerationSpec { tls, config, embedded, sockets, .. } = spec;
         let probe_path = context.paths.run_dir().join(format!("e{number}.sock"));
         let probe = bind_unix(&probe_path).map_err(io::Error::other)?;
         let probe_file = SocketFile(probe_path);
@@ -178,6 +179,7 @@ impl Generation {
             https_listeners: count(&https),
             limits: LimitsData::from(&limits),
             clients,
+            admin_hosts,
             access_logs: context.access_logs.clone(),
             temp_dir: context.paths.temp_dir(),
             cache_dir: context.paths.cache_dir(),

@@ -172,6 +172,8 @@ pub(crate) struct EngineStart {
     pub(crate) limits: LimitsData,
     /// Which proxies in front of them are believed.
     pub(crate) clients: Clients,
+    /// Under which names a site leads to the dashboard.
+    pub(crate) admin_hosts: Vec<String>,
     /// Where access logs go, a folder for each site; `None`: nowhere.
     pub(crate) access_logs: Option<PathBuf>,
     /// Where large request bodies are spooled.

@@ -307,8 +307,12 @@ mod tests {
     #[tokio::test]
     async fn an_order_that_was_overtaken_by_a_socket_does_not_close_it() {
         let limits = onebox_config::Limits::default();
-        let settings =
-            onebox_proxy::ProxySettings { limits, temp_dir: None, clients: Default::default() };
+        let settings = onebox_proxy::ProxySettings {
+            limits,
+            temp_dir: None,
+            clients: Default::default(),
+            admin_hosts: Vec::new(),
+        };
         let log = onebox_proxy::AccessLog::disabled();
         let proxy = Proxy::new(settings, Arc::default(), log).unwrap();
         let address = SocketAddress::Tcp("127.0.0.1:1".parse().unwrap());

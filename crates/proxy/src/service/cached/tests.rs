@@ -89,6 +89,7 @@ fn raw_fixture(
         limits: onebox_config::Limits::default(),
         temp_dir: None,
         clients: Default::default(),
+        admin_hosts: Vec::new(),
     };
     let log = AccessLog::disabled();
     let service = Service::shared(settings, Arc::new(Registry::new()), log, testing::shared());

@@ -35,7 +35,12 @@ impl Fixture {
         let mut site = testing::site("blog");
         site.backend = Backend::Memory(connector);
         change(&mut site);
-        let settings = ProxySettings { limits, temp_dir: None, clients: Default::default() };
+        let settings = ProxySettings {
+            limits,
+            temp_dir: None,
+            clients: Default::default(),
+            admin_hosts: Vec::new(),
+        };
         let registry = Arc::new(Registry::new());
         let service = Service::new(settings, registry, AccessLog::disabled(), testing::shared());
         service.set_routes(RouteTable::new(vec![site.clone()]));
@@ -208,8 +213,12 @@ async fn a_request_is_counted_and_logged_with_the_client_behind_the_web_server()
     let folder = tempfile::tempdir().unwrap();
     let log = AccessLog::to_folder(folder.path().into()).unwrap();
     let mut fixture = Fixture::new(Limits::default(), |_| ());
-    let settings =
-        ProxySettings { limits: Limits::default(), temp_dir: None, clients: Default::default() };
+    let settings = ProxySettings {
+        limits: Limits::default(),
+        temp_dir: None,
+        clients: Default::default(),
+        admin_hosts: Vec::new(),
+    };
     let registry = Arc::new(Registry::new());
     let service = Service::new(settings, registry, log.clone(), testing::shared());
     service.set_routes(RouteTable::new(vec![fixture.site.clone()]));

@@ -87,6 +87,7 @@ mod tests {
             https_listeners: 0,
             limits: LimitsData::from(&Limits::default()),
             clients: onebox_config::Clients::default(),
+            admin_hosts: Vec::new(),
             access_logs: None,
             temp_dir: PathBuf::from(OsStr::from_bytes(b"/tmp/\xff")),
             cache_dir: PathBuf::new(),
