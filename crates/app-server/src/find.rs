@@ -63,14 +63,20 @@ impl Wanted {
     }
 }
 
-/// The first line of `.python-version` that is no comment, as pyenv and uv read it.
+/// The first line of `.python-version` that is no comment, as pyenv and uv read it; else `runtime.txt`, where Heroku and Dokku wanted
+/// `python-3.11.7`: a version that they had, of which the first two numbers count here.
 fn version_file(site_root: &Path) -> Result<Option<Wanted>, PythonError> {
-    let Ok(text) = fs::read_to_string(site_root.join(".python-version")) else { return Ok(None) };
-    text.lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| Wanted::parse(line, ".python-version"))
-        .transpose()
+    let read = |name: &str| fs::read_to_string(site_root.join(name)).ok();
+    if let Some(text) = read(".python-version") {
+        let mut lines = text.lines().map(str::trim);
+        let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+        return line.map(|line| Wanted::parse(line, ".python-version")).transpose();
+    }
+    let Some(text) = read("runtime.txt") else { return Ok(None) };
+    let text = text.trim();
+    let wanted = Wanted::parse(text.strip_prefix("python-").unwrap_or(text), "runtime.txt")?;
+    let Wanted { major, minor, .. } = wanted;
+    Ok(Some(Wanted { text: format!("{major}.{minor}"), micro: None, ..wanted }))
 }
 
 fn by_version(wanted: &Wanted, user: Option<&Account>) -> Result<Interpreter, PythonError> {
@@ -164,6 +170,20 @@ mod tests {
         let site = site("# ours\n\n3.11.7\n");
         let wanted = version_file(site.path()).unwrap().unwrap();
         assert_eq!((wanted.major, wanted.minor, wanted.micro), (3, 11, Some(7)));
+    }
+
+    #[test]
+    fn a_runtime_file_counts_where_there_is_no_version_file() {
+        let site = tempfile::tempdir().unwrap();
+        assert_eq!(version_file(site.path()).unwrap(), None);
+        fs::write(site.path().join("runtime.txt"), "python-3.12.4\n").unwrap();
+        let wanted = version_file(site.path()).unwrap().unwrap();
+        assert_eq!((&*wanted.text, wanted.micro), ("3.12", None));
+        fs::write(site.path().join("runtime.txt"), "nodejs\n").unwrap();
+        let error = version_file(site.path()).unwrap_err();
+        assert!(error.to_string().starts_with("runtime.txt says \"nodejs\""), "{error}");
+        fs::write(site.path().join(".python-version"), "3.11\n").unwrap();
+        assert_eq!(version_file(site.path()).unwrap().unwrap().minor, 11);
     }
 
     #[test]

@@ -47,6 +47,7 @@ fn found(root: &Path) -> Vec<String> {
             "pyproject.toml: its dependencies are installed into the release's own environment",
         ),
         (".python-version", ".python-version: chooses the Python"),
+        ("runtime.txt", "runtime.txt: chooses the Python where .python-version does not"),
         ("static", "static/: served without Python where the application says so"),
         ("index.html", "index.html: served as it is where there is no Python"),
     ];
@@ -79,7 +80,7 @@ const TEMPLATE: &str = r#"# The site's name; else the folder's.
 # Where the WSGI callable is; found by itself for Django and Flask.
 #module = "mysite.wsgi:application"
 
-# A version, or the path of a python or virtual environment that is used as it is; else .python-version, else python3.
+# A version, or the path of a python or virtual environment that is used as it is; else .python-version or runtime.txt, else python3.
 #python = "3.11"
 
 # Threads for requests, and the longest time that one request may take.

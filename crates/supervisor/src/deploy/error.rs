@@ -238,8 +238,9 @@ impl DeployProblem {
                     .to_owned()
             }
             Self::Asgi { module, .. } => format!(
-                "the Procfile line that runs it is `web: uvicorn {module} --host 127.0.0.1 --port $PORT`, behind a proxy; \
-                 or offer a WSGI callable and name it with `module = \"…\"` in onebox.toml"
+                "let it run beside onebox, by the Procfile line `web: uvicorn {module} --port 8000`, and have requests passed \
+                 on to it, by the lines `[[upstream]]` and `to = \"http://127.0.0.1:8000\"` in onebox.toml; or offer a WSGI \
+                 callable and name it with `module`"
             ),
             Self::NoRequirements { package } => {
                 format!("add a requirements.txt with the line `{package}` to the site's folder")

@@ -162,6 +162,7 @@ impl<'a> Stage<'a> {
             events.step(Step::Install, text);
             return Ok(());
         }
+        self.warnings.extend(warnings::of_project(&self.app, requirements.as_ref(), &python));
         events.step(
             Step::Install,
             match &requirements {

@@ -2,11 +2,16 @@
 //!
 //! Owns the words. Must not stop a deploy.
 
+use std::fs;
 use std::path::Path;
+use std::str::FromStr;
 
+use onebox_app_server::Interpreter;
 use onebox_config::procfile::Procfile;
+use pep440_rs::{Version, VersionSpecifiers};
 
 use super::detect::Found;
+use super::packages::{List, Requirements};
 use super::plan::Kind;
 use super::settings::DjangoSettings;
 
@@ -20,6 +25,49 @@ pub(super) fn of_procfile(procfile: &Procfile) -> Vec<String> {
         .iter()
         .map(|(line, text)| format!("line {line} of the Procfile is not `name: command`: {text}"));
     others.chain(unread).collect()
+}
+
+/// Lock files, and what writes their versions to a file that is read.
+const LOCKS: [(&str, &str); 3] = [
+    ("uv.lock", "uv export --frozen --no-dev --no-emit-project -o requirements.txt"),
+    ("poetry.lock", "poetry export -o requirements.txt"),
+    ("pdm.lock", "pdm export --prod -o requirements.txt"),
+];
+
+/// About a `pyproject.toml` in `folder` whose word does not count: versions that are locked, and the Python it wants.
+///
+/// Source: the "pyproject.toml specification", `requires-python`; PEP 440.
+pub(super) fn of_project(
+    folder: &Path,
+    requirements: Option<&Requirements>,
+    python: &Interpreter,
+) -> Vec<String> {
+    let is_unlocked = requirements.is_some_and(|known| matches!(known.list, List::Named(_)));
+    let lock = LOCKS.iter().find(|(lock, _)| is_unlocked && folder.join(lock).is_file());
+    let lock = lock.map(|(lock, export)| {
+        format!(
+            "{lock} is not read: the newest versions that pyproject.toml allows are installed. `{export}` writes down those \
+             of the lock, and is read"
+        )
+    });
+    lock.into_iter().chain(of_requires_python(folder, python)).collect()
+}
+
+fn of_requires_python(folder: &Path, python: &Interpreter) -> Option<String> {
+    // One that can't be read has ended the deploy, where it counts.
+    let text = fs::read_to_string(folder.join("pyproject.toml")).ok()?;
+    let table: toml::Table = toml::from_str(&text).ok()?;
+    let wanted = table.get("project")?.get("requires-python")?.as_str()?;
+    let (major, minor, micro) = python.version;
+    let version = Version::new([major, minor, micro].map(u64::from));
+    match VersionSpecifiers::from_str(wanted) {
+        Ok(specifiers) if specifiers.contains(&version) => None,
+        Ok(_) => Some(format!(
+            "pyproject.toml wants Python {wanted}, and this is {}: name another one with `python` in onebox.toml",
+            python.version_text()
+        )),
+        Err(error) => Some(format!("requires-python in pyproject.toml is not understood: {error}")),
+    }
 }
 
 /// About what is made for the machine of a developer, in a site that will run with `variables`.
@@ -59,7 +107,7 @@ pub(super) fn of_django(settings: &DjangoSettings, domains: &[String], app: &Pat
             ));
         }
     }
-    let real = std::fs::canonicalize(app).unwrap_or_else(|_| app.to_path_buf());
+    let real = fs::canonicalize(app).unwrap_or_else(|_| app.to_path_buf());
     if let Some(media) = &settings.media_root
         && !media.starts_with(app)
         && !media.starts_with(&real)
@@ -106,6 +154,31 @@ mod tests {
             told[0].starts_with("DEBUG = True") && told[1].contains("add \"blog.example.com\"")
         );
         assert!(of_django(&DjangoSettings::default(), &[], Path::new("/app")).is_empty());
+    }
+
+    #[test]
+    fn locked_versions_and_the_wanted_python_are_told_of() {
+        let python = Interpreter::inspect(Path::new("/usr/bin/python3"), None).unwrap();
+        let told = |project: &str, others: &[(&str, &str)]| {
+            let folder = site(&[&[("pyproject.toml", project)], others].concat());
+            let requirements = Requirements::find(folder.path(), folder.path()).unwrap();
+            of_project(folder.path(), requirements.as_ref(), &python)
+        };
+        let project = "[project]\nname = 'a'\ndependencies = ['flask']\n";
+        assert_eq!(told(project, &[]), [""; 0]);
+        let locked = told(project, &[("uv.lock", "")]);
+        assert!(locked[0].starts_with("uv.lock is not read"), "{locked:?}");
+        assert_eq!(told(project, &[("uv.lock", ""), ("requirements.txt", "flask")]), [""; 0]);
+        let wants =
+            |specifiers: &str| told(&format!("{project}requires-python = '{specifiers}'\n"), &[]);
+        assert_eq!(wants(">=3.8,!=3.8.1"), [""; 0]);
+        let newer = wants(">=3.99");
+        assert!(
+            newer[0].starts_with("pyproject.toml wants Python >=3.99, and this is 3."),
+            "{newer:?}"
+        );
+        let nonsense = wants("new");
+        assert!(nonsense[0].starts_with("requires-python in pyproject.toml is not understood"));
     }
 
     #[test]
