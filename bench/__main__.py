@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import adapting, footprint, home_lab, idle, machine, neighbours, report, watched
+from bench import adapting, counting, footprint, home_lab, idle, machine, neighbours, report, watched
 from bench.load import Load
 from bench.rounds import measure
 from bench.servers import Tools
@@ -17,7 +17,8 @@ from bench.workloads import WORKLOADS, Workload
 IDLE = "idle"
 WATCHED = "watched"
 GROWTH = "growth"
-OTHERS = (IDLE, WATCHED, GROWTH)
+COUNTING = "counting"
+OTHERS = (IDLE, WATCHED, GROWTH, COUNTING)
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
             targets += report.neighbours_targets(disturbed)
             say(parts[-1])
         if not asked.workload or WATCHED in asked.workload:
-            seen = watched.measure_watched(tools, folder, load, asked.rounds)
+            seen = watched.measure_watched(tools, folder, load)
             parts.append(report.watched_text(seen))
             targets += report.watched_targets(seen)
             say(parts[-1])
@@ -60,6 +61,9 @@ def main() -> None:
             appliance = footprint.appliance_with_flask(tools, folder, asked.rounds)
             parts.append(report.footprint_tables(rests, appliance))
             targets += report.appliance_targets(appliance)
+            say(parts[-1])
+        if not asked.workload or COUNTING in asked.workload:
+            parts.append(report.counting_text(counting.measure_counting()))
             say(parts[-1])
     parts.append(report.targets_table(targets))
     say(parts[-1])

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.adapting import Adapting
+from bench.counting import Counting
 from bench.footprint import Appliance, Rest
 from bench.home_lab import ASLEEP, SITES, HomeLab
 from bench.idle import Idle
@@ -124,6 +125,18 @@ def watched_text(seen: Watched) -> str:
             "### Dashboards",
             "",
             f"p99 of the Flask site under load: {alone:.1f} ms, and {watched:.1f} ms while {DASHBOARDS} dashboards watch.",
+            "",
+        ]
+    )
+
+
+def counting_text(cost: Counting) -> str:
+    return "\n".join(
+        [
+            "### Counting",
+            "",
+            f"To count a request: {cost.alone_ns:.0f} ns, and {cost.shared_ns:.0f} ns on each of two threads that count for the "
+            "same site.",
             "",
         ]
     )

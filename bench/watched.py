@@ -22,6 +22,9 @@ DASHBOARDS = 10
 # Enough for the site to be busy all the time, too few for p99 to be the length of its queue.
 CONNECTIONS = 8
 SAMPLE = b"event: sample"
+# A pause of the machine makes the p99 of a turn another one: many short turns, of which the middle counts.
+TURNS = 31
+TURN_S = 1
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Watched:
         return [watched / alone for watched, alone in zip(self.watched_p99_ms, self.alone_p99_ms)]
 
 
-def measure_watched(tools: Tools, folder: Path, load: Load, rounds: int) -> Watched:
+def measure_watched(tools: Tools, folder: Path, load: Load) -> Watched:
     home, port = folder / "watched", free_port()
     site, state = home / "site", home / "state"
     shutil.copytree(SITES / FLASK.site, site, ignore=shutil.ignore_patterns("__pycache__"))
@@ -46,7 +49,7 @@ def measure_watched(tools: Tools, folder: Path, load: Load, rounds: int) -> Watc
         "ONEBOX_HTTP": f"127.0.0.1:{port}",
         "ONEBOX_ADMIN": "127.0.0.1:0",
     }
-    load = replace(load, connections=CONNECTIONS)
+    load = replace(load, connections=CONNECTIONS, seconds=TURN_S)
     result = Watched([], [])
     with Group([[str(tools.onebox), "serve"]], env, home / "server.log") as group:
         wait_for_control_socket(state, group)
@@ -55,8 +58,8 @@ def measure_watched(tools: Tools, folder: Path, load: Load, rounds: int) -> Watc
         url = f"http://127.0.0.1:{port}{FLASK.path}"
         first_answer_s(group, port, FLASK.path, time.monotonic())
         settle(group)
-        put_under_load(group, url, replace(load, seconds=1))
-        for number in range(rounds):
+        put_under_load(group, url, load)
+        for number in range(TURNS):
             # Each round begins with the other one.
             for is_watched in (False, True) if number % 2 == 0 else (True, False):
                 seen_by = Dashboards(state / "run" / "control.sock") if is_watched else contextlib.nullcontext()
