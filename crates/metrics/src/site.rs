@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{CacheMetrics, Histogram, PhaseDurations, Releases, Routes, SiteSnapshot};
+use crate::{CacheMetrics, PhaseDurations, Releases, Routes, SiteSnapshot, TrafficSnapshot};
 
 /// Who made an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,29 +48,19 @@ impl Finished {
 /// The counters of one site since the process started.
 #[derive(Debug, Default)]
 pub struct SiteMetrics {
-    by_class: [AtomicU64; 6],
     app: AtomicU64,
     static_files: AtomicU64,
     cached: AtomicU64,
     proxy: AtomicU64,
     limited: AtomicU64,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
     in_flight: AtomicU64,
     gil_wait_ms: AtomicU64,
     /// Of stored answers: what requests came to.
     pub cache: CacheMetrics,
-    /// The same by route.
-    pub routes: Routes,
+    /// Everything else, by route: each answer is on one, and so all together are the site's.
+    routes: Routes,
     /// The same by release.
     pub releases: Releases,
-    total: Histogram,
-    tls: Histogram,
-    accept: Histogram,
-    queue: Histogram,
-    app_time: Histogram,
-    body: Histogram,
-    send: Histogram,
 }
 
 impl SiteMetrics {
@@ -86,11 +76,8 @@ impl SiteMetrics {
         InFlight { metrics: Arc::clone(self) }
     }
 
-    /// Counts an answer that was sent, or that could not be.
-    pub fn finish(&self, finished: &Finished) {
-        if let Some(counter) = self.by_class.get(finished.class()) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts an answer that was sent, or that could not be, to a request on the route of this pattern.
+    pub fn finish(&self, pattern: &str, finished: &Finished) {
         let served = match finished.served_by {
             ServedBy::App | ServedBy::Upstream => &self.app,
             ServedBy::Static => &self.static_files,
@@ -98,9 +85,7 @@ impl SiteMetrics {
             ServedBy::Proxy => &self.proxy,
         };
         served.fetch_add(1, Ordering::Relaxed);
-        self.bytes_in.fetch_add(finished.bytes_in, Ordering::Relaxed);
-        self.bytes_out.fetch_add(finished.bytes_out, Ordering::Relaxed);
-        self.record_phases(&finished.phases);
+        self.routes.count(pattern, finished);
     }
 
     /// Counts a request that a limit refused; its answer is counted, too.
@@ -116,44 +101,31 @@ impl SiteMetrics {
     /// What was counted so far.
     pub fn snapshot(&self) -> SiteSnapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let routes = self.routes.snapshot();
+        let mut all = TrafficSnapshot::default();
+        routes.values().for_each(|route| all.merge(route));
+        let [tls, accept, queue, app_time, body, send] = all.phases;
         SiteSnapshot {
-            by_class: self.by_class.each_ref().map(load),
+            by_class: all.by_class,
             app: load(&self.app),
             r#static: load(&self.static_files),
             cached: load(&self.cached),
             proxy: load(&self.proxy),
             limited: load(&self.limited),
-            bytes_in: load(&self.bytes_in),
-            bytes_out: load(&self.bytes_out),
+            bytes_in: all.bytes_in,
+            bytes_out: all.bytes_out,
             in_flight: load(&self.in_flight),
             gil_wait_ms: load(&self.gil_wait_ms),
             cache: self.cache.snapshot(),
-            routes: self.routes.snapshot(),
+            routes,
             releases: self.releases.snapshot(),
-            total: self.total.snapshot(),
-            tls: self.tls.snapshot(),
-            accept: self.accept.snapshot(),
-            queue: self.queue.snapshot(),
-            app_time: self.app_time.snapshot(),
-            body: self.body.snapshot(),
-            send: self.send.snapshot(),
-        }
-    }
-
-    fn record_phases(&self, phases: &PhaseDurations) {
-        self.total.record(phases.total);
-        let measured = [
-            (&self.tls, phases.tls),
-            (&self.accept, phases.accept),
-            (&self.queue, phases.queue),
-            (&self.app_time, phases.app),
-            (&self.body, phases.body),
-            (&self.send, phases.send),
-        ];
-        for (histogram, duration) in measured {
-            if let Some(duration) = duration {
-                histogram.record(duration);
-            }
+            total: all.total,
+            tls,
+            accept,
+            queue,
+            app_time,
+            body,
+            send,
         }
     }
 }
@@ -185,9 +157,9 @@ mod tests {
     #[test]
     fn an_answer_is_counted_once_by_class_and_once_by_maker() {
         let metrics = SiteMetrics::new();
-        metrics.finish(&answer(200, ServedBy::App));
-        metrics.finish(&answer(304, ServedBy::Static));
-        metrics.finish(&answer(503, ServedBy::Proxy));
+        metrics.finish("/a", &answer(200, ServedBy::App));
+        metrics.finish("/b", &answer(304, ServedBy::Static));
+        metrics.finish("/a", &answer(503, ServedBy::Proxy));
         let snapshot = metrics.snapshot();
         assert_eq!(snapshot.by_class, [0, 0, 1, 1, 0, 1]);
         assert_eq!((snapshot.app, snapshot.r#static, snapshot.proxy), (1, 1, 1));
@@ -200,7 +172,7 @@ mod tests {
     fn a_status_that_no_class_knows_is_counted_as_other() {
         let metrics = SiteMetrics::new();
         for status in [0, 99, 600, u16::MAX] {
-            metrics.finish(&answer(status, ServedBy::App));
+            metrics.finish("/a", &answer(status, ServedBy::App));
         }
         assert_eq!(metrics.snapshot().by_class, [4, 0, 0, 0, 0, 0]);
     }
@@ -208,7 +180,7 @@ mod tests {
     #[test]
     fn a_phase_that_was_not_measured_is_not_recorded_as_zero() {
         let metrics = SiteMetrics::new();
-        metrics.finish(&answer(200, ServedBy::App));
+        metrics.finish("/a", &answer(200, ServedBy::App));
         let snapshot = metrics.snapshot();
         assert_eq!(snapshot.app_time.count, 1);
         assert_eq!(snapshot.queue.count, 0);

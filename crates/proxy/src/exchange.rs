@@ -239,9 +239,8 @@ impl Exchange {
             phases: self.clock.durations(),
         };
         let metrics = &routed.site.metrics;
-        metrics.finish(&finished);
+        metrics.finish(&path_pattern::of(&self.path, self.served_by), &finished);
         routed.site.traffic.count(&finished);
-        metrics.routes.count(&path_pattern::of(&self.path, self.served_by), &finished);
         if self.log.is_enabled() {
             let entry = self.entry(routed, outcome);
             self.log.write(entry);
