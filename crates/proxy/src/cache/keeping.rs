@@ -63,8 +63,9 @@ impl State {
                 }
             }
             Some(Ok(_)) => {
-                let fetching = &keeping.fetching;
-                fetching.cache().store.pass(fetching.key(), &keeping.head, Instant::now());
+                let (store, key) = (&keeping.fetching.cache().store, keeping.fetching.key());
+                store.forget(key, &keeping.head);
+                store.pass(key, Instant::now());
                 land(keeping.lead.take(), Landing::OnlyForOne);
             }
             Some(Err(_)) => {

@@ -38,7 +38,7 @@ pub(crate) use fetching::Fetching;
 pub(crate) use flights::{Flights, Landing, Lead, Role};
 pub(crate) use keeping::Keeping;
 pub(crate) use key::Key;
-pub(crate) use policy::{Came, Terms, Use};
+pub(crate) use policy::{Came, Terms, Use, may_be_own};
 pub(crate) use settings::Settings;
 pub(crate) use status::{Forward, Outcome, Tier};
 pub(crate) use store::{Found, Store};

@@ -82,12 +82,11 @@ pub(super) fn terms(
     };
     let is_partial = matches!(answer.status, 100..=199 | 206 | 304);
     let is_for_one = said.private == Extent::All || sets_cookie(&said, answer.headers);
-    let client_forbids = asked.no_store && !settings.ignore_reload;
     if request.method != Method::GET
         || forbids_storing
         || is_partial
         || is_for_one
-        || client_forbids
+        || forbids(asked, settings)
         || (request.header("authorization").is_some() && !is_for_all(&said))
     {
         return None;
@@ -124,6 +123,20 @@ pub(super) fn terms(
     let can_be_validated = has_validator(answer.headers)
         && (explicit.is_some() || said.no_cache == Extent::All || lifetime > Duration::ZERO);
     (terms.is_of_use() || can_be_validated).then_some(terms)
+}
+
+/// Whether what a client gets may be its own because of what it has sent, so that it tells nothing about what others get.
+pub(crate) fn may_be_own(
+    request: &RequestHead,
+    asked: &RequestDirectives,
+    settings: &Settings,
+) -> bool {
+    forbids(asked, settings) || request.header("authorization").is_some()
+}
+
+/// Whether a client wants nothing stored (§5.2.1.5).
+fn forbids(asked: &RequestDirectives, settings: &Settings) -> bool {
+    asked.no_store && !settings.ignore_reload
 }
 
 impl Terms {

@@ -208,13 +208,9 @@ impl Store {
         });
     }
 
-    /// Notes that the answer to a request could not be stored; what was stored for it is gone.
-    pub(crate) fn pass(&self, key: &Key, head: &RequestHead, now: Instant) {
-        self.change(key, |_, place| {
-            place.variants = place.others(head).into();
-            self.remove_from_disk(key, |on_disk| on_disk.selection.matches(head));
-            place.passing_until = Some(now + PASSING);
-        });
+    /// Notes that an answer to a URL could not be stored.
+    pub(crate) fn pass(&self, key: &Key, now: Instant) {
+        self.change(key, |_, place| place.passing_until = Some(now + PASSING));
     }
 
     /// Forgets the answer for a request.

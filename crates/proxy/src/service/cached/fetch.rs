@@ -88,13 +88,13 @@ impl Service {
             Outcome::Forwarded { why: asking.why, status: None, is_stored: storable.is_some() };
         match storable {
             None => {
-                if failure.is_none() && lead.is_some() {
-                    cache.store.pass(key, asked.head, came.at);
-                } else if failure.is_none()
-                    && asking.stored.is_some()
-                    && asked.head.method == Method::GET
-                {
+                let is_known = asking.stored.is_some() && asked.head.method == Method::GET;
+                let is_own = cache::may_be_own(asked.head, &visit.directives, settings);
+                if failure.is_none() && is_known && !is_own {
                     cache.store.forget(key, asked.head);
+                }
+                if failure.is_none() && lead.is_some() {
+                    cache.store.pass(key, came.at);
                 }
                 land(lead, failure.map_or(Landing::OnlyForOne, |failure| failure.landing()));
             }

@@ -321,6 +321,20 @@ async fn a_client_that_hides_a_field_from_the_application_leaves_nothing_for_tho
 }
 
 #[tokio::test]
+async fn a_client_that_wants_nothing_stored_takes_nothing_from_others() {
+    let fixture = fixture(ON, |_, _| said(200, "max-age=60", "text"));
+    fixture.get("/", &[]).await;
+    let reload = ("cache-control", "no-cache");
+    for own in [("authorization", "Basic YTpi"), ("cache-control", "no-store")] {
+        let (_, _, told) = fixture.get("/", &[reload, own]).await;
+        assert_eq!(told, "onebox; fwd=request", "{own:?}");
+        let (_, _, told) = fixture.get("/", &[]).await;
+        assert!(told.starts_with("onebox; hit"), "{own:?}: {told}");
+    }
+    assert_eq!(fixture.asked(), 3);
+}
+
+#[tokio::test]
 async fn an_answer_that_another_one_stands_for_is_not_found_on_the_disk() {
     const DISK: &str = "[cache]\nenabled = true\ndisk = '16MB'";
     let fixture = fixture(DISK, |count, request| {
