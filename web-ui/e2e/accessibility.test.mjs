@@ -85,6 +85,22 @@ for (const colorScheme of ['light', 'dark']) {
   }
 }
 
+test('no page scrolls sideways on the narrowest screen of WCAG 1.4.10', async () => {
+  const page = await open({ viewport: { width: 320, height: 640 } });
+  await login(page);
+  for (const [hash, ready] of PAGES) {
+    await page.goto(`${mock.url}${hash}`);
+    await ready(page).waitFor();
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(overflow <= 0, `${hash} is ${overflow} px too wide`);
+  }
+  await page.goto(`${mock.url}#/sites/blog`);
+  await page.getByTestId('routes').waitFor();
+  const table = page.getByRole('region', { name: 'Slowest routes, a table' });
+  assert.ok(await table.evaluate((box) => box.scrollWidth <= box.clientWidth), 'the routes scroll');
+  await page.context().close();
+});
+
 test('a viewer is offered nothing that a viewer may not do', async () => {
   const viewers = await startMock({ role: 'viewer' });
   try {

@@ -95,6 +95,10 @@ for (const colorScheme of ['light', 'dark']) {
     await environment.getByRole('button', { name: 'Check' }).click();
     await page.getByTestId('checked-variables').waitFor();
     await environment.screenshot({ path: join(folder, `variables-${colorScheme}-${width}.png`) });
+    await page.getByRole('link', { name: 'Box', exact: true }).click();
+    await page.getByRole('dialog').waitFor();
+    await shoot('leave', false);
+    await page.getByRole('dialog').getByRole('button', { name: 'Leave' }).click();
     await page.goto(`${full.url}#/requests/nothing`);
     await page.getByRole('alert').waitFor();
     await shoot('request-unknown');

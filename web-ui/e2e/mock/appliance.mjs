@@ -180,6 +180,7 @@ export class Appliance extends EventEmitter {
       started_ms: this.startedMs,
       state_dir: '/var/lib/onebox',
       http: ['0.0.0.0:80'],
+      https: ['0.0.0.0:443'],
       admin: ['127.0.0.1:8081'],
       engine: { generation: 7, pid: 41_130, started_ms: this.startedMs + 400, crashes: 0 },
       sites: this.siteStatuses(),

@@ -41,7 +41,7 @@ function site(name: string, certificates: CertificateStatus[]): SiteStatus {
 }
 
 it('says what went wrong and when the next try is', () => {
-  render(CertificateList, { sites: [site('blog', [refused])] });
+  render(CertificateList, { sites: [site('blog', [refused])], listens: true });
   const row = screen.getByTestId('certificate').textContent;
   expect(row).toContain('a.example, www.a.example');
   expect(row).toContain('None yet');
@@ -51,12 +51,22 @@ it('says what went wrong and when the next try is', () => {
 });
 
 it('names the sites where there are several', () => {
-  render(CertificateList, { sites: [site('blog', [refused]), site('shop', [refused])], named: true });
+  render(CertificateList, {
+    sites: [site('blog', [refused]), site('shop', [refused])],
+    listens: true,
+    named: true,
+  });
   expect(screen.getAllByRole('link').map((link) => link.textContent)).toEqual(['blog', 'shop']);
 });
 
 it('says where TLS is switched on', () => {
-  render(CertificateList, { sites: [site('blog', [])] });
+  render(CertificateList, { sites: [site('blog', [])], listens: false });
   expect(screen.getByText(/listen\.https/)).toBeTruthy();
   expect(screen.queryByTestId('certificate')).toBeNull();
+});
+
+it('says of a site that never was on line only that it has none yet', () => {
+  render(CertificateList, { sites: [site('blog', [])], listens: true });
+  expect(screen.getByText(/as soon as it is on line/)).toBeTruthy();
+  expect(screen.queryByText(/not served with TLS/)).toBeNull();
 });

@@ -4,6 +4,6 @@ import { formatAddress } from './addresses';
 
 it.each([
   ['http://blog.localhost:8080/', 'blog.localhost:8080'],
-  ['https://example.com/', 'example.com'],
-  ['https://example.com/shop/', 'example.com/shop'],
+  ['https://example.com/', 'https://example.com'],
+  ['https://example.com/shop/', 'https://example.com/shop'],
 ])('shortens %s to %s', (url, text) => expect(formatAddress(url)).toBe(text));

@@ -1,4 +1,4 @@
-/** `http://blog.example.com:8080/` without what everybody knows: `blog.example.com:8080`. */
+/** `http://blog.example.com:8080/` without what goes without saying: `blog.example.com:8080`. That there is TLS is worth saying. */
 export function formatAddress(url: string): string {
-  return url.replace(/^https?:\/\//, '').replace(/\/$/, '');
+  return url.replace(/^http:\/\//, '').replace(/\/$/, '');
 }

@@ -2,6 +2,7 @@
 
 import { atLeastAMinute, formatSpan, parseSpan, type Span } from '../charts/span';
 import { formatWanted, parseWanted, type WantedRequests } from '../logs/wanted';
+import { drafts } from './drafts.svelte';
 
 export type Route =
   | { page: 'overview' }
@@ -88,9 +89,29 @@ function queryOf(hash: string): URLSearchParams {
 
 class RouteState {
   current = $state.raw<Route>(parseRoute(location.hash));
+  /** The page that was asked for, until it is said that a draft on the current one may be lost. */
+  wanted = $state.raw<Route | null>(null);
+
+  /** The address of the current page. */
+  #hash = location.hash;
 
   constructor() {
-    addEventListener('hashchange', () => (this.current = parseRoute(location.hash)));
+    addEventListener('hashchange', () => {
+      const next = parseRoute(location.hash);
+      if (drafts.any && pageKey(next) !== pageKey(this.current)) this.wanted = next;
+      else this.#show(next);
+    });
+  }
+
+  /** Goes to the page that was asked for. */
+  leave(): void {
+    if (this.wanted) this.#show(this.wanted);
+  }
+
+  /** Keeps the current page. The entry of the other one in the browser's history becomes its own: an entry can't be taken back. */
+  stay(): void {
+    if (this.wanted) history.replaceState(null, '', this.#hash || '#/');
+    this.wanted = null;
   }
 
   /** Shows the same page with another span; the button to go back stops at those that are over, and not at each up to now. */
@@ -99,10 +120,15 @@ class RouteState {
     const before = this.current;
     if (span.kind === 'recent' && 'span' in before && before.span.kind === 'recent') {
       history.replaceState(null, '', href);
-      this.current = parseRoute(href);
+      this.#show(parseRoute(href));
     } else {
       location.hash = href;
     }
+  }
+
+  #show(next: Route): void {
+    [this.current, this.wanted] = [next, null];
+    this.#hash = location.hash;
   }
 }
 

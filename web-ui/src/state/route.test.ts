@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 
 import { SPANS, parseSpan, pastSpan, type PastSpan } from '../charts/span';
 import { ANYTHING } from '../logs/wanted';
+import { drafts } from './drafts.svelte';
 import {
   BOX_HREF,
   explainHref,
@@ -10,6 +11,7 @@ import {
   pageKey,
   parseRoute,
   requestHref,
+  route,
   siteHref,
 } from './route.svelte';
 
@@ -79,4 +81,35 @@ it('is another page in the past', () => {
   const chosen = parseRoute(hrefWithSpan(BOX_HREF, past));
   expect(chosen).toEqual({ page: 'box', span: past });
   expect(pageKey(chosen)).not.toBe(pageKey(parseRoute(BOX_HREF)));
+});
+
+/** The browser tells of another address when it has time to. */
+async function goTo(hash: string) {
+  const told = new Promise((resolve) => addEventListener('hashchange', resolve, { once: true }));
+  location.hash = hash;
+  await told;
+}
+
+it('asks before the page of a draft is left, and only then', async () => {
+  await goTo('#/sites/blog');
+  drafts.add();
+  await goTo('#/sites/blog?span=7d');
+  expect(route.wanted).toBeNull();
+  await goTo(BOX_HREF);
+  expect(route.wanted).toMatchObject({ page: 'box' });
+  expect(route.current).toMatchObject({ page: 'site', name: 'blog' });
+
+  route.stay();
+  expect(route.wanted).toBeNull();
+  expect(location.hash).toBe('#/sites/blog?span=7d');
+  expect(route.current).toMatchObject({ page: 'site', name: 'blog' });
+
+  await goTo(BOX_HREF);
+  route.leave();
+  expect(route.wanted).toBeNull();
+  expect(route.current).toMatchObject({ page: 'box' });
+
+  drafts.remove();
+  await goTo('#/sites/blog');
+  expect(route.current).toMatchObject({ page: 'site', name: 'blog' });
 });

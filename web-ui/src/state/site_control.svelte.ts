@@ -45,7 +45,8 @@ export class SiteControl {
   remove(): Promise<boolean> {
     return this.#once(async () => {
       await api.remove(this.#site);
-      // Its page has nothing to show any more.
+      // Its page has nothing to show any more, and no draft to ask about.
+      await appliance.refresh();
       location.hash = '#/';
     });
   }
