@@ -55,24 +55,29 @@ impl Drop for Clearing {
 
 /// Waits until nobody uses a site's folder; as long as the lock is held nobody does.
 pub(super) fn lock(site: &Path) -> io::Result<File> {
-    let path = site.join(LOCK);
     loop {
         make(site)?;
-        let mut options = OpenOptions::new();
-        options.create(true).append(true).mode(0o600);
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let lock = match options.open(&path) {
-            // Cleared in between.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened?,
-        };
-        lock.lock()?;
-        // Who clears the folder takes the lock away with it.
-        let held = lock.metadata()?;
-        if fs::symlink_metadata(&path).is_ok_and(|now| now.ino() == held.ino()) {
+        if let Some(lock) = lock_once(site)? {
             return Ok(lock);
         }
     }
+}
+
+/// The same; `None`: it was cleared in between.
+fn lock_once(site: &Path) -> io::Result<Option<File>> {
+    let path = site.join(LOCK);
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let lock = match options.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    lock.lock()?;
+    // Who clears the folder takes the lock away with it.
+    let held = lock.metadata()?;
+    let is_there = fs::symlink_metadata(&path).is_ok_and(|now| now.ino() == held.ino());
+    Ok(is_there.then_some(lock))
 }
 
 /// Makes a folder that is nobody else's.
@@ -97,8 +102,15 @@ pub(super) fn id_of(path: &Path) -> Option<u64> {
     u64::from_str_radix(name, 16).ok()
 }
 
-fn clear(site: &Path, is_given_up: &AtomicBool) -> io::Result<()> {
-    let _lock = lock(site)?;
+/// Removes a site's folder, unless that is given up or somebody else has done it.
+pub(super) fn clear(site: &Path, is_given_up: &AtomicBool) -> io::Result<()> {
+    let mut lock = None;
+    while lock.is_none() {
+        if is_given_up.load(Ordering::Acquire) || !is_folder(site) {
+            return Ok(());
+        }
+        lock = lock_once(site)?;
+    }
     if is_given_up.load(Ordering::Acquire) {
         return Ok(());
     }

@@ -388,6 +388,16 @@ fn what_a_site_does_not_want_any_more_goes_when_nobody_uses_it() {
 }
 
 #[test]
+fn who_clears_what_another_one_has_cleared_does_not_make_it_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = folder.path().join("site");
+    for is_given_up in [false, true] {
+        folder::clear(&site, &is_given_up.into()).unwrap();
+        assert!(!site.exists(), "{is_given_up}");
+    }
+}
+
+#[test]
 fn what_the_cache_did_not_make_stays_and_no_link_is_followed() {
     let folder = tempfile::tempdir().unwrap();
     let (site, other) = (folder.path().join("site"), folder.path().join("other"));
