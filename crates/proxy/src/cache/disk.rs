@@ -98,7 +98,11 @@ impl Disk {
         let on_disk = OnDisk::of(id, key, stored);
         // In this order: what the index has no room for is taken out of the work again.
         if self.work.write(key.clone(), Arc::clone(stored), Arc::clone(&on_disk)) {
-            self.index.put(key, on_disk);
+            self.index.put(key, Arc::clone(&on_disk));
+            // The thread may have failed to write it before it was there to be taken out.
+            if on_disk.is_lost() {
+                self.index.remove(key, |other| other.id == id);
+            }
         } else {
             self.index.remove(key, |other| other.selection == on_disk.selection);
         }

@@ -27,6 +27,8 @@ pub(in super::super) struct OnDisk {
     pub(in super::super) tags: Vec<Box<[u8]>>,
     /// Whether it is written.
     is_ready: AtomicBool,
+    /// Whether it could not be written.
+    is_lost: AtomicBool,
     /// Whether its body is known to be what was written; one from before may have been lost with the machine's power.
     is_checked: AtomicBool,
 }
@@ -40,6 +42,7 @@ impl OnDisk {
             selection: stored.selection().clone(),
             tags: stored.tags().to_vec(),
             is_ready: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
             is_checked: AtomicBool::new(true),
         })
     }
@@ -52,6 +55,7 @@ impl OnDisk {
             selection: stored.selection().clone(),
             tags: stored.tags().to_vec(),
             is_ready: AtomicBool::new(true),
+            is_lost: AtomicBool::new(false),
             is_checked: AtomicBool::new(false),
         })
     }
@@ -62,6 +66,14 @@ impl OnDisk {
 
     pub(super) fn was_written(&self) {
         self.is_ready.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
+    pub(super) fn was_lost(&self) {
+        self.is_lost.store(true, Ordering::Release);
     }
 
     pub(super) fn is_checked(&self) -> bool {

@@ -206,8 +206,11 @@ fn keep(own: &Path, work: &Work, disk: &Weak<Disk>) -> io::Result<()> {
                 let written = write(own, &writing);
                 if written.is_ok() {
                     writing.on_disk.was_written();
-                } else if let Some(disk) = disk.upgrade() {
-                    disk.index.remove(&writing.key, |other| other.id == writing.on_disk.id);
+                } else {
+                    writing.on_disk.was_lost();
+                    if let Some(disk) = disk.upgrade() {
+                        disk.index.remove(&writing.key, |other| other.id == writing.on_disk.id);
+                    }
                 }
                 trouble.note(written);
             }
