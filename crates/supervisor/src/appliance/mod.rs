@@ -113,6 +113,8 @@ struct Running {
     unreadable: BTreeMap<String, String>,
     engine: Option<Arc<Generation>>,
     draining: Vec<Arc<Generation>>,
+    /// Those that became the current one since somebody counted: some may have ended already.
+    uncounted: Vec<Arc<Generation>>,
     /// Workers of the supervisor before this one.
     veterans: Vec<Arc<Veteran>>,
     /// What only health checks see.
@@ -150,6 +152,7 @@ impl Running {
     /// Makes a fresh engine the current one. The one before, which this returns, is to be retired.
     fn replace_engine(&mut self, fresh: &Arc<Generation>) -> Option<Arc<Generation>> {
         let old = self.engine.replace(Arc::clone(fresh));
+        self.uncounted.push(Arc::clone(fresh));
         // From now on, so that it is told what all engines are told at any moment.
         self.draining.extend(old.clone());
         old
@@ -276,6 +279,16 @@ impl Appliance {
     /// Every engine that lives: the current one first.
     pub(crate) fn generations(&self) -> Vec<Arc<Generation>> {
         self.running.lock().engines().cloned().collect()
+    }
+
+    /// Every engine that lives, or has lived since the last call.
+    pub(crate) fn generations_to_count(&self) -> Vec<Arc<Generation>> {
+        let mut running = self.running.lock();
+        let mut all = std::mem::take(&mut running.uncounted);
+        let is_new = |one: &&Arc<Generation>| !all.iter().any(|other| Arc::ptr_eq(one, other));
+        let others: Vec<_> = running.engines().filter(is_new).cloned().collect();
+        all.extend(others);
+        all
     }
 
     /// Engines and workers: what they are, and their process ids.

@@ -115,7 +115,7 @@ impl Appliance {
             let mut running = self.running.lock();
             let is_free = running.engine.is_none() && !self.shutdown.is_cancelled();
             if is_free {
-                running.engine = Some(Arc::clone(&engine));
+                running.replace_engine(&engine);
             }
             is_free
         };

@@ -29,7 +29,7 @@ impl Engines {
         Self { adopted, before: HashMap::new(), living: Vec::new() }
     }
 
-    /// What was counted since the last call.
+    /// What was counted since the last call, by engines that live or have lived since.
     pub(super) fn count(&mut self, living: Vec<Arc<Generation>>) -> Snapshot {
         let gone = |old: &&Arc<Generation>| !living.iter().any(|one| Arc::ptr_eq(one, old));
         let all = living.iter().chain(self.living.iter().filter(gone));

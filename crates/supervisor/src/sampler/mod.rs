@@ -40,7 +40,7 @@ pub(crate) async fn run(appliance: Arc<Appliance>) {
             _ = second.tick() => {}
             () = appliance.shutdown.cancelled() => return,
         }
-        let counted = engines.count(appliance.generations());
+        let counted = engines.count(appliance.generations_to_count());
         let (processes, stalls) = (appliance.processes(), appliance.take_gil_stalls());
         let lasted = taken_at.elapsed();
         taken_at += lasted;
