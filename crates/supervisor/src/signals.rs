@@ -61,6 +61,23 @@ impl Blocked {
     }
 }
 
+/// Lets a signal end this process no more. It is listened for once: ignored, it would be in what this process starts, too. Needs a
+/// runtime.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn outlive(kind: SignalKind) -> io::Result<()> {
+    signal(kind).map(drop)
+}
+
+/// Where a file would become larger than it may (`ulimit -f`), the write fails, and the process goes on. Needs a runtime.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn outlive_large_files() -> io::Result<()> {
+    outlive(SignalKind::from_raw(libc::SIGXFSZ))
+}
+
 /// Those that concern the supervisor. None is lost, however late it is asked for.
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -76,9 +93,7 @@ impl Signals {
     /// # Errors
     /// Where there are no more descriptors.
     pub(crate) fn new(_: &Blocked) -> io::Result<Self> {
-        // Where a file would become larger than it may (`ulimit -f`), the write fails instead. Listened for once, it no longer ends
-        // the process; ignored, it would be in children, too.
-        drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
+        outlive_large_files()?;
         Ok(Self {
             end: Pending::new(&END)?,
             reload: Pending::new(&RELOAD)?,

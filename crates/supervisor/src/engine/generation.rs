@@ -151,8 +151,18 @@ impl Generation {
         context: &EngineContext,
         spec: GenerationSpec<'_>,
     ) -> io::Result<Arc<Self>> {
-        let GenerationSpec { number, limits, clients, admin_hosts, http, https, .. } = spec;
-        let GenerationSpec { tls, config, embedded, sockets, .. } = spec;
+        let GenerationSpec {
+            number,
+            limits,
+            clients,
+            admin_hosts,
+            http,
+            https,
+            tls,
+            config,
+            embedded,
+            sockets,
+        } = spec;
         let probe_path = context.paths.run_dir().join(format!("e{number}.sock"));
         let probe = bind_unix(&probe_path).map_err(io::Error::other)?;
         let probe_file = SocketFile(probe_path);

@@ -18,7 +18,7 @@ use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavi
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -30,6 +30,7 @@ use super::protocol::{
 use super::routes::{Import, Routes};
 use super::sockets::{self, Doors};
 use crate::process::take_inherited;
+use crate::signals;
 
 /// More threads than this do not make an engine faster: it mostly waits.
 const MOST_THREADS: usize = 4;
@@ -181,14 +182,10 @@ fn ignore_signals() -> io::Result<()> {
         SignalKind::hangup(),
         SignalKind::user_defined1(),
         SignalKind::user_defined2(),
-        // Of the kernel, where a file would become larger than it may (`ulimit -f`): the write fails instead.
-        SignalKind::from_raw(libc::SIGXFSZ),
     ] {
-        // Having been listened for once, a signal no longer ends the process; and a handler, other than an ignored signal,
-        // is not inherited by what applications start.
-        drop(signal(kind)?);
+        signals::outlive(kind)?;
     }
-    Ok(())
+    signals::outlive_large_files()
 }
 
 async fn next_order(orders: &mut Orders) -> io::Result<Option<ToEngine>> {
