@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
 
-import { collectComplaints, launchBrowser } from './browser.mjs';
+import { collectComplaints, launchBrowser, logIn } from './browser.mjs';
 import { PASSWORD, startMock } from './mock/server.mjs';
 
 const AXE = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -33,8 +33,7 @@ async function open(options, url = mock.url) {
 }
 
 async function login(page) {
-  await page.getByLabel('Password').fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await logIn(page, PASSWORD);
   await page.getByRole('heading', { name: 'Sites' }).waitFor();
 }
 

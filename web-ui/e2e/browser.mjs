@@ -17,6 +17,12 @@ export function launchBrowser() {
   });
 }
 
+/** Logs in on the page that asks for it, as who is entered there. */
+export async function logIn(page, password) {
+  await page.getByLabel('Password').fill(password);
+  await page.getByRole('button', { name: 'Log in' }).click();
+}
+
 /** Remembers everything the browser complains about: exceptions, blocked resources, policy violations. */
 export function collectComplaints(page) {
   const complaints = [];

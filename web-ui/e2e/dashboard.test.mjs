@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { collectComplaints, launchBrowser } from './browser.mjs';
+import { collectComplaints, launchBrowser, logIn } from './browser.mjs';
 import { PASSWORD, USER, startMock } from './mock/server.mjs';
 
 const WAIT = { timeout: 20_000 };
@@ -64,8 +64,7 @@ function visit(address) {
 
 async function login(password) {
   await page.getByLabel('User').fill(target.user);
-  await page.getByLabel('Password').fill(password);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await logIn(page, password);
 }
 
 /** Names a part of the walk; what follows a part that failed would only fail too. */

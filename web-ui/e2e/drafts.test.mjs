@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { launchBrowser } from './browser.mjs';
+import { launchBrowser, logIn } from './browser.mjs';
 import { PASSWORD, startMock } from './mock/server.mjs';
 
 let mock;
@@ -24,8 +24,7 @@ async function openSite() {
   page = await browser.newPage();
   page.setDefaultTimeout(30_000);
   await page.goto(mock.url);
-  await page.getByLabel('Password').fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await logIn(page, PASSWORD);
   await page.getByRole('link', { name: 'blog', exact: true }).click();
   await page.locator('[data-testid=toml-field][data-ready=true]').waitFor();
 }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { launchBrowser } from './browser.mjs';
+import { launchBrowser, logIn } from './browser.mjs';
 import { PASSWORD, startMock } from './mock/server.mjs';
 
 let mock;
@@ -23,8 +23,7 @@ test('what was missed is asked for when the connection is back, without a reload
   const page = await browser.newPage();
   page.setDefaultTimeout(30_000);
   await page.goto(mock.url);
-  await page.getByLabel('Password').fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await logIn(page, PASSWORD);
   await page.getByTestId('row-rate').first().filter({ hasText: /\d/ }).waitFor();
   await page.evaluate(() => (globalThis.isSamePage = true));
   assert.deepEqual(mock.appliance.heard, [null]);

@@ -3,7 +3,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { collectComplaints, launchBrowser } from './browser.mjs';
+import { collectComplaints, launchBrowser, logIn } from './browser.mjs';
 import { PASSWORD, startMock } from './mock/server.mjs';
 
 const [folder = 'screenshots', ...wanted] = process.argv.slice(2);
@@ -16,8 +16,7 @@ const many = await startMock({ scenario: 'many' });
 
 async function login(page, url) {
   await page.goto(url);
-  await page.getByLabel('Password').fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await logIn(page, PASSWORD);
   await page.getByRole('heading', { name: 'Sites' }).waitFor();
   await page.getByText('Live', { exact: true }).waitFor();
 }
